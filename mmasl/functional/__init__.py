@@ -1,0 +1,5 @@
+"""Public functions: validate, choose a backend, reduce. They need torch alone."""
+
+from mmasl.functional.asymmetric_loss import asymmetric_loss
+
+__all__ = ['asymmetric_loss']

@@ -1,0 +1,100 @@
+"""Checks of arguments that the losses share. Each raises before any work is done, with what was expected and came."""
+
+import math
+
+import torch
+from torch import Tensor
+
+REDUCTIONS = ('none', 'mean', 'sum')
+EPS = torch.finfo(torch.float32).eps  # what the OpenMMLab packages add to avg_factor
+
+
+def check_number(name: str, value: float, low: float, high: float = math.inf, *, open_high: bool = False) -> float:
+    """``value`` as a float if it is a finite real number in [low, high], or [low, high) with ``open_high``."""
+    bracket = ')' if open_high or high == math.inf else ']'
+    real = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not real or not math.isfinite(value) or not low <= value <= high or (open_high and value == high):
+        raise ValueError(f'{name}: expected a real number in [{low:g}, {high:g}{bracket}, got {value!r}')
+    return float(value)
+
+
+def check_reduction(reduction: str, avg_factor: float | Tensor | None) -> None:
+    if reduction not in REDUCTIONS:
+        raise ValueError(f'reduction: expected one of {REDUCTIONS}, got {reduction!r}')
+    if avg_factor is None:
+        return
+    if reduction == 'sum':
+        raise ValueError(
+            "avg_factor: cannot be used with reduction='sum'; use reduction='mean', which divides the sum by avg_factor"
+        )
+    if isinstance(avg_factor, Tensor):
+        if avg_factor.numel() != 1:
+            raise ValueError(f'avg_factor: expected a number or one element, got shape {tuple(avg_factor.shape)}')
+        if avg_factor.device.type != 'cpu' or torch.compiler.is_compiling():
+            return  # reading it would wait for the device
+        avg_factor = avg_factor.item()
+    check_number('avg_factor', avg_factor, 0)
+
+
+def check_pred(pred: Tensor) -> None:
+    if not isinstance(pred, Tensor) or not pred.is_floating_point():
+        raise TypeError(f'pred: expected a floating-point tensor of logits, got {_kind(pred)}')
+    if pred.dim() < 2:
+        raise ValueError(f'pred: expected logits of shape (N, ..., C), got {tuple(pred.shape)}')
+
+
+def flatten_target(pred: Tensor, target: Tensor) -> Tensor:
+    """``target`` as dense (R, C) or class indices (R,), for ``pred`` of R rows once flattened."""
+    if not isinstance(target, Tensor) or target.is_complex():
+        raise TypeError(f'target: expected a tensor of bool, integers or floats, got {_kind(target)}')
+    if target.device != pred.device:
+        raise ValueError(f'target: expected on the device of pred, {pred.device}, got {target.device}')
+    if target.shape == pred.shape:
+        return target.reshape(-1, pred.shape[-1])
+    rows = pred.shape[:-1]
+    if target.shape in (rows, (*rows, 1)):
+        if target.is_floating_point() or target.dtype == torch.bool:
+            raise TypeError(
+                f'target: expected class indices of an integer dtype for shape {tuple(target.shape)} beside pred '
+                f'{tuple(pred.shape)}, got {target.dtype}; dense labels have the shape of pred'
+            )
+        return target.reshape(-1)
+    raise ValueError(
+        f'target: expected dense labels of shape {tuple(pred.shape)} or class indices of shape {tuple(rows)} for pred '
+        f'of shape {tuple(pred.shape)}, got {tuple(target.shape)}'
+    )
+
+
+def flatten_weight(pred: Tensor, weight: Tensor | None) -> Tensor | None:
+    """``weight`` as (R,) per row or (R, C) per element; 1-D of length N is per row, even where N = C."""
+    if weight is None:
+        return None
+    if not isinstance(weight, Tensor) or weight.is_complex():
+        raise TypeError(f'weight: expected a tensor, got {_kind(weight)}')
+    if weight.device != pred.device:
+        raise ValueError(f'weight: expected on the device of pred, {pred.device}, got {weight.device}')
+    rows, columns = pred.shape[:-1], pred.shape[-1]
+    if weight.shape in (rows, (*rows, 1)):
+        return weight.reshape(-1)
+    if weight.shape == pred.shape[:1]:
+        return weight.reshape(-1, *[1] * (len(rows) - 1)).expand(rows).reshape(-1)
+    if weight.shape in (pred.shape, (pred.numel(),)):
+        return weight.reshape(-1, columns)
+    raise ValueError(
+        f'weight: expected shape {tuple(pred.shape[:1])} (a row), {tuple(pred.shape)} or ({pred.numel()},) (an '
+        f'element) for pred of shape {tuple(pred.shape)}, got {tuple(weight.shape)}; weights a class go in class_weight'
+    )
+
+
+def check_class_weight(pred: Tensor, class_weight: Tensor | None) -> None:
+    if class_weight is None:
+        return
+    if not isinstance(class_weight, Tensor) or class_weight.shape != pred.shape[-1:]:
+        got = tuple(class_weight.shape) if isinstance(class_weight, Tensor) else _kind(class_weight)
+        raise ValueError(f'class_weight: expected a tensor of shape {tuple(pred.shape[-1:])}, got {got}')
+    if class_weight.device != pred.device:
+        raise ValueError(f'class_weight: expected on the device of pred, {pred.device}, got {class_weight.device}')
+
+
+def _kind(value) -> str:
+    return f'a {value.dtype} tensor' if isinstance(value, Tensor) else type(value).__name__

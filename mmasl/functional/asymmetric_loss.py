@@ -1,0 +1,158 @@
+"""The asymmetric loss for multi-label classification and dense detection (Eq. 7 of the paper)."""
+
+import torch
+from torch import Tensor
+
+from mmasl.functional._validate import (
+    EPS,
+    check_class_weight,
+    check_number,
+    check_pred,
+    check_reduction,
+    flatten_target,
+    flatten_weight,
+)
+from mmasl.ops.asymmetric_loss import (
+    Asymmetry,
+    asymmetric_loss_cpu,
+    asymmetric_loss_reference,
+    check_target,
+    count_labelled,
+)
+
+BACKENDS = ('auto', 'reference', 'cpu')
+SMALLEST_CLIP = 1e-30  # float32 holds it as a normal number; below, m would vanish beside 1 - p
+
+
+def asymmetric_loss(
+    pred: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    gamma_pos: float = 0.0,
+    gamma_neg: float = 4.0,
+    clip: float | None = 0.05,
+    reduction: str = 'mean',
+    avg_factor: float | Tensor | None = None,
+    *,
+    alpha: float | None = None,
+    class_weight: Tensor | None = None,
+    detach_focus: bool = False,
+    check_target_range: bool | None = None,
+    backend: str = 'auto',
+) -> Tensor:
+    r"""Asymmetric loss (ASL): Eq. 7 of the paper, mixed for soft labels y by Eq. 2.
+
+    .. math::
+
+        L = -y L_+ - (1 - y) L_-, \quad
+        L_+ = (1 - p)^{\gamma_+} \log p, \quad
+        L_- = p_m^{\gamma_-} \log(1 - p_m), \quad
+        p = \sigma(z), \quad p_m = \max(p - m, 0)
+
+    Special cases: both exponents and the margin 0 give binary cross-entropy; equal exponents and no margin give focal
+    loss. Negatives with p <= m have neither loss nor gradient. The gradient is that of the equation (Eq. 8).
+
+    Args:
+        pred: Logits z (N, ..., C) of a floating dtype. Half precision is computed in float32.
+        target: Dense labels of the shape of ``pred``: bool, int or float in [0, 1], -1 for ignored. Or integer class
+            indices (N, ...) or (N, ..., 1): 0 to C-1, C for background, -1 for a row that is ignored as a whole.
+        weight: (N,) for each row (even where N = C), the shape of ``pred``, or that flattened.
+        gamma_pos: Focusing exponent of positives, real and >= 0.
+        gamma_neg: Focusing exponent of negatives, real and >= 0.
+        clip: Probability margin m, 0 or in [1e-30, 1). None means 0.
+        reduction: ``'none'``; ``'mean'``: the sum over ``avg_factor`` where that is given, else over the number of
+            labels that are not ignored; ``'sum'``.
+        avg_factor: Number or one-element tensor >= 0; 0 divides by float32's epsilon, as OpenMMLab's losses do.
+            Without effect for ``'none'``.
+        alpha: Static weight of focal loss in [0, 1]: positives times alpha, negatives times 1 - alpha. None for none.
+        class_weight: (C,), multiplied to every row.
+        detach_focus: Do not differentiate the focusing weights, as the authors' script does.
+        check_target_range: Whether to check the values of ``target``. None checks on the CPU; on a GPU the check
+            would wait for the device.
+        backend: ``'reference'`` (plain torch), ``'cpu'`` (one pass, analytic gradient), or ``'auto'``: the fastest
+            that can do what is asked. A named backend that cannot raises.
+
+    Returns:
+        Float32 (float64 for float64 ``pred``): a scalar, or the shape of ``pred`` for ``'none'``. Nothing to sum gives
+        a zero that still back-propagates.
+
+    Raises:
+        TypeError: ``pred`` is not floating point, or class indices are not integers.
+        ValueError: A shape, a value or a combination outside what is said above.
+
+    Source: Ridnik et al., "Asymmetric Loss For Multi-Label Classification", ICCV 2021, arXiv 2009.14119v4.
+
+    Example:
+        >>> pred = torch.tensor([[2.0, -1.0, 0.0]], requires_grad=True)
+        >>> loss = asymmetric_loss(pred, torch.tensor([[1, 0, -1]]), reduction='sum')
+        >>> loss.backward()
+        >>> loss, pred.grad
+        (tensor(0.1275, grad_fn=<...>), tensor([[-0.1192,  0.0026,  0.0000]]))
+        >>> asymmetric_loss(pred, torch.tensor([0]), avg_factor=1)  # the same row by class index
+        tensor(0.1520, grad_fn=<...>)
+    """
+    asymmetry = make_asymmetry(gamma_pos, gamma_neg, clip, alpha, detach_focus)
+    check_reduction(reduction, avg_factor)
+    check_pred(pred)
+    flat_target = flatten_target(pred, target)
+    flat_weight = flatten_weight(pred, weight)
+    check_class_weight(pred, class_weight)
+    run = _choose(backend, pred, target, weight, class_weight)
+    num_classes = pred.shape[-1]
+    if check_target_range is None:
+        check_target_range = pred.device.type == 'cpu' and not torch.compiler.is_compiling()
+    if check_target_range:
+        check_target(flat_target, num_classes)
+    scale = _scale(reduction, avg_factor, flat_target, num_classes)
+    flat_pred = pred.reshape(-1, num_classes)
+    loss = run(flat_pred, flat_target, flat_weight, class_weight, scale, asymmetry, reduction != 'none')
+    return loss.reshape(pred.shape) if reduction == 'none' else loss
+
+
+def make_asymmetry(gamma_pos=0.0, gamma_neg=4.0, clip=0.05, alpha=None, detach_focus=False) -> Asymmetry:
+    """The checked constants of Eq. 7; arguments and errors as :func:`asymmetric_loss` says."""
+    clip = 0.0 if clip is None else check_number('clip', clip, 0, 1, open_high=True)
+    if 0 < clip < SMALLEST_CLIP:
+        raise ValueError(f'clip: expected 0 or a number in [{SMALLEST_CLIP:g}, 1), got {clip!r}')
+    return Asymmetry(
+        check_number('gamma_pos', gamma_pos, 0),
+        check_number('gamma_neg', gamma_neg, 0),
+        clip,
+        None if alpha is None else check_number('alpha', alpha, 0, 1),
+        bool(detach_focus),
+    )
+
+
+def check_backend(backend: str) -> None:
+    if backend not in BACKENDS:
+        raise ValueError(f'backend: expected one of {BACKENDS}, got {backend!r}')
+
+
+def _scale(reduction, avg_factor, target: Tensor, num_classes: int) -> float | Tensor:
+    """What the sum is multiplied by."""
+    if reduction != 'mean':
+        return 1.0
+    if avg_factor is None:
+        return 1 / count_labelled(target, num_classes).clamp(min=1)
+    if isinstance(avg_factor, Tensor):
+        return 1 / avg_factor.detach().reshape(()).double().clamp(min=EPS)
+    return 1 / max(avg_factor, EPS)
+
+
+def _choose(backend: str, pred: Tensor, *others: Tensor | None):
+    """The op that runs ``backend``."""
+    check_backend(backend)
+    if backend == 'reference':
+        return asymmetric_loss_reference
+    reason = None
+    if pred.device.type != 'cpu':
+        reason = f'pred is on {pred.device}'
+    elif any(other is not None and other.requires_grad for other in others):
+        reason = 'a target or weight requires grad, which only the reference differentiates'
+    elif torch.compiler.is_compiling():
+        reason = 'torch.compile traces the reference'
+    if reason is None:
+        return asymmetric_loss_cpu
+    if backend == 'auto':
+        return asymmetric_loss_reference
+    raise ValueError(f"backend: 'cpu' cannot be used because {reason}; expected 'auto' or 'reference'")

@@ -1,0 +1,1 @@
+"""Element-wise losses and their gradients: one folder an op, tensors in and tensors out."""

@@ -1,0 +1,120 @@
+"""Eq. 7 in plain torch operations: differentiable any number of times, every other backend is compared with it."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry, margin_logit
+
+
+def asymmetric_loss_reference(
+    pred: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    class_weight: Tensor | None,
+    scale: float | Tensor,
+    asymmetry: Asymmetry,
+    reduce: bool,
+) -> Tensor:
+    """The asymmetric loss, Eq. 7 mixed by Eq. 2, times its weights.
+
+    Args:
+        pred: Logits (N, C), any floating dtype; half precision is computed in float32.
+        target: Dense (N, C) in [0, 1] with -1 for ignored, or class indices (N,) with C for background and -1 for an
+            ignored row. Not checked here.
+        weight: None, (N,) per row or (N, C) per element.
+        class_weight: None or (C,).
+        scale: A number or a 0-d tensor that multiplies the reduced loss; not used without ``reduce``.
+        asymmetry: The constants.
+        reduce: Sum over all elements (in float64 on the CPU), else keep the shape of ``pred``.
+
+    Returns:
+        Float32 (float64 for float64 ``pred``): 0-d with ``reduce``, else (N, C).
+
+    Example:
+        >>> pred, target = torch.zeros(1, 2), torch.tensor([[1, 0]])
+        >>> asymmetric_loss_reference(pred, target, None, None, 1.0, Asymmetry(0, 0, 0), reduce=False)
+        tensor([[0.6931, 0.6931]])
+    """
+    z = pred if pred.dtype == torch.float64 else pred.float()
+    loss = _dense_loss(z, target, asymmetry) if target.dim() == 2 else _index_loss(z, target, asymmetry)
+    # Summed in float64 where that is cheap: 3e38 times a weight, or twice 3e38, may still have a mean that fits.
+    wide = loss.double() if reduce and loss.device.type == 'cpu' else loss
+    if weight is not None:
+        wide = wide * (weight.unsqueeze(-1) if weight.dim() == 1 else weight)
+    if class_weight is not None:
+        wide = wide * class_weight
+    return ((wide.sum() * scale) if reduce else wide).to(z.dtype)
+
+
+def _dense_loss(z: Tensor, target: Tensor, asymmetry: Asymmetry) -> Tensor:
+    ignored = target == -1
+    soft = torch.where(ignored, torch.zeros_like(target), target).to(z.dtype)
+    z = torch.where(ignored, torch.zeros_like(z), z)
+    loss = soft * _positive(z, asymmetry) + (1 - soft) * _negative(z, asymmetry)
+    return torch.where(ignored, torch.zeros_like(loss), loss)
+
+
+def _index_loss(z: Tensor, target: Tensor, asymmetry: Asymmetry) -> Tensor:
+    """All columns as negatives, then each foreground row's own column again: no (N, C) one-hot is built."""
+    num_classes = z.shape[1]
+    ignored = (target == -1).unsqueeze(1)
+    z = torch.where(ignored, torch.zeros_like(z), z)
+    loss = _negative(z, asymmetry)
+    if num_classes:
+        label = target.long().unsqueeze(1)
+        foreground = (label >= 0) & (label < num_classes)
+        column = label.clamp(0, num_classes - 1)
+        own = torch.where(foreground, _positive(z.gather(1, column), asymmetry), loss.gather(1, column))
+        loss = loss.scatter(1, column, own)
+    return torch.where(ignored, torch.zeros_like(loss), loss)
+
+
+def _positive(z: Tensor, asymmetry: Asymmetry) -> Tensor:
+    """``-L+``: w * (-log p) with w = (1 - p)^gamma_pos."""
+    focus = _focus(-z, asymmetry.gamma_pos, asymmetry.detach_focus)
+    loss = -logsigmoid(z) if focus is None else -focus * logsigmoid(z)
+    return loss if asymmetry.alpha is None else asymmetry.alpha * loss
+
+
+def _negative(z: Tensor, asymmetry: Asymmetry) -> Tensor:
+    """``-L-``: p_m^gamma_neg * (-log(1 - p_m)) with p_m = max(p - m, 0)."""
+    if asymmetry.clip == 0:
+        focus = _focus(z, asymmetry.gamma_neg, asymmetry.detach_focus)
+        loss = -logsigmoid(-z) if focus is None else -focus * logsigmoid(-z)
+    else:
+        loss = _negative_beyond_margin(z, asymmetry)
+    return loss if asymmetry.alpha is None else (1 - asymmetry.alpha) * loss
+
+
+def _focus(z: Tensor, gamma: float, detach: bool) -> Tensor | None:
+    """sigmoid(z)^gamma, None where it is 1.
+
+    Through the logarithm, since the power's derivative at 0 is infinite for gamma < 1; clamped, since 0 * inf would
+    follow at z = -3e38. At the bounds the weight has long since underflowed or reached 1.
+    """
+    if gamma == 0:
+        return None
+    bound = 745.0 if z.dtype == torch.float64 else 100.0
+    focus = torch.exp(gamma * logsigmoid(z.clamp(-bound, bound)))
+    return focus.detach() if detach else focus
+
+
+def _negative_beyond_margin(z: Tensor, asymmetry: Asymmetry) -> Tensor:
+    clip, gamma = asymmetry.clip, asymmetry.gamma_neg
+    hi, lo = margin_logit(clip, z.dtype)
+    distance = (z - hi) - lo
+    active = distance > 0
+    # Inactive entries go through the branches below with a harmless value: torch.where differentiates both sides.
+    z = torch.where(active, z, torch.full_like(z, hi + 1))
+    distance = torch.where(active, distance, torch.ones_like(z))
+    u = torch.sigmoid(-z) + clip  # 1 - p_m, without cancellation near p = 1
+    upper = u < 0.5
+    # p - m loses its leading digits next to the margin; this product does not.
+    lower_p_m = -torch.sigmoid(z) * (1 - clip) * torch.expm1(-distance)
+    lower_p_m = torch.where(upper, torch.full_like(z, 0.25), lower_p_m)
+    log_loss = torch.where(upper, -torch.log(u), -torch.log1p(-lower_p_m))
+    if gamma != 0:
+        focus = torch.where(upper, 1 - u, lower_p_m) ** gamma
+        log_loss = (focus.detach() if asymmetry.detach_focus else focus) * log_loss
+    return torch.where(active, log_loss, torch.zeros_like(z))

@@ -1,0 +1,15 @@
+"""The project's registry nodes: children of MMEngine's, scope ``mmasl``, filled on first use.
+
+``Registry.get('mmasl.X')`` of any OpenMMLab package imports this module by its scope, and then the ``locations``
+of the node it asks. So ``type='mmasl.AsymmetricLoss'`` works from every default scope without ``custom_imports``.
+"""
+
+from mmengine import registry as mmengine_registry
+from mmengine.registry import Registry
+
+MODELS = Registry(
+    'model', parent=mmengine_registry.MODELS, scope='mmasl', locations=['mmasl.losses', 'mmasl.backbones']
+)
+DATASETS = Registry('dataset', parent=mmengine_registry.DATASETS, scope='mmasl', locations=['mmasl.datasets'])
+METRICS = Registry('metric', parent=mmengine_registry.METRICS, scope='mmasl', locations=['mmasl.evaluation'])
+HOOKS = Registry('hook', parent=mmengine_registry.HOOKS, scope='mmasl', locations=['mmasl.hooks'])

@@ -1,0 +1,113 @@
+"""The exact values, cases and tolerances that tests and benchmarks compare every backend with."""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+# Largest error relative to 1 + |exact| for the dtypes that are computed in, relative to |exact| for those that are
+# rounded to (there, below SMALL, the exact value is under the rounding of the sums around it).
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.float16: 1e-2, torch.bfloat16: 1e-2}
+SMALL = 1e-3
+
+GAMMA_POS = (0, 0.5, 1, 2)
+GAMMA_NEG = (0, 0.3, 0.5, 1, 1.2, 2, 4, 6.2)
+CLIP = (0, 1e-6, 0.05, 0.2, 0.3)
+
+
+def largest_error(actual: Tensor, exact: Tensor, dtype: torch.dtype) -> float:
+    """The largest error in the sense of :data:`TOLERANCE`; NaN counts as infinite.
+
+    Args:
+        actual: What was computed, any shape.
+        exact: Float64 of the same shape.
+        dtype: The dtype of the logits that ``actual`` was computed from.
+
+    Example:
+        >>> largest_error(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 3.0], dtype=torch.float64), torch.float32)
+        0.25
+    """
+    if actual.shape != exact.shape:
+        raise ValueError(f'actual: expected shape {tuple(exact.shape)}, got {tuple(actual.shape)}')
+    error = (actual.double() - exact).abs()
+    if dtype in (torch.float16, torch.bfloat16):
+        error = torch.where(exact.abs() > SMALL, error / exact.abs(), torch.where(error <= SMALL, 0.0, torch.inf))
+    else:
+        error = error / (1 + exact.abs())
+    return error.nan_to_num(nan=torch.inf).max().item() if error.numel() else 0.0
+
+
+def assert_close(actual: Tensor, exact: Tensor, dtype: torch.dtype, what: str = 'value') -> None:
+    """Raise AssertionError where :func:`largest_error` exceeds :data:`TOLERANCE` for ``dtype``."""
+    error = largest_error(actual, exact, dtype)
+    if not error <= TOLERANCE[dtype]:
+        raise AssertionError(f'{what}: error {error:.3g} exceeds {TOLERANCE[dtype]:g} for {dtype}')
+
+
+def logits(clip: float, dtype: torch.dtype) -> Tensor:
+    """Logits from -100 to 100, dense in the middle, and up to six ulps to each side of the margin's kink."""
+    middle = torch.linspace(-12, 12, 49, dtype=torch.float64)
+    tails = torch.tensor([-100, -88.7, -50, -30, -20, -16.7, 16.7, 20, 30, 50, 88.7, 100], dtype=torch.float64)
+    values = torch.cat([middle, tails]).to(dtype)
+    if clip > 0:
+        kink = torch.tensor(clip, dtype=torch.float64).logit().to(dtype)
+        below, above = [kink], [kink]
+        for _ in range(6):
+            below.append(torch.nextafter(below[-1], torch.full_like(kink, -torch.inf)))
+            above.append(torch.nextafter(above[-1], torch.full_like(kink, torch.inf)))
+        near = kink.double() + torch.tensor([-0.1, -1e-3, 1e-5, 1e-3, 0.1], dtype=torch.float64)
+        values = torch.cat([values, torch.stack(below[1:] + above), near.to(dtype)])
+    return values
+
+
+@cache
+def _exact_entry(z, positive, gamma, clip):
+    """(loss, gradient with the focusing weight held, the rest of the gradient) of one side, by mpmath in 60 digits."""
+    import mpmath
+
+    with mpmath.workdps(60):
+        z, gamma, clip = mpmath.mpf(z), mpmath.mpf(gamma), mpmath.mpf(clip)
+        p, q = 1 / (1 + mpmath.exp(-z)), 1 / (1 + mpmath.exp(z))
+        if positive:
+            log_loss, focus = -mpmath.log(p), q**gamma
+            return [float(v) for v in (focus * log_loss, -focus * q, -focus * gamma * p * log_loss)]
+        p_m = p - clip
+        if p_m <= 0:
+            return [0.0, 0.0, 0.0]
+        log_loss, focus = -mpmath.log(q + clip), p_m**gamma
+        slope, focus_slope = focus * p * q / (q + clip), focus / p_m * gamma * p * q * log_loss
+        return [float(v) for v in (focus * log_loss, slope, focus_slope)]
+
+
+def exact_asymmetric_loss(
+    pred: Tensor, target: Tensor, gamma_pos=0.0, gamma_neg=4.0, clip=0.05, alpha=None, detach_focus=False
+) -> tuple[Tensor, Tensor]:
+    """Element-wise loss (Eq. 7, mixed by Eq. 2) and gradient (Eq. 8) in arbitrary precision, rounded to float64.
+
+    Args:
+        pred: Logits, any shape and floating dtype; taken as the exact numbers they are.
+        target: Dense labels of the same shape in [0, 1], or -1 for ignored.
+
+    Returns:
+        ``(loss, gradient)``, float64.
+
+    Example:
+        >>> loss, gradient = exact_asymmetric_loss(torch.zeros(1), torch.ones(1))
+        >>> loss.item(), gradient.item()
+        (0.6931471805599453, -0.5)
+    """
+    values = []
+    for z, y in zip(pred.double().flatten().tolist(), target.double().flatten().tolist(), strict=True):
+        sides = []
+        for positive in (True, False):
+            constants = (gamma_pos, 0.0) if positive else (gamma_neg, clip)
+            loss, slope, focus_slope = _exact_entry(z, positive, *constants)
+            weight = 1.0 if alpha is None else alpha if positive else 1 - alpha
+            sides.append((weight * loss, weight * (slope if detach_focus else slope + focus_slope)))
+        (loss_pos, slope_pos), (loss_neg, slope_neg) = sides
+        ignored = y == -1
+        values.append(
+            (0.0, 0.0) if ignored else (y * loss_pos + (1 - y) * loss_neg, y * slope_pos + (1 - y) * slope_neg)
+        )
+    table = torch.tensor(values, dtype=torch.float64).reshape(*pred.shape, 2)
+    return table[..., 0], table[..., 1]

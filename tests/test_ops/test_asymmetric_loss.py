@@ -1,0 +1,214 @@
+"""Every backend against the mpmath oracle of Eq. 7 and Eq. 8, and the promises about autograd."""
+
+import copy
+
+import pytest
+import torch
+
+from mmasl.ops.asymmetric_loss import Asymmetry, asymmetric_loss_cpu, asymmetric_loss_reference
+from mmasl.testing import CLIP, GAMMA_NEG, GAMMA_POS, assert_close, exact_asymmetric_loss, logits
+
+BACKENDS = {'reference': asymmetric_loss_reference, 'cpu': asymmetric_loss_cpu}
+DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+backends = pytest.mark.parametrize('run', BACKENDS.values(), ids=BACKENDS)
+dtypes = pytest.mark.parametrize('dtype', DTYPES, ids=str)
+
+
+def loss_and_gradient(run, pred, target, asymmetry, weight=None, class_weight=None, scale=1.0, upstream=None):
+    """Element-wise loss and gradient; the reduced form where no ``upstream`` (N, C) is given."""
+    pred = pred.detach().requires_grad_()
+    loss = run(pred, target, weight, class_weight, scale, asymmetry, upstream is None)
+    (gradient,) = torch.autograd.grad(loss, pred, upstream)
+    return loss.detach(), gradient
+
+
+def check(run, pred, target, asymmetry, dtype):
+    exact_loss, exact_gradient = exact_asymmetric_loss(pred, target, *asymmetry)
+    loss, gradient = loss_and_gradient(run, pred, target, asymmetry, upstream=torch.ones(pred.shape))
+    assert gradient.dtype == dtype
+    assert loss.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert_close(loss, exact_loss, dtype, f'loss of {asymmetry}')
+    assert_close(gradient, exact_gradient, dtype, f'gradient of {asymmetry}')
+
+
+@backends
+@dtypes
+@pytest.mark.parametrize('detach_focus', [False, True])
+@pytest.mark.parametrize('gamma', GAMMA_POS)
+def test_positives_match_the_oracle(run, dtype, gamma, detach_focus):
+    pred = logits(0, dtype).unsqueeze(1)
+    check(run, pred, torch.ones_like(pred), Asymmetry(gamma, 0, 0, None, detach_focus), dtype)
+
+
+@backends
+@dtypes
+@pytest.mark.parametrize('clip', CLIP)
+@pytest.mark.parametrize('gamma', GAMMA_NEG)
+def test_negatives_match_the_oracle(run, dtype, gamma, clip):
+    pred = logits(clip, dtype).unsqueeze(1)
+    for detach_focus in (False, True):
+        check(run, pred, torch.zeros_like(pred), Asymmetry(0, gamma, clip, None, detach_focus), dtype)
+
+
+@backends
+@dtypes
+@pytest.mark.parametrize('clip', [0, 0.05])
+def test_soft_labels_alpha_and_ignored_match_the_oracle(run, dtype, clip):
+    pred = logits(clip, dtype).unsqueeze(1).repeat(1, 5)
+    target = torch.tensor([0.0, 0.25, 0.5, 1.0, -1.0]).expand_as(pred)
+    check(run, pred, target, Asymmetry(1, 2, clip, 0.25, False), dtype)
+
+
+@backends
+@pytest.mark.parametrize('clip', [0, 1e-6, 0.05, 0.999])
+@pytest.mark.parametrize('gamma', [0, 0.3, 1, 4])
+@pytest.mark.parametrize('dtype', DTYPES, ids=str)
+def test_loss_and_gradient_are_finite_at_every_finite_logit(run, dtype, gamma, clip):
+    largest = torch.finfo(dtype).max
+    values = [0.0, 1e4, 65504.0, largest, torch.finfo(dtype).tiny, 88.8, 103.9, 745.2]
+    pred = torch.tensor(values + [-value for value in values], dtype=torch.float64).clamp(-largest, largest).to(dtype)
+    pred = pred.unsqueeze(1).repeat(1, 3)
+    target = torch.tensor([0.0, 0.5, 1.0]).expand_as(pred)
+    asymmetry = Asymmetry(gamma, gamma, clip)
+    loss, gradient = loss_and_gradient(run, pred, target, asymmetry, upstream=torch.ones(pred.shape))
+    assert loss.isfinite().all() and gradient.isfinite().all()
+    # float64's own largest number has no wider type to be summed in.
+    mean, gradient = loss_and_gradient(run, pred, target, asymmetry, scale=1 / pred.numel())
+    assert gradient.isfinite().all()
+    assert mean.isfinite() or dtype == torch.float64
+
+
+@backends
+def test_a_sum_beyond_float32_has_a_mean_that_fits(run):
+    pred = torch.full((4, 1), -3e38)
+    weight = torch.full((4,), 2.0)
+    mean, _ = loss_and_gradient(run, pred, torch.ones(4, 1), Asymmetry(), weight, scale=1 / 16)
+    assert mean.item() == pytest.approx(1.5e38)
+
+
+@backends
+@pytest.mark.parametrize('clip', [0, 0.05])
+def test_gradcheck(run, clip):
+    torch.manual_seed(0)
+    pred = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    target = torch.tensor([[0, 1, -1]]).expand(5, 3)
+    weight, class_weight = torch.rand(5), torch.rand(3)
+    constants = (target, weight, class_weight, 0.5, Asymmetry(1, 2, clip, 0.3))
+    for reduce in (True, False):
+        assert torch.autograd.gradcheck(lambda z: run(z, *constants, reduce), pred)  # noqa: B023
+        assert torch.autograd.gradgradcheck(lambda z: run(z, *constants, reduce), pred)  # noqa: B023
+
+
+@pytest.mark.parametrize('clip', [0, 0.05])
+@dtypes
+def test_class_indices_equal_dense_labels(dtype, clip):
+    torch.manual_seed(0)
+    pred = (3 * torch.randn(13, 7)).to(dtype)
+    index = torch.tensor([0, 6, 7, -1, 3, 7, 7, 2, 2, -1, 5, 7, 1])
+    dense = torch.nn.functional.one_hot(index.clamp(0, 7), 8)[:, :7]
+    dense[index == -1] = -1
+    upstream = torch.rand(13, 7)
+    for run in BACKENDS.values():
+        results = [loss_and_gradient(run, pred, t, Asymmetry(1, 2, clip), upstream=upstream) for t in (index, dense)]
+        for by_index, by_label in zip(*results, strict=True):
+            torch.testing.assert_close(by_index, by_label, rtol=0, atol=0)
+
+
+def test_no_one_hot_tensor_is_built_for_class_indices():
+    """Peak memory above inputs and targets, the returned gradient included, as a multiple of the logits' bytes."""
+    pred = torch.randn(8192, 80, requires_grad=True)
+    index = torch.randint(0, 81, (8192,))
+    with torch.profiler.profile(profile_memory=True) as profile:
+        asymmetric_loss_cpu(pred, index, None, None, 1.0, Asymmetry(), True).backward()
+    current = peak = 0
+    for event in profile.profiler.kineto_results.events():
+        if event.name() == '[memory]':
+            current += event.nbytes()
+            peak = max(peak, current)
+    assert peak < 2.2 * pred.numel() * pred.element_size()
+
+
+@backends
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16], ids=str)
+@pytest.mark.parametrize('reduce', [True, False])
+def test_backward_runs_twice_and_keeps_what_it_saved(run, dtype, reduce):
+    torch.manual_seed(0)
+    pred = torch.randn(6, 5).to(dtype).requires_grad_()
+    loss = run(pred, torch.randint(0, 2, (6, 5)), None, None, 0.5, Asymmetry(1, 2), reduce)
+    ones = torch.ones_like(loss)
+    loss.backward(ones, retain_graph=True)
+    pred.grad.mul_(7)  # what clipping does in place
+    loss.backward(ones, retain_graph=True)
+    (scaled,) = torch.autograd.grad(loss, pred, 3 * ones, retain_graph=True)
+    (again,) = torch.autograd.grad(loss, pred, ones)
+    tolerance = dict(rtol=4e-3, atol=1e-5) if dtype == torch.float16 else dict(rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(scaled, 3 * again, **tolerance)
+    torch.testing.assert_close(pred.grad, 8 * again, **tolerance)
+
+
+def test_no_gradient_work_without_need(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError('autograd was entered')
+
+    monkeypatch.setattr('mmasl.ops.asymmetric_loss.cpu._AsymmetricLoss.apply', refuse)
+    pred, target = torch.randn(2, 3), torch.zeros(2, 3)
+    arguments = (target, None, None, 1.0, Asymmetry(), True)
+    assert not asymmetric_loss_cpu(pred, *arguments).requires_grad
+    with torch.no_grad():
+        assert not asymmetric_loss_cpu(pred.requires_grad_(), *arguments).requires_grad
+
+
+@backends
+@pytest.mark.parametrize('shape', [(0, 5), (3, 0), (0, 0)])
+def test_empty_input_gives_a_zero_that_back_propagates(run, shape):
+    for target in (torch.zeros(shape), torch.zeros(shape[0], dtype=torch.long)):
+        loss, gradient = loss_and_gradient(run, torch.zeros(shape), target, Asymmetry())
+        assert loss.item() == 0 and gradient.shape == shape
+
+
+@backends
+@pytest.mark.parametrize('index', [True, False])
+def test_ignored_rows_contribute_exactly_nothing_even_where_the_logit_is_nan(run, index):
+    pred = torch.full((3, 4), torch.nan)
+    target = torch.full((3,), -1) if index else torch.full((3, 4), -1)
+    loss, gradient = loss_and_gradient(run, pred, target, Asymmetry())
+    assert loss.item() == 0 and gradient.eq(0).all()
+
+
+@backends
+def test_uninitialised_memory_does_not_leak(run, monkeypatch):
+    """Buffers from torch.empty are filled with NaN: any entry left unwritten shows."""
+    for name in ('empty_like', 'empty'):
+        original = getattr(torch, name)
+        poisoned = lambda *a, _original=original, **k: _original(*a, **k).fill_(torch.nan)  # noqa: E731
+        monkeypatch.setattr(torch, name, poisoned)
+    original_new = torch.Tensor.new_empty
+    monkeypatch.setattr(torch.Tensor, 'new_empty', lambda *a, **k: original_new(*a, **k).fill_(torch.nan))
+    pred = torch.randn(63, 500)
+    target = (torch.rand(63, 500) < 0.03).float()
+    for upstream in (None, torch.rand(63, 500)):
+        loss, gradient = loss_and_gradient(run, pred, target, Asymmetry(), upstream=upstream)
+        assert loss.isfinite().all() and gradient.isfinite().all()
+
+
+@backends
+def test_layouts(run):
+    """Transposed, strided and expanded logits and targets give what their contiguous copies give."""
+    torch.manual_seed(0)
+    base = torch.randn(10, 12)
+    label = torch.randint(0, 2, (10, 12))
+    cases = [
+        (base.t(), label.t()),
+        (base[::2, ::3], label[::2, ::3]),
+        (base[:1].expand(4, 12), label[:1].expand(4, 12)),
+    ]
+    for pred, target in cases:
+        actual = loss_and_gradient(run, pred, target, Asymmetry(1, 2))
+        expected = loss_and_gradient(run, pred.contiguous(), target.contiguous(), Asymmetry(1, 2))
+        torch.testing.assert_close(actual, expected)
+
+
+def test_asymmetry_is_a_constant_that_copies():
+    asymmetry = Asymmetry(1, 2, 0.1)
+    assert copy.deepcopy(asymmetry) == asymmetry
