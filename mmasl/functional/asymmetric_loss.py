@@ -12,13 +12,7 @@ from mmasl.functional._validate import (
     flatten_target,
     flatten_weight,
 )
-from mmasl.ops.asymmetric_loss import (
-    Asymmetry,
-    asymmetric_loss_cpu,
-    asymmetric_loss_reference,
-    check_target,
-    count_labelled,
-)
+from mmasl.ops.asymmetric_loss import Asymmetry, asymmetric_loss_cpu, asymmetric_loss_reference
 
 BACKENDS = ('auto', 'reference', 'cpu')
 SMALLEST_CLIP = 1e-30  # float32 holds it as a normal number; below, m would vanish beside 1 - p
@@ -101,11 +95,16 @@ def asymmetric_loss(
     num_classes = pred.shape[-1]
     if check_target_range is None:
         check_target_range = pred.device.type == 'cpu' and not torch.compiler.is_compiling()
-    if check_target_range:
-        check_target(flat_target, num_classes)
-    scale = _scale(reduction, avg_factor, flat_target, num_classes)
-    flat_pred = pred.reshape(-1, num_classes)
-    loss = run(flat_pred, flat_target, flat_weight, class_weight, scale, asymmetry, reduction != 'none')
+    loss = run(
+        pred.reshape(-1, num_classes),
+        flat_target,
+        flat_weight,
+        class_weight,
+        _scale(reduction, avg_factor),
+        asymmetry,
+        reduction != 'none',
+        check_target_range,
+    )
     return loss.reshape(pred.shape) if reduction == 'none' else loss
 
 
@@ -128,12 +127,12 @@ def check_backend(backend: str) -> None:
         raise ValueError(f'backend: expected one of {BACKENDS}, got {backend!r}')
 
 
-def _scale(reduction, avg_factor, target: Tensor, num_classes: int) -> float | Tensor:
-    """What the sum is multiplied by."""
+def _scale(reduction, avg_factor) -> float | Tensor | None:
+    """What the sum is multiplied by; None for one over the number of labels."""
     if reduction != 'mean':
         return 1.0
     if avg_factor is None:
-        return 1 / count_labelled(target, num_classes).clamp(min=1)
+        return None
     if isinstance(avg_factor, Tensor):
         return 1 / avg_factor.detach().reshape(()).double().clamp(min=EPS)
     return 1 / max(avg_factor, EPS)

@@ -5,14 +5,28 @@ import copy
 import pytest
 import torch
 
-from mmasl.ops.asymmetric_loss import Asymmetry, asymmetric_loss_cpu, asymmetric_loss_reference
+from mmasl.ops.asymmetric_loss import Asymmetry, asymmetric_loss_cpu, asymmetric_loss_reference, compiled
 from mmasl.testing import CLIP, GAMMA_NEG, GAMMA_POS, assert_close, exact_asymmetric_loss, logits
 
-BACKENDS = {'reference': asymmetric_loss_reference, 'cpu': asymmetric_loss_cpu}
+BACKENDS = ('reference', 'blocks', *compiled.LEVELS)
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
-backends = pytest.mark.parametrize('run', BACKENDS.values(), ids=BACKENDS)
 dtypes = pytest.mark.parametrize('dtype', DTYPES, ids=str)
+
+
+@pytest.fixture(params=BACKENDS)
+def run(request, monkeypatch):
+    """Each backend; the one on the CPU once in plain torch and once for each instruction set."""
+    if request.param == 'reference':
+        return asymmetric_loss_reference
+    if request.param == 'blocks':
+        monkeypatch.setattr(compiled, 'LIBRARY', None)
+        return asymmetric_loss_cpu
+    level = compiled.LEVELS.index(request.param)
+    if compiled.LIBRARY is None or level > compiled.LIBRARY.mmasl_level():
+        pytest.skip(compiled.REASON or f'this processor has no {request.param}')
+    monkeypatch.setattr(compiled, 'level', level)
+    return asymmetric_loss_cpu
 
 
 def loss_and_gradient(run, pred, target, asymmetry, weight=None, class_weight=None, scale=1.0, upstream=None):
@@ -32,7 +46,6 @@ def check(run, pred, target, asymmetry, dtype):
     assert_close(gradient, exact_gradient, dtype, f'gradient of {asymmetry}')
 
 
-@backends
 @dtypes
 @pytest.mark.parametrize('detach_focus', [False, True])
 @pytest.mark.parametrize('gamma', GAMMA_POS)
@@ -41,7 +54,6 @@ def test_positives_match_the_oracle(run, dtype, gamma, detach_focus):
     check(run, pred, torch.ones_like(pred), Asymmetry(gamma, 0, 0, None, detach_focus), dtype)
 
 
-@backends
 @dtypes
 @pytest.mark.parametrize('clip', CLIP)
 @pytest.mark.parametrize('gamma', GAMMA_NEG)
@@ -51,7 +63,6 @@ def test_negatives_match_the_oracle(run, dtype, gamma, clip):
         check(run, pred, torch.zeros_like(pred), Asymmetry(0, gamma, clip, None, detach_focus), dtype)
 
 
-@backends
 @dtypes
 @pytest.mark.parametrize('clip', [0, 0.05])
 def test_soft_labels_alpha_and_ignored_match_the_oracle(run, dtype, clip):
@@ -60,7 +71,6 @@ def test_soft_labels_alpha_and_ignored_match_the_oracle(run, dtype, clip):
     check(run, pred, target, Asymmetry(1, 2, clip, 0.25, False), dtype)
 
 
-@backends
 @pytest.mark.parametrize('clip', [0, 1e-6, 0.05, 0.999])
 @pytest.mark.parametrize('gamma', [0, 0.3, 1, 4])
 @pytest.mark.parametrize('dtype', DTYPES, ids=str)
@@ -79,7 +89,6 @@ def test_loss_and_gradient_are_finite_at_every_finite_logit(run, dtype, gamma, c
     assert mean.isfinite() or dtype == torch.float64
 
 
-@backends
 def test_a_sum_beyond_float32_has_a_mean_that_fits(run):
     pred = torch.full((4, 1), -3e38)
     weight = torch.full((4,), 2.0)
@@ -87,7 +96,6 @@ def test_a_sum_beyond_float32_has_a_mean_that_fits(run):
     assert mean.item() == pytest.approx(1.5e38)
 
 
-@backends
 @pytest.mark.parametrize('clip', [0, 0.05])
 def test_gradcheck(run, clip):
     torch.manual_seed(0)
@@ -102,25 +110,25 @@ def test_gradcheck(run, clip):
 
 @pytest.mark.parametrize('clip', [0, 0.05])
 @dtypes
-def test_class_indices_equal_dense_labels(dtype, clip):
+def test_class_indices_equal_dense_labels(run, dtype, clip):
     torch.manual_seed(0)
     pred = (3 * torch.randn(13, 7)).to(dtype)
     index = torch.tensor([0, 6, 7, -1, 3, 7, 7, 2, 2, -1, 5, 7, 1])
     dense = torch.nn.functional.one_hot(index.clamp(0, 7), 8)[:, :7]
     dense[index == -1] = -1
     upstream = torch.rand(13, 7)
-    for run in BACKENDS.values():
-        results = [loss_and_gradient(run, pred, t, Asymmetry(1, 2, clip), upstream=upstream) for t in (index, dense)]
-        for by_index, by_label in zip(*results, strict=True):
-            torch.testing.assert_close(by_index, by_label, rtol=0, atol=0)
+    results = [loss_and_gradient(run, pred, t, Asymmetry(1, 2, clip), upstream=upstream) for t in (index, dense)]
+    for by_index, by_label in zip(*results, strict=True):
+        torch.testing.assert_close(by_index, by_label, rtol=0, atol=0)
 
 
-def test_no_one_hot_tensor_is_built_for_class_indices():
+@pytest.mark.parametrize('run', BACKENDS[1:], indirect=True)
+def test_no_one_hot_tensor_is_built_for_class_indices(run):
     """Peak memory above inputs and targets, the returned gradient included, as a multiple of the logits' bytes."""
-    pred = torch.randn(8192, 80, requires_grad=True)
-    index = torch.randint(0, 81, (8192,))
+    pred = torch.randn(44_800 // 4, 80, requires_grad=True)
+    index = torch.randint(0, 81, (44_800 // 4,))
     with torch.profiler.profile(profile_memory=True) as profile:
-        asymmetric_loss_cpu(pred, index, None, None, 1.0, Asymmetry(), True).backward()
+        run(pred, index, None, None, 1.0, Asymmetry(), True).backward()
     current = peak = 0
     for event in profile.profiler.kineto_results.events():
         if event.name() == '[memory]':
@@ -129,7 +137,6 @@ def test_no_one_hot_tensor_is_built_for_class_indices():
     assert peak < 2.2 * pred.numel() * pred.element_size()
 
 
-@backends
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16], ids=str)
 @pytest.mark.parametrize('reduce', [True, False])
 def test_backward_runs_twice_and_keeps_what_it_saved(run, dtype, reduce):
@@ -159,7 +166,6 @@ def test_no_gradient_work_without_need(monkeypatch):
         assert not asymmetric_loss_cpu(pred.requires_grad_(), *arguments).requires_grad
 
 
-@backends
 @pytest.mark.parametrize('shape', [(0, 5), (3, 0), (0, 0)])
 def test_empty_input_gives_a_zero_that_back_propagates(run, shape):
     for target in (torch.zeros(shape), torch.zeros(shape[0], dtype=torch.long)):
@@ -167,7 +173,6 @@ def test_empty_input_gives_a_zero_that_back_propagates(run, shape):
         assert loss.item() == 0 and gradient.shape == shape
 
 
-@backends
 @pytest.mark.parametrize('index', [True, False])
 def test_ignored_rows_contribute_exactly_nothing_even_where_the_logit_is_nan(run, index):
     pred = torch.full((3, 4), torch.nan)
@@ -176,7 +181,6 @@ def test_ignored_rows_contribute_exactly_nothing_even_where_the_logit_is_nan(run
     assert loss.item() == 0 and gradient.eq(0).all()
 
 
-@backends
 def test_uninitialised_memory_does_not_leak(run, monkeypatch):
     """Buffers from torch.empty are filled with NaN: any entry left unwritten shows."""
     for name in ('empty_like', 'empty'):
@@ -192,7 +196,6 @@ def test_uninitialised_memory_does_not_leak(run, monkeypatch):
         assert loss.isfinite().all() and gradient.isfinite().all()
 
 
-@backends
 def test_layouts(run):
     """Transposed, strided and expanded logits and targets give what their contiguous copies give."""
     torch.manual_seed(0)

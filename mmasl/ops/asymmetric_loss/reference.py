@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry, margin_logit
+from mmasl.ops.asymmetric_loss.target import check_target, count_labelled
 
 
 def asymmetric_loss_reference(
@@ -12,21 +13,24 @@ def asymmetric_loss_reference(
     target: Tensor,
     weight: Tensor | None,
     class_weight: Tensor | None,
-    scale: float | Tensor,
+    scale: float | Tensor | None,
     asymmetry: Asymmetry,
     reduce: bool,
+    check: bool = False,
 ) -> Tensor:
     """The asymmetric loss, Eq. 7 mixed by Eq. 2, times its weights.
 
     Args:
         pred: Logits (N, C), any floating dtype; half precision is computed in float32.
         target: Dense (N, C) in [0, 1] with -1 for ignored, or class indices (N,) with C for background and -1 for an
-            ignored row. Not checked here.
+            ignored row.
         weight: None, (N,) per row or (N, C) per element.
         class_weight: None or (C,).
-        scale: A number or a 0-d tensor that multiplies the reduced loss; not used without ``reduce``.
+        scale: A number or a 0-d tensor that multiplies the reduced loss; None divides by the number of labels that
+            are not ignored. Not used without ``reduce``.
         asymmetry: The constants.
         reduce: Sum over all elements (in float64 on the CPU), else keep the shape of ``pred``.
+        check: Raise what :func:`check_target` raises before anything is returned.
 
     Returns:
         Float32 (float64 for float64 ``pred``): 0-d with ``reduce``, else (N, C).
@@ -36,6 +40,10 @@ def asymmetric_loss_reference(
         >>> asymmetric_loss_reference(pred, target, None, None, 1.0, Asymmetry(0, 0, 0), reduce=False)
         tensor([[0.6931, 0.6931]])
     """
+    if check:
+        check_target(target, pred.shape[1])
+    if scale is None:
+        scale = 1 / count_labelled(target, pred.shape[1]).clamp(min=1)
     z = pred if pred.dtype == torch.float64 else pred.float()
     loss = _dense_loss(z, target, asymmetry) if target.dim() == 2 else _index_loss(z, target, asymmetry)
     # Summed in float64 where that is cheap: 3e38 times a weight, or twice 3e38, may still have a mean that fits.
