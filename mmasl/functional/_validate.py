@@ -50,7 +50,7 @@ def flatten_target(pred: Tensor, target: Tensor) -> Tensor:
     if target.device != pred.device:
         raise ValueError(f'target: expected on the device of pred, {pred.device}, got {target.device}')
     if target.shape == pred.shape:
-        return target.reshape(-1, pred.shape[-1])
+        return target if target.dim() == 2 else target.reshape(-1, pred.shape[-1])
     rows = pred.shape[:-1]
     if target.shape in (rows, (*rows, 1)):
         if target.is_floating_point() or target.dtype == torch.bool:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from mmasl.functional._backend import choose_backend
 from mmasl.functional._validate import (
     EPS,
     check_class_weight,
@@ -12,9 +13,8 @@ from mmasl.functional._validate import (
     flatten_target,
     flatten_weight,
 )
-from mmasl.ops.asymmetric_loss import Asymmetry, asymmetric_loss_cpu, asymmetric_loss_reference
+from mmasl.ops.asymmetric_loss import BACKENDS, Asymmetry
 
-BACKENDS = ('auto', 'reference', 'cpu')
 SMALLEST_CLIP = 1e-30  # float32 holds it as a normal number; below, m would vanish beside 1 - p
 
 
@@ -63,8 +63,9 @@ def asymmetric_loss(
         detach_focus: Do not differentiate the focusing weights, as the authors' script does.
         check_target_range: Whether to check the values of ``target``. None checks on the CPU; on a GPU the check
             would wait for the device.
-        backend: ``'reference'`` (plain torch), ``'cpu'`` (one pass, analytic gradient), or ``'auto'``: the fastest
-            that can do what is asked. A named backend that cannot raises.
+        backend: ``'reference'`` (plain torch), ``'cpu'`` or ``'triton'`` (one pass, analytic gradient),
+            ``'compile'`` (the reference under torch.compile), or ``'auto'``: the fastest of the first three that can do
+            what is asked. A named backend that cannot raises with the reason.
 
     Returns:
         Float32 (float64 for float64 ``pred``): a scalar, or the shape of ``pred`` for ``'none'``. Nothing to sum gives
@@ -91,12 +92,12 @@ def asymmetric_loss(
     flat_target = flatten_target(pred, target)
     flat_weight = flatten_weight(pred, weight)
     check_class_weight(pred, class_weight)
-    run = _choose(backend, pred, target, weight, class_weight)
+    run = choose_backend(BACKENDS, backend, pred, target, weight, class_weight)
     num_classes = pred.shape[-1]
     if check_target_range is None:
         check_target_range = pred.device.type == 'cpu' and not torch.compiler.is_compiling()
     loss = run(
-        pred.reshape(-1, num_classes),
+        pred if pred.dim() == 2 else pred.reshape(-1, num_classes),
         flat_target,
         flat_weight,
         class_weight,
@@ -105,7 +106,7 @@ def asymmetric_loss(
         reduction != 'none',
         check_target_range,
     )
-    return loss.reshape(pred.shape) if reduction == 'none' else loss
+    return loss if loss.dim() == 0 or pred.dim() == 2 else loss.reshape(pred.shape)
 
 
 def make_asymmetry(gamma_pos=0.0, gamma_neg=4.0, clip=0.05, alpha=None, detach_focus=False) -> Asymmetry:
@@ -122,11 +123,6 @@ def make_asymmetry(gamma_pos=0.0, gamma_neg=4.0, clip=0.05, alpha=None, detach_f
     )
 
 
-def check_backend(backend: str) -> None:
-    if backend not in BACKENDS:
-        raise ValueError(f'backend: expected one of {BACKENDS}, got {backend!r}')
-
-
 def _scale(reduction, avg_factor) -> float | Tensor | None:
     """What the sum is multiplied by; None for one over the number of labels."""
     if reduction != 'mean':
@@ -136,22 +132,3 @@ def _scale(reduction, avg_factor) -> float | Tensor | None:
     if isinstance(avg_factor, Tensor):
         return 1 / avg_factor.detach().reshape(()).double().clamp(min=EPS)
     return 1 / max(avg_factor, EPS)
-
-
-def _choose(backend: str, pred: Tensor, *others: Tensor | None):
-    """The op that runs ``backend``."""
-    check_backend(backend)
-    if backend == 'reference':
-        return asymmetric_loss_reference
-    reason = None
-    if pred.device.type != 'cpu':
-        reason = f'pred is on {pred.device}'
-    elif any(other is not None and other.requires_grad for other in others):
-        reason = 'a target or weight requires grad, which only the reference differentiates'
-    elif torch.compiler.is_compiling():
-        reason = 'torch.compile traces the reference'
-    if reason is None:
-        return asymmetric_loss_cpu
-    if backend == 'auto':
-        return asymmetric_loss_reference
-    raise ValueError(f"backend: 'cpu' cannot be used because {reason}; expected 'auto' or 'reference'")

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from mmasl.functional._backend import check_backend
 from mmasl.functional._validate import check_reduction
-from mmasl.functional.asymmetric_loss import asymmetric_loss, check_backend, make_asymmetry
+from mmasl.functional.asymmetric_loss import asymmetric_loss, make_asymmetry
 from mmasl.registry import MODELS
 
 

@@ -3,6 +3,8 @@
 from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry
 from mmasl.ops.asymmetric_loss.cpu import asymmetric_loss_cpu
 from mmasl.ops.asymmetric_loss.reference import asymmetric_loss_reference
-from mmasl.ops.asymmetric_loss.target import check_target, count_labelled
 
-__all__ = ['Asymmetry', 'asymmetric_loss_cpu', 'asymmetric_loss_reference', 'check_target', 'count_labelled']
+# One function for each backend; all take the arguments of the reference.
+BACKENDS = {'reference': asymmetric_loss_reference, 'cpu': asymmetric_loss_cpu}
+
+__all__ = ['BACKENDS', 'Asymmetry', 'asymmetric_loss_cpu', 'asymmetric_loss_reference']

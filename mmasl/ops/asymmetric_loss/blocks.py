@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry, margin_logit
-from mmasl.ops.asymmetric_loss.target import check_target, count_labelled
+from mmasl.ops.target import check_target, count_labelled
 
 BLOCK = 1 << 15  # logits in a block: its temporaries stay in the second-level cache
 

@@ -1,6 +1,7 @@
 """Calls cpu.cpp, which ``setup.py`` builds as a plain shared library beside this file (optional at install)."""
 
 import ctypes
+from functools import lru_cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry, margin_logit
-from mmasl.ops.asymmetric_loss.target import check_target
+from mmasl.ops.target import check_target, count_labelled
 
 LEVELS = ('baseline', 'AVX2', 'AVX-512')
 PARALLEL_FROM = 32768  # logits; below, waking the other threads costs more than they save
@@ -18,20 +19,6 @@ DTYPES = {
         (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8)
     )
 }
-
-
-class _Job(ctypes.Structure):
-    """``struct Job`` of cpu.cpp."""
-
-    _fields_ = [
-        *[(name, ctypes.c_void_p) for name in ('pred', 'target')],
-        *[(name, ctypes.c_int32) for name in ('pred_dtype', 'target_dtype', 'class_index', 'detach_focus')],
-        *[(name, ctypes.c_int64) for name in ('rows', 'columns')],
-        *[(name, ctypes.c_void_p) for name in ('row_weight', 'element_weight', 'class_weight', 'upstream')],
-        *[(name, ctypes.c_double) for name in ('gamma_pos', 'gamma_neg', 'clip', 'margin_hi', 'margin_lo')],
-        *[(name, ctypes.c_double) for name in ('weight_pos', 'weight_neg', 'scale')],
-        *[(name, ctypes.c_void_p) for name in ('loss', 'grad')],
-    ]
 
 
 def _load() -> tuple[ctypes.CDLL | None, str | None]:
@@ -46,8 +33,12 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
     except OSError as error:
         return None, f'{path.name} cannot be loaded: {error}'
     library.mmasl_asymmetric_loss.restype = ctypes.c_int64
-    outputs = [ctypes.POINTER(ctypes.c_double), ctypes.POINTER(ctypes.c_int64)]
-    library.mmasl_asymmetric_loss.argtypes = [ctypes.POINTER(_Job), ctypes.c_int, ctypes.c_int, *outputs]
+    pointer, integer, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
+    library.mmasl_asymmetric_loss.argtypes = [
+        *(pointer, pointer, integer, pointer, integer, integer, size, size),  # equation, pred, target, shape
+        *(pointer, pointer, pointer, pointer, ctypes.c_double),  # weights, upstream, scale
+        *(pointer, pointer, pointer, integer, integer),  # sum, loss, grad, threads, level
+    ]
     return library, None
 
 
@@ -67,56 +58,59 @@ def fill_compiled(
     grad: Tensor | None,
     upstream: Tensor | None = None,
 ) -> None:
-    """The same function as :func:`fill_blocks`, argument by argument; targets are checked in the one pass."""
+    """The same function as :func:`fill_blocks`, argument by argument; targets are checked in the one pass.
+
+    With scale None and half-precision logits the count is needed first, as their gradient is rounded once.
+    """
     rows, columns = pred.shape
-    total = max(rows * columns, 1)
     dtype = torch.float64 if pred.dtype == torch.float64 else torch.float32
     reduce = (loss if loss is not None else upstream).dim() == 0
-    factor = 1.0 if not reduce else 1 / total if scale is None else scale
+    if scale is None and reduce:
+        half = pred.dtype != dtype and grad is not None
+        scale = 1 / max(count_labelled(target, columns).item(), 1) if half else -1.0
     if upstream is not None and reduce:
-        factor *= upstream.item()
+        scale *= upstream.item()
+        upstream = None
     # Held by name until the call is over: the library sees addresses only.
-    held = {
-        'pred': pred.detach().contiguous(),
-        'target': _target(target),
-        'row_weight': _factor(weight, dtype) if weight is not None and weight.dim() == 1 else None,
-        'element_weight': _factor(weight, dtype) if weight is not None and weight.dim() == 2 else None,
-        'class_weight': _factor(class_weight, dtype),
-        'upstream': None if upstream is None or reduce else _factor(upstream, dtype),
-        'loss': None if loss is None or reduce else loss,
-        'grad': grad,
-    }
-    hi, lo = margin_logit(asymmetry.clip, dtype) if asymmetry.clip else (0.0, 0.0)
-    alpha = asymmetry.alpha
-    job = _Job(
-        **{name: None if tensor is None else tensor.data_ptr() for name, tensor in held.items()},
-        pred_dtype=DTYPES[pred.dtype],
-        target_dtype=DTYPES[held['target'].dtype],
-        class_index=target.dim() == 1,
-        detach_focus=asymmetry.detach_focus,
-        rows=rows,
-        columns=columns,
-        gamma_pos=asymmetry.gamma_pos,
-        gamma_neg=asymmetry.gamma_neg,
-        clip=asymmetry.clip,
-        margin_hi=hi,
-        margin_lo=lo,
-        weight_pos=1.0 if alpha is None else alpha,
-        weight_neg=1.0 if alpha is None else 1 - alpha,
-        scale=factor,
+    pred, flat_target = pred.detach().contiguous(), _target(target)
+    weight, class_weight, upstream = (_factor(tensor, dtype) for tensor in (weight, class_weight, upstream))
+    by_row = weight is not None and weight.dim() == 1
+    bad = LIBRARY.mmasl_asymmetric_loss(
+        _equation(asymmetry, dtype),
+        pred.data_ptr(),
+        DTYPES[pred.dtype],
+        flat_target.data_ptr(),
+        DTYPES[flat_target.dtype],
+        target.dim() == 1,
+        rows,
+        columns,
+        _address(weight if by_row else None),
+        _address(None if by_row else weight),
+        _address(class_weight),
+        _address(upstream),
+        scale if reduce else 1.0,
+        _address(loss if reduce else None),
+        _address(None if reduce else loss),
+        _address(grad),
+        torch.get_num_threads() if rows * columns >= PARALLEL_FROM else 1,
+        level,
     )
-    sum_, ignored = ctypes.c_double(), ctypes.c_int64()
-    threads = torch.get_num_threads() if total >= PARALLEL_FROM else 1
-    bad = LIBRARY.mmasl_asymmetric_loss(job, threads, level, sum_, ignored)
     if bad and check:
         check_target(target, columns)
-    if reduce and scale is None and ignored.value:  # the count is known only now
-        correction = total / max(total - ignored.value, 1)
-        factor *= correction
-        if grad is not None:
-            grad.mul_(correction)
-    if loss is not None and reduce:
-        loss.copy_(torch.tensor(sum_.value * factor, dtype=torch.float64))
+
+
+@lru_cache(maxsize=256)
+def _equation(asymmetry: Asymmetry, dtype: torch.dtype) -> ctypes.Array:
+    """``struct Equation`` of cpu.cpp."""
+    hi, lo = margin_logit(asymmetry.clip, dtype) if asymmetry.clip else (0.0, 0.0)
+    alpha = asymmetry.alpha
+    sides = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
+    constants = (asymmetry.gamma_pos, asymmetry.gamma_neg, asymmetry.clip, hi, lo, *sides, asymmetry.detach_focus)
+    return (ctypes.c_double * len(constants))(*constants)
+
+
+def _address(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
 
 
 def _factor(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:

@@ -1,8 +1,8 @@
 // The asymmetric loss (Eq. 7) and its gradient (Eq. 8) in one pass over the logits, behind a C function for ctypes.
 //
 // A block of logits is copied into a buffer. The few entries that are not plain negatives (positives, soft labels) are
-// moved from it into a list, and ignored ones dropped; a logit of -inf takes their place, whose loss and gradient as a
-// negative are exactly 0. What remains is one branch-free loop over the buffer and one over the list, which gcc
+// moved from it into a list, and ignored ones dropped; the lowest logit takes their place, whose loss and gradient as
+// a negative are exactly 0. What remains is one branch-free loop over the buffer and one over the list, which gcc
 // vectorises for the instruction set that the function around them names (README.md).
 #include <cmath>
 #include <cstdint>
@@ -16,15 +16,20 @@ namespace {
 
 constexpr int64_t BLOCK = 2048;  // logits; the buffers of a block stay in the first-level cache
 
-enum Dtype : int32_t { FLOAT32, FLOAT64, FLOAT16, BFLOAT16, INT64, UINT8 };
+enum Dtype : int { FLOAT32, FLOAT64, FLOAT16, BFLOAT16, INT64, UINT8 };
+
+struct Equation {  // the constants of Eq. 7
+  double gamma_pos, gamma_neg, clip, margin_hi, margin_lo, weight_pos, weight_neg, detach_focus;
+};
 
 struct Job {
+  Equation equation;
   const void *pred, *target;
-  int32_t pred_dtype, target_dtype, class_index, detach_focus;
+  int pred_dtype, target_dtype, class_index;
   int64_t rows, columns;
   const void *row_weight, *element_weight, *class_weight, *upstream;  // float64 iff pred is, else float32; or null
-  double gamma_pos, gamma_neg, clip, margin_hi, margin_lo, weight_pos, weight_neg, scale;
-  void *loss, *grad;  // element-wise loss and gradient, or null
+  double scale;
+  void *loss, *grad;  // element-wise, or null
 };
 
 struct Tally {
@@ -100,7 +105,7 @@ INLINE float one_minus_exp(float d) {  // 1 - exp(-d) for d > 0
 }
 INLINE double one_minus_exp(double d) { return -std::expm1(-d); }
 
-template <class T> INLINE T power(T x, T gamma) {  // x in [0, 1]
+template <class T> INLINE T power(T x, T gamma) {  // x in [0, 1]; exactly 1 for gamma = 0
   constexpr T tiny = std::numeric_limits<T>::min();
   return exp_(gamma * log_(x > tiny ? x : tiny));
 }
@@ -120,56 +125,59 @@ template <int GAMMA, class T> INLINE T focus(T x, T gamma) {
 template <class T> struct Constants {
   T gamma_pos, gamma_neg, slope_pos, slope_neg;  // slope_*: the exponent, 0 where the focus is not differentiated
   T clip, margin_hi, margin_lo, weight_pos, weight_neg;
-  explicit Constants(const Job &job)
-      : gamma_pos(T(job.gamma_pos)), gamma_neg(T(job.gamma_neg)), slope_pos(T(job.detach_focus ? 0 : job.gamma_pos)),
-        slope_neg(T(job.detach_focus ? 0 : job.gamma_neg)), clip(T(job.clip)), margin_hi(T(job.margin_hi)),
-        margin_lo(T(job.margin_lo)), weight_pos(T(job.weight_pos)), weight_neg(T(job.weight_neg)) {}
+  explicit Constants(const Equation &e)
+      : gamma_pos(T(e.gamma_pos)), gamma_neg(T(e.gamma_neg)), slope_pos(T(e.detach_focus ? 0 : e.gamma_pos)),
+        slope_neg(T(e.detach_focus ? 0 : e.gamma_neg)), clip(T(e.clip)), margin_hi(T(e.margin_hi)),
+        margin_lo(T(e.margin_lo)), weight_pos(T(e.weight_pos)), weight_neg(T(e.weight_neg)) {}
 };
 
-template <class T> struct Sigmoid {
-  T e, p, q;  // exp(-|z|), sigmoid(z), sigmoid(-z), each with full relative precision
+// Both sides need quotients of exp(-|z|) alone, so that one division serves an entry:
+//   sigmoid(z) = b / d, sigmoid(-z) = a / d, 1 - p_m = (a + m d) / d   with d = 1 + exp(-|z|).
+template <class T> struct Terms {
+  T size, e, a, b, d;
+  __attribute__((always_inline)) explicit Terms(T z)
+      : size(std::fabs(z)), e(exp_(-size)), a(z < 0 ? T(1) : e), b(z < 0 ? e : T(1)), d(1 + e) {}
 };
-template <class T> INLINE Sigmoid<T> sigmoid(T z) {
-  T e = exp_(-(z < 0 ? -z : z));
-  T r = 1 / (1 + e), s = e * r;
-  return {e, z < 0 ? s : r, z < 0 ? r : s};
-}
 
 template <int GAMMA, bool MARGIN, class T>
-INLINE void negative(T z, Sigmoid<T> at, const Constants<T> &c, T &loss, T &slope) {
+INLINE void negative(T z, const Terms<T> &at, const Constants<T> &c, T &loss, T &slope) {
   if constexpr (!MARGIN) {
-    T log_loss = (z > 0 ? z : 0) + log1p_unit(at.e), w = c.weight_neg * focus<GAMMA>(at.p, c.gamma_neg);
+    T r = 1 / at.d, p = at.b * r, q = at.a * r;
+    T log_loss = (T(0.5) * at.size + T(0.5) * z) + log1p_unit(at.e), w = c.weight_neg * focus<GAMMA>(p, c.gamma_neg);
     loss = w * log_loss;
-    slope = w * (at.p + c.slope_neg * (at.q * log_loss));
+    slope = w * (p + c.slope_neg * (q * log_loss));
     return;
   }
+  T u_d = at.a + c.clip * at.d, both = 1 / (at.d * u_d);
+  T r = u_d * both, inverse_u = at.d * at.d * both, p = at.b * r, q = at.a * r;
+  T u = q + c.clip;  // 1 - p_m, which keeps its digits near p = 1
   T distance = (z - c.margin_hi) - c.margin_lo;
-  T u = at.q + c.clip, v = 1 - u;  // u = 1 - p_m keeps its digits near p = 1
-  T p_m, ratio, inverse;           // ratio = -log(1 - p_m) / p_m, taken at the rounded u, where v is exact (Kahan)
-  if constexpr (GAMMA >= 0) {
-    constexpr T half_ulp = std::numeric_limits<T>::epsilon() / 4;
-    v = v > half_ulp ? v : half_ulp;
-    p_m = at.p - c.clip;
-    p_m = p_m > 0 ? p_m : 0;
-    T both = 1 / (u * v);
-    inverse = v * both;
-    ratio = -log_(u) * (u * both);
-  } else {  // next to the margin p - m loses digits that an exponent below 1 makes visible
-    p_m = (1 - c.clip) * at.p * one_minus_exp(distance > 0 ? distance : 1);
-    inverse = 1 / u;
-    ratio = v > 0 ? -log_(u) / v : T(1);
-  }
   bool active = distance > 0;
-  T w = c.weight_neg * focus<GAMMA>(p_m, c.gamma_neg);
-  loss = active ? w * (ratio * p_m) : 0;
-  slope = active ? w * (at.p * at.q) * (inverse + c.slope_neg * ratio) : 0;
+  T p_m, log_loss, w, slope_of_focus;  // the last: w * log_loss / p_m
+  if constexpr (GAMMA >= 0) {
+    p_m = p - c.clip;
+    p_m = p_m > 0 ? p_m : 0;
+    log_loss = -log_(u);
+    T below = c.weight_neg * focus<(GAMMA > 0 ? GAMMA - 1 : 0)>(p_m, c.gamma_neg);
+    w = GAMMA > 0 ? below * p_m : below;
+    slope_of_focus = below * log_loss;
+  } else {  // next to the margin p - m loses digits that an exponent below 1 makes visible
+    p_m = (1 - c.clip) * p * one_minus_exp(active ? distance : 1);
+    T v = 1 - u, ratio = v > 0 ? -log_(u) / v : T(1);  // log_loss / p_m at the rounded u, where v is exact (Kahan)
+    log_loss = ratio * p_m;
+    w = c.weight_neg * power(p_m, c.gamma_neg);
+    slope_of_focus = w * ratio;
+  }
+  loss = active ? w * log_loss : 0;
+  slope = active ? (p * q) * (w * inverse_u + c.slope_neg * slope_of_focus) : 0;
 }
 
-template <class T> INLINE void positive(T z, Sigmoid<T> at, const Constants<T> &c, T &loss, T &slope) {
-  T log_loss = (z < 0 ? -z : 0) + log1p_unit(at.e);
-  T w = c.weight_pos * (c.gamma_pos == 0 ? T(1) : power(at.q, c.gamma_pos));
+template <class T> INLINE void positive(T z, const Terms<T> &at, const Constants<T> &c, T &loss, T &slope) {
+  T r = 1 / at.d, p = at.b * r, q = at.a * r;
+  T log_loss = (T(0.5) * at.size - T(0.5) * z) + log1p_unit(at.e);
+  T w = c.weight_pos * power(q, c.gamma_pos);
   loss = w * log_loss;
-  slope = -w * (at.q + c.slope_pos * (at.p * log_loss));
+  slope = -w * (q + c.slope_pos * (p * log_loss));
 }
 
 // --- The loops.
@@ -179,7 +187,7 @@ INLINE void negatives(const T *z, T *loss, T *slope, int n, const Constants<T> &
 #pragma omp simd
   for (int i = 0; i < n; ++i) {
     T l, s;
-    negative<GAMMA, MARGIN>(z[i], sigmoid(z[i]), c, l, s);
+    negative<GAMMA, MARGIN>(z[i], Terms<T>(z[i]), c, l, s);
     loss[i] = l;
     if (GRAD) slope[i] = s;
   }
@@ -190,7 +198,7 @@ INLINE void mixed(const T *z, const T *y, T *loss, T *slope, int n, const Consta
 #pragma omp simd
   for (int i = 0; i < n; ++i) {
     T l_pos, s_pos, l_neg, s_neg;
-    Sigmoid<T> at = sigmoid(z[i]);
+    Terms<T> at(z[i]);
     positive(z[i], at, c, l_pos, s_pos);
     negative<-1, MARGIN>(z[i], at, c, l_neg, s_neg);
     loss[i] = y[i] * l_pos + (1 - y[i]) * l_neg;
@@ -233,7 +241,7 @@ INLINE uint16_t narrow(float x, bool brain) {  // to nearest, ties to even
   return uint16_t(half | sign);
 }
 
-template <class T> INLINE void load(const void *source, int32_t dtype, int64_t first, int n, T *z) {
+template <class T> INLINE void load(const void *source, int dtype, int64_t first, int n, T *z) {
   if (dtype == FLOAT32 || dtype == FLOAT64) {
     std::memcpy(z, static_cast<const T *>(source) + first, n * sizeof(T));
     return;
@@ -260,7 +268,7 @@ template <class T> INLINE void take(Special<T> &special, T *z, int at, T y, Tall
     special.y[special.count] = y;
     special.z[special.count++] = z[at];
   }
-  z[at] = -std::numeric_limits<T>::infinity();
+  z[at] = std::numeric_limits<T>::lowest();
 }
 
 template <class Y, class T> INLINE void split_dense(const Y *y, T *z, int n, Special<T> &special, Tally &tally) {
@@ -283,7 +291,7 @@ INLINE void split_by_class(const int64_t *label, T *z, int64_t first, int n, int
     int64_t start = row * columns - first, own = start + label[row];
     if (label[row] == -1) {
       int64_t from = start < 0 ? 0 : start, to = start + columns < n ? start + columns : n;
-      for (int64_t i = from; i < to; ++i) z[i] = -std::numeric_limits<T>::infinity();
+      for (int64_t i = from; i < to; ++i) z[i] = std::numeric_limits<T>::lowest();
       tally.ignored += to - from;
     } else if (label[row] < -1 || label[row] > columns) {
       tally.bad += 1;
@@ -307,8 +315,23 @@ template <class T> INLINE void block_factors(const Job &job, int64_t first, int 
     for (int i = 0; i < n; ++i) factor[i] *= element[first + i];
 }
 
+// Four sums at a time, for a single one waits for each addition to end.
+template <bool WEIGHTED, class T> INLINE double sum_in_double(const T *loss, const T *factor, int n) {
+  double s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+  int m = n / 4;
+#pragma omp simd reduction(+ : s0, s1, s2, s3)
+  for (int i = 0; i < m; ++i) {
+    s0 += WEIGHTED ? double(loss[i]) * double(factor[i]) : double(loss[i]);
+    s1 += WEIGHTED ? double(loss[m + i]) * double(factor[m + i]) : double(loss[m + i]);
+    s2 += WEIGHTED ? double(loss[2 * m + i]) * double(factor[2 * m + i]) : double(loss[2 * m + i]);
+    s3 += WEIGHTED ? double(loss[3 * m + i]) * double(factor[3 * m + i]) : double(loss[3 * m + i]);
+  }
+  for (int i = 4 * m; i < n; ++i) s0 += WEIGHTED ? double(loss[i]) * double(factor[i]) : double(loss[i]);
+  return (s0 + s1) + (s2 + s3);
+}
+
 template <class T> INLINE void run_block(const Job &job, int64_t first, int n, Tally &tally) {
-  const Constants<T> c(job);
+  const Constants<T> c(job.equation);
   alignas(64) T z[BLOCK], loss[BLOCK], slope[BLOCK], factor[BLOCK];
   Special<T> special;
   load(job.pred, job.pred_dtype, first, n, z);
@@ -323,7 +346,7 @@ template <class T> INLINE void run_block(const Job &job, int64_t first, int n, T
   else
     split_dense(static_cast<const uint8_t *>(job.target) + first, z, n, special, tally);
 
-  bool margin = job.clip > 0;
+  bool margin = c.clip > 0;
   if (job.grad)
     margin ? negatives_of_any_exponent<true, true>(z, loss, slope, n, c)
            : negatives_of_any_exponent<false, true>(z, loss, slope, n, c);
@@ -339,15 +362,7 @@ template <class T> INLINE void run_block(const Job &job, int64_t first, int n, T
 
   bool weighted = job.row_weight || job.element_weight || job.class_weight;
   if (weighted) block_factors(job, first, n, factor);
-  double sum = 0;
-  if (weighted) {
-#pragma omp simd reduction(+ : sum)
-    for (int i = 0; i < n; ++i) sum += double(loss[i]) * double(factor[i]);
-  } else {
-#pragma omp simd reduction(+ : sum)
-    for (int i = 0; i < n; ++i) sum += double(loss[i]);
-  }
-  tally.sum = sum;
+  tally.sum = weighted ? sum_in_double<true>(loss, factor, n) : sum_in_double<false>(loss, factor, n);
   if (job.loss) {
     T *out = static_cast<T *>(job.loss) + first;
     for (int i = 0; i < n; ++i) out[i] = weighted ? loss[i] * factor[i] : loss[i];
@@ -375,6 +390,11 @@ INLINE void run_any_block(const Job &job, int64_t block, Tally &tally) {
     run_block<double>(job, first, n, tally);
   else
     run_block<float>(job, first, n, tally);
+}
+
+void rescale(int dtype, void *grad, int64_t size, double ratio) {
+  for (int64_t i = 0; grad && dtype == FLOAT32 && i < size; ++i) static_cast<float *>(grad)[i] *= float(ratio);
+  for (int64_t i = 0; grad && dtype == FLOAT64 && i < size; ++i) static_cast<double *>(grad)[i] *= ratio;
 }
 
 // --- The same code for each instruction set; the widest that the processor has is chosen when the library is loaded.
@@ -413,25 +433,40 @@ int mmasl_level() {
   return level;
 }
 
-// Returns how many targets are out of range; `sum` (in float64, before `scale`) and `ignored` are written.
-int64_t mmasl_asymmetric_loss(const Job *job, int threads, int level, double *sum, int64_t *ignored) {
+// Writes the scaled sum to `sum` (of the dtype that is computed in) unless that is null, the loss of each entry to
+// `loss` and the gradient to `grad` unless null. A negative `scale` stands for one over the labels that are not ignored.
+// Returns how many targets are out of range.
+int64_t mmasl_asymmetric_loss(const Equation *equation, const void *pred, int pred_dtype, const void *target,
+                              int target_dtype, int class_index, int64_t rows, int64_t columns, const void *row_weight,
+                              const void *element_weight, const void *class_weight, const void *upstream, double scale,
+                              void *sum, void *loss, void *grad, int threads, int level) {
   Run run = run_baseline;
 #if defined(__x86_64__)
   if (level == 1) run = run_avx2;
   if (level == 2) run = run_avx512;
 #endif
-  int64_t blocks = (job->rows * job->columns + BLOCK - 1) / BLOCK;
+  const int64_t size = rows * columns;
+  const bool mean = scale < 0;
+  if (mean) scale = 1.0 / double(size > 0 ? size : 1);
+  const Job job{*equation,  pred,           target,       pred_dtype, target_dtype, class_index, rows, columns,
+                row_weight, element_weight, class_weight, upstream,   scale,        loss,        grad};
+  int64_t blocks = (size + BLOCK - 1) / BLOCK;
   std::vector<Tally> tallies(blocks, Tally{0, 0, 0});
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-  for (int64_t block = 0; block < blocks; ++block) run(*job, block, tallies[block]);
+  for (int64_t block = 0; block < blocks; ++block) run(job, block, tallies[block]);
   Tally total{0, 0, 0};
   for (const Tally &tally : tallies) {  // in the order of the blocks: the same bits for any number of threads
     total.sum += tally.sum;
     total.ignored += tally.ignored;
     total.bad += tally.bad;
   }
-  *sum = total.sum;
-  *ignored = total.ignored;
+  if (mean && total.ignored) {  // how many labels there are is known only now
+    const double labelled = double(size > total.ignored ? size - total.ignored : 1);
+    rescale(pred_dtype, grad, size, double(size) / labelled);
+    scale = 1.0 / labelled;
+  }
+  if (sum && pred_dtype == FLOAT64) *static_cast<double *>(sum) = total.sum * scale;
+  if (sum && pred_dtype != FLOAT64) *static_cast<float *>(sum) = float(total.sum * scale);
   return total.bad;
 }
 }

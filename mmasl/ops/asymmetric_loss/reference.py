@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry, margin_logit
-from mmasl.ops.asymmetric_loss.target import check_target, count_labelled
+from mmasl.ops.target import check_target, count_labelled
 
 
 def asymmetric_loss_reference(
