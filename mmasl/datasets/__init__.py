@@ -1,0 +1,5 @@
+"""Datasets, registered in :data:`mmasl.registry.DATASETS`."""
+
+from mmasl.datasets.digit_scenes import DigitScenes
+
+__all__ = ['DigitScenes']
