@@ -1,0 +1,1 @@
+"""Helpers around the losses; nothing here is imported by ``import mmasl``."""

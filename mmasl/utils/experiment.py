@@ -1,0 +1,55 @@
+"""One experiment: a config with changes, trained and evaluated through MMEngine's runner."""
+
+import logging
+import tempfile
+import uuid
+from pathlib import Path
+
+from mmengine import Config
+from mmengine.runner import Runner
+
+
+def train_and_test(
+    config: str | Path,
+    overrides: dict | None = None,
+    seed: int = 0,
+    split: str = 'test',
+    work_dir: str | Path | None = None,
+) -> dict[str, float]:
+    """Train a config from its first to its last epoch and evaluate the weights of the last one.
+
+    Args:
+        config: A config file.
+        overrides: Changes, as ``--cfg-options`` has them: ``{'train_cfg.max_epochs': 2}``.
+        seed: Of the weights that are not loaded, and of the order of the data.
+        split: 'test', or 'val' to evaluate on the validation split, which is what hyper-parameters are chosen on.
+        work_dir: Where logs and the last checkpoint stay. None keeps nothing, and does not validate while training.
+
+    Returns:
+        The values of the config's metrics, the last part of their names as keys.
+
+    Raises:
+        ValueError: If ``split`` is neither 'val' nor 'test'.
+    """
+    if split not in ('val', 'test'):
+        raise ValueError(f"split must be 'val' or 'test', got {split!r}")
+    cfg = Config.fromfile(config)
+    cfg.merge_from_dict(overrides or {})
+    cfg.randomness = dict(seed=seed)
+    cfg.log_level = logging.getLevelName(logging.WARNING)
+    cfg.experiment_name = f'{Path(config).stem}_{uuid.uuid4().hex}'  # several may run in one process
+    if split == 'val':
+        cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+    if work_dir is not None:
+        return _run(cfg, work_dir)
+    cfg.default_hooks.checkpoint = None
+    cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
+    with tempfile.TemporaryDirectory() as folder:
+        return _run(cfg, folder)
+
+
+def _run(cfg, work_dir):
+    cfg.work_dir = str(work_dir)
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    return {name.rsplit('/', 1)[-1]: float(value) for name, value in runner.test().items()}

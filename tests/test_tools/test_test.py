@@ -1,0 +1,128 @@
+"""tools/test.py: the same numbers as validation, for classification and detection, and refusals."""
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, Refusals, last_log, load_main, write_config
+
+main = load_main('test')
+train = load_main('train')
+
+
+@pytest.fixture(scope='module', params=['classification', 'detection'])
+def trained(request, tmp_path_factory):
+    """A config, its checkpoint and the metrics of its validation."""
+    folder = tmp_path_factory.mktemp(request.param)
+    config = write_config(folder, {'classification': CLASSIFICATION, 'detection': DETECTION}[request.param])
+    assert train([config, '--work-dir', str(folder / 'wd')]) == 0
+    lines = (last_log(folder / 'wd') / 'vis_data' / 'scalars.json').read_text().splitlines()
+    metrics = {key: value for key, value in json.loads(lines[-1]).items() if '/' in key}
+    return config, str(folder / 'wd' / 'epoch_1.pth'), metrics
+
+
+@pytest.fixture
+def refuse(capsys) -> Refusals:
+    return Refusals('test', capsys)
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_it_repeats_the_validation(trained, capsys):
+    config, checkpoint, validated = trained
+    assert main([config, checkpoint, '--out', 'metrics.json', '--out-item', 'metrics']) == 0
+    metrics = json.loads(Path('metrics.json').read_text())
+    assert validated and metrics == validated
+    assert any(value > 0 for value in metrics.values()) or 'bbox' in str(metrics)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith('done: ') and last.endswith('metrics in metrics.json')
+
+
+@pytest.mark.parametrize('flag', ['--out', '--dump'])
+def test_predictions_are_written(trained, flag):
+    config, checkpoint, _ = trained
+    assert main([config, checkpoint, flag, 'pred.pkl']) == 0
+    predictions = pickle.loads(Path('pred.pkl').read_bytes())
+    assert len(predictions) in (8, 16)
+    assert 'pred_score' in predictions[0] or 'pred_instances' in predictions[0]
+
+
+def test_tta(trained):
+    config, checkpoint, validated = trained
+    assert main([config, checkpoint, '--tta', '--out', 'metrics.json', '--out-item', 'metrics']) == 0
+    metrics = json.loads(Path('metrics.json').read_text())
+    assert metrics.keys() == validated.keys()
+
+
+def test_a_checkpoint_of_another_architecture(trained, refuse):
+    config, checkpoint, _ = trained
+    weights = torch.load(checkpoint, weights_only=False)['state_dict']
+    other_classes = [f'{"bbox_head" if "detection" in config else "head"}.num_classes=7']
+    said = refuse(config, checkpoint, '--cfg-options', *(f'model.{option}' for option in other_classes))
+    weights = {key: value for key, value in weights.items() if 'num_batches_tracked' not in key}
+    assert f'of {len(weights)} weights 2 of another shape' in said
+    assert 'instead of (7' in said and 'it was written by the run' in said
+
+    half = dict(list(weights.items())[: len(weights) // 2])
+    torch.save({'state_dict': {**half, 'extra.weight': torch.zeros(1)}}, 'half.pth')
+    said = refuse(config, 'half.pth')
+    assert said.startswith('half.pth is not a checkpoint of this model') and 'missing' in said
+    assert '1 unexpected (extra.weight)' in said
+
+
+def test_weights_that_are_all_there(trained):
+    """Neither the wrapper's prefix, nor a key too many, nor missing batch counts are another architecture."""
+    config, checkpoint, validated = trained
+    weights = torch.load(checkpoint, weights_only=False)['state_dict']
+    weights = {f'module.{key}': value for key, value in weights.items() if 'num_batches_tracked' not in key}
+    torch.save({**weights, 'extra.weight': torch.zeros(1)}, 'raw.pth')
+    assert main([config, 'raw.pth', '--out', 'metrics.json', '--out-item', 'metrics']) == 0
+    assert json.loads(Path('metrics.json').read_text()) == validated
+
+
+def test_flexible_runner_refuses_another_architecture(trained, refuse):
+    config, checkpoint, _ = trained
+    torch.save({'state_dict': {'extra.weight': torch.zeros(1)}}, 'other.pth')
+    flexible = ['--cfg-options', 'runner_type=FlexibleRunner']
+    assert 'is not a checkpoint of this model' in refuse(config, 'other.pth', *flexible)
+    assert main([config, checkpoint, *flexible]) == 0
+
+
+def test_checkpoints_that_cannot_be_read(trained, refuse):
+    config, checkpoint, _ = trained
+    near = checkpoint.replace('epoch_1', 'epoch_2')
+    assert refuse(config, near) == f"checkpoint: {near} does not exist; did you mean '{checkpoint}'?"
+    whole = Path(checkpoint).read_bytes()
+    Path('cut.pth').write_bytes(whole[: len(whole) // 2])
+    assert 'cut.pth cannot be loaded (is it whole?' in refuse(config, 'cut.pth')
+    assert 'cannot be loaded' in refuse(config, config)
+
+
+def test_where_nothing_can_be_written(trained, refuse):
+    config, checkpoint, _ = trained
+    assert 'must end in .pkl or .pickle' in refuse(config, checkpoint, '--out', 'pred.json')
+    assert '--out is missing' in refuse(config, checkpoint, '--out-item', 'metrics')
+
+
+def test_configs_without_a_test(trained, refuse):
+    _, checkpoint, _ = trained
+    Path('bare.py').write_text("model = dict(type='X')\n")
+    assert 'bare.py has no test_dataloader, test_cfg, test_evaluator' in refuse('bare.py', checkpoint)
+
+
+def test_drawing(trained, refuse):
+    config, checkpoint, _ = trained
+    if 'detection' in config:
+        assert 'need default_hooks.visualization' in refuse(config, checkpoint, '--show-dir', 'drawn')
+        hook = ['default_hooks.visualization.type=DetVisualizationHook']
+        said = refuse(config, checkpoint, '--show-dir', 'drawn', '--cfg-options', *hook)
+        assert said.startswith('default_hooks.visualization draws on image files')
+    else:
+        assert main([config, checkpoint, '--show-dir', 'drawn', '--interval', '4']) == 0
+        assert len(list(Path('drawn').iterdir())) == 4

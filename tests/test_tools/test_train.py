@@ -1,0 +1,136 @@
+"""tools/train.py at work; what it says to a user's mistakes is in test_train_refusals.py."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmasl.utils import cli, preflight
+from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, TOOLS, Refusals, last_log, load_main, write_config
+
+main = load_main('train')
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    return write_config(tmp_path, CLASSIFICATION)
+
+
+@pytest.fixture
+def refuse(capsys) -> Refusals:
+    return Refusals('train', capsys)
+
+
+def test_trains_and_says_where_the_results_are(config, capsys):
+    best = ['default_hooks.checkpoint.save_best=multi-label/f1-score_thr-0.02', 'default_hooks.checkpoint.rule=greater']
+    assert main([config, '--cfg-options', *best]) == 0
+    work_dir = Path('work_dirs', Path(config).stem)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert f'best {work_dir.absolute()}/best_multi-label_f1-score_thr-0.02_epoch_1.pth' in last
+    assert last.startswith('done: ')
+    assert str(work_dir / 'epoch_1.pth') in last
+    assert str(last_log(work_dir)) in last
+
+
+def test_resume_auto_starts_anew_and_later_goes_on(config, capsys):
+    assert main([config, '--resume', '--work-dir', 'wd']) == 0
+    assert '--resume: no checkpoint in wd, starting from the beginning' in capsys.readouterr().out
+    # A work directory that was moved still resumes, although MMEngine wrote absolute paths into it.
+    os.rename('wd', 'moved')
+    options = ['--work-dir', 'moved', '--cfg-options', 'train_cfg.max_epochs=3']
+    assert main([config, '--resume', *options]) == 0
+    out = capsys.readouterr().out
+    assert '--resume: continuing from moved/epoch_1.pth' in out
+    assert 'Epoch(train) [1]' not in out and 'Epoch(train) [2]' in out and 'Epoch(train) [3]' in out
+
+
+def test_a_killed_run_resumes_at_the_right_epoch(config, tmp_path):
+    command = [sys.executable, str(TOOLS / 'train.py'), config, '--work-dir', 'wd']
+    with (tmp_path / 'killed.log').open('w') as log:
+        process = subprocess.Popen(
+            [*command, '--cfg-options', 'train_cfg.max_epochs=100000', 'default_hooks.checkpoint.max_keep_ckpts=3'],
+            stdout=log,
+            stderr=log,
+        )
+        deadline = time.time() + 120
+        while not Path('wd/last_checkpoint').exists() and time.time() < deadline and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    path = Path(Path('wd/last_checkpoint').read_text())
+    done = torch.load(path, weights_only=False)['meta']['epoch']
+    assert path.name == f'epoch_{done}.pth'
+    assert main([config, '--work-dir', 'wd', '--resume', '--cfg-options', f'train_cfg.max_epochs={done + 2}']) == 0
+    lines = (last_log('wd') / 'vis_data' / 'scalars.json').read_text().splitlines()
+    epochs = [json.loads(line)['epoch'] for line in lines if 'loss' in line]
+    assert epochs[0] == done + 1 and epochs[-1] == done + 2
+
+
+def test_no_validate(config, capsys):
+    assert main([config, '--no-validate', '--no-pin-memory', '--no-persistent-workers']) == 0
+    assert 'Epoch(val)' not in capsys.readouterr().out
+
+
+def test_auto_scale_lr_is_linear(config, capsys):
+    assert main([config, '--auto-scale-lr', '--cfg-options', 'auto_scale_lr.base_batch_size=32']) == 0
+    assert 'lr: 2.5000e-03' in capsys.readouterr().out  # 0.01 * 8 / 32
+
+
+def test_a_config_of_the_import_style(config, refuse):
+    text = CLASSIFICATION.replace("'mmasl.DigitNet'", 'DigitNet').replace("'mmasl.DigitScenes'", 'DigitScenes')
+    imports = 'from mmasl.backbones import DigitNet\nfrom mmasl.datasets import DigitScenes\n'
+    Path(config).write_text(imports + text)
+    assert refuse(config, '--cfg-options', 'train_dataloader.dataset.num_scene=8').endswith("'num_scenes'?")
+    assert refuse(config, '--cfg-options', 'model.backbone.frozen_stages=9').startswith('model.backbone (DigitNet): ')
+    assert main([config, '--cfg-options', 'train_dataloader.dataset.num_scenes=8']) == 0
+
+
+def test_mmpretrain_gets_its_data_loader_defaults(config, tmp_path):
+    """MMPretrain's configs leave collate_fn to its tools; MMDetection's must keep MMEngine's."""
+    args = cli.make_parser('').parse_args([config])
+    cfg = Config.fromfile(config)
+    cfg.val_dataloader.num_workers = 2
+    cli.set_dataloaders(cfg, args)
+    assert cfg.train_dataloader.collate_fn == {'type': 'default_collate'}
+    assert not cfg.train_dataloader.persistent_workers and cfg.val_dataloader.persistent_workers
+    (tmp_path / 'det.py').write_text(DETECTION)
+    cfg = Config.fromfile(tmp_path / 'det.py')
+    cli.set_dataloaders(cfg, args)
+    assert 'collate_fn' not in cfg.train_dataloader
+
+
+def test_flexible_runner(config):
+    flexible = ['--work-dir', 'wd', '--cfg-options', 'runner_type=FlexibleRunner']
+    assert main([config, *flexible]) == 0
+    assert main([config, *flexible, 'train_cfg.max_epochs=2', '--resume']) == 0
+    assert torch.load('wd/epoch_2.pth', weights_only=False)['meta']['epoch'] == 2
+
+
+def test_two_processes_without_a_gpu(config, tmp_path):
+    if preflight.has_accelerator():
+        pytest.skip('this is about machines without one')
+    launch = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--master_port=0', '--standalone']
+    run = [*launch, str(TOOLS / 'train.py'), config, '--launcher', 'pytorch', '--work-dir', 'wd']
+    done = subprocess.run(run, capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count('done: ') == 1
+    assert 'Epoch(train) [1][1/1]' in done.stdout  # 16 scenes / (2 processes * 8)
+
+
+def test_amp_is_set(config, monkeypatch):
+    monkeypatch.setattr(preflight, 'has_accelerator', lambda: True)
+    cfg = Config.fromfile(config)
+    cli.enable_amp(cfg)
+    preflight.check_amp(cfg)
+    assert (cfg.optim_wrapper.type, cfg.optim_wrapper.loss_scale) == ('AmpOptimWrapper', 'dynamic')
+    cfg.optim_wrapper.loss_scale = 512.0
+    cli.enable_amp(cfg)
+    assert cfg.optim_wrapper.loss_scale == 512.0

@@ -1,0 +1,70 @@
+import json
+import os
+
+import pytest
+
+from mmasl.utils.grid import read_cell, run_cells, write_json
+
+
+def double(spec):
+    """A cell that leaves a trace of having run, and fails where it is told to."""
+    with open(spec['trace'], 'a') as file:
+        file.write(f'{spec["value"]}\n')
+    if spec['value'] < 0:
+        raise ArithmeticError('negative')
+    print('noise of the run', flush=True)
+    return dict(double=2 * spec['value'], threads=os.environ['OMP_NUM_THREADS'])
+
+
+@pytest.fixture
+def cells(tmp_path):
+    return {f'cell{value}': dict(value=value, trace=str(tmp_path / 'trace')) for value in (1, 2, 3)}
+
+
+def runs(tmp_path):
+    return sorted((tmp_path / 'trace').read_text().split())
+
+
+def test_finished_cells_are_kept_and_skipped(cells, tmp_path):
+    folder = tmp_path / 'cells'
+    first = dict(run_cells(cells, folder, double, workers=2))
+    assert {name: cell['result']['double'] for name, cell in first.items()} == {'cell1': 2, 'cell2': 4, 'cell3': 6}
+    assert all(cell['result']['threads'] == '1' and cell['seconds'] >= 0 for cell in first.values())
+    assert sorted(path.name for path in folder.iterdir()) == ['cell1.json', 'cell2.json', 'cell3.json']
+    assert dict(run_cells(cells, folder, double)) == {}
+    assert runs(tmp_path) == ['1', '2', '3']
+
+
+def test_only_what_is_missing_or_changed_runs_again(cells, tmp_path):
+    folder = tmp_path / 'cells'
+    list(run_cells(cells, folder, double, workers=1))
+    (folder / 'cell1.json').unlink()
+    (folder / 'cell2.json').write_text('{"spec": ')  # as if written without care and cut
+    changed = {**cells, 'cell3': {**cells['cell3'], 'value': 7}}
+    again = dict(run_cells(changed, folder, double, workers=1))
+    assert {name: cell['result']['double'] for name, cell in again.items()} == {'cell1': 2, 'cell2': 4, 'cell3': 14}
+    assert read_cell(folder, 'cell3', cells['cell3']) is None
+
+
+def test_a_cell_that_fails_does_not_stop_the_others(cells, tmp_path):
+    folder = tmp_path / 'cells'
+    bad = {'bad': dict(value=-1, trace=str(tmp_path / 'trace')), **cells}
+    results = dict(run_cells(bad, folder, double, workers=1, log=tmp_path / 'log'))
+    assert isinstance(results['bad'], ArithmeticError)
+    assert {'cell1', 'cell2', 'cell3'} < set(results)
+    assert not (folder / 'bad.json').exists()
+    assert list(dict(run_cells(bad, folder, double, workers=1))) == ['bad']
+    assert (tmp_path / 'log').read_text().count('noise of the run') == 3
+
+
+def test_writing_replaces_the_whole_file_or_nothing(tmp_path):
+    path = tmp_path / 'new' / 'a.json'
+    write_json(path, dict(a=1))
+    with pytest.raises(TypeError):
+        write_json(path, dict(a=object()))
+    assert json.loads(path.read_text()) == dict(a=1)
+
+
+def test_no_worker_is_refused(tmp_path):
+    with pytest.raises(ValueError, match='workers must be at least 1, got 0'):
+        list(run_cells({'a': {}}, tmp_path, double, workers=0))

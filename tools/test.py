@@ -1,0 +1,131 @@
+"""Evaluate a checkpoint of a classifier or a detector."""
+
+import sys
+
+import mmengine
+from mmengine.config import Config, ConfigDict
+
+from mmasl.utils import checkpoints, cli, preflight
+from mmasl.utils.components import find_component, parameters
+from mmasl.utils.config_errors import config_errors
+from mmasl.utils.errors import UserError, command
+
+PICKLES = ('.pkl', '.pickle')
+
+
+def parse_args(argv=None):
+    parser = cli.make_parser(__doc__)
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--out', '--dump', metavar='FILE', help='write the predictions to a .pkl file')
+    parser.add_argument(
+        '--out-item',
+        choices=['pred', 'metrics'],
+        default='pred',
+        help='what --out writes: predictions (.pkl) or metrics (.json, .yaml or .pkl)',
+    )
+    parser.add_argument('--amp', action='store_true', help='evaluate in mixed precision')
+    parser.add_argument('--show', action='store_true', help='show each picture with its prediction in a window')
+    parser.add_argument('--show-dir', metavar='DIR', help='draw the predictions into a folder')
+    parser.add_argument('--interval', type=int, default=1, help='show or draw every n-th picture')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds that --show waits at a picture')
+    parser.add_argument('--tta', action='store_true', help='average the predictions over flipped pictures')
+    return parser.parse_args(argv)
+
+
+def check_out(args) -> None:
+    """Raise where nothing can be written to ``--out``: better now than after the evaluation."""
+    suffixes = PICKLES if args.out_item == 'pred' else ('.json', '.yaml', '.yml', *PICKLES)
+    if args.out is not None and not args.out.endswith(suffixes):
+        raise UserError(
+            f'--out {args.out}: the name must end in {" or ".join(suffixes)} for --out-item {args.out_item}'
+        )
+    if args.out is None and args.out_item == 'metrics':
+        raise UserError('--out-item says what --out writes, and --out is missing')
+
+
+def merge_args(cfg: Config, args) -> None:
+    """Bring what the arguments say into the config."""
+    cfg.load_from = args.checkpoint
+    cfg.resume = False
+    if args.amp:
+        cfg.test_cfg.fp16 = True
+    if args.show or args.show_dir:
+        enable_drawing(cfg, args)
+    if args.tta:
+        enable_tta(cfg)
+    if args.out and args.out_item == 'pred':
+        add_dump(cfg, args.out)
+    cli.set_dataloaders(cfg, args)
+
+
+def enable_drawing(cfg: Config, args) -> None:
+    """Turn the visualization hook on; MMPretrain's and MMDetection's name their arguments differently."""
+    hook = (cfg.get('default_hooks') or {}).get('visualization')
+    if hook is None:
+        raise UserError(f'--show and --show-dir need default_hooks.visualization, which {cfg.filename} does not have')
+    component = find_component(hook.type, cfg.get('default_scope'), ('default_hooks', 'visualization'))
+    of_mmdet = component is not None and 'draw' in parameters(component)[0]
+    hook['draw' if of_mmdet else 'enable'] = True
+    hook['test_out_dir' if of_mmdet else 'out_dir'] = args.show_dir
+    hook.update(show=args.show, wait_time=args.wait_time, interval=args.interval)
+
+
+def enable_tta(cfg: Config) -> None:
+    """Set test-time augmentation: the config's own, or averaging over horizontal flips."""
+    dataset = cfg.test_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    detection = cfg.get('default_scope') == 'mmdet'
+    if 'tta_model' not in cfg:
+        average = {'type': 'mmpretrain.AverageClsScoreTTA'}
+        nms = {'type': 'nms', 'iou_threshold': 0.5}
+        merge = {'type': 'DetTTAModel', 'tta_cfg': {'nms': nms, 'max_per_img': 100}}
+        cfg.tta_model = ConfigDict(merge if detection else average)
+    if 'tta_pipeline' not in cfg:
+        pack = dataset.pipeline[-1].to_dict()
+        if detection:
+            kept = pack.get('meta_keys', ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
+            pack['meta_keys'] = (*kept, *(key for key in ('flip', 'flip_direction') if key not in kept))
+        flips = [{'type': 'RandomFlip', 'prob': prob} for prob in (1.0, 0.0)]
+        cfg.tta_pipeline = [*dataset.pipeline[:-1], {'type': 'TestTimeAug', 'transforms': [flips, [pack]]}]
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    dataset.pipeline = cfg.tta_pipeline
+
+
+def add_dump(cfg: Config, file: str) -> None:
+    """Have the evaluator write the predictions; MMDetection's own way packs masks."""
+    kind = 'mmdet.DumpDetResults' if cfg.get('default_scope') == 'mmdet' else 'mmengine.DumpResults'
+    dump = {'type': kind, 'out_file_path': file}
+    evaluator = cfg.test_evaluator
+    if isinstance(evaluator, dict) and 'metrics' in evaluator:
+        evaluator.metrics = [*aslist(evaluator.metrics), dump]
+    else:
+        cfg.test_evaluator = [*aslist(evaluator), dump]
+
+
+def aslist(value) -> list:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+@command
+def main(argv=None) -> None:
+    args = parse_args(argv)
+    check_out(args)
+    cfg = cli.load_config(args)
+    with config_errors(cfg):
+        preflight.check_scope(cfg)
+        preflight.check_sections(cfg, 'test')
+        merge_args(cfg, args)
+        preflight.check_types(cfg, 'test')
+        preflight.check_data(cfg, 'test')
+        checkpoint = checkpoints.read(args.checkpoint, 'checkpoint')
+        preflight.check_work_dir(cfg)
+        runner = cli.build_runner(cfg, checkpoint)
+        metrics = runner.test()
+    if args.out and args.out_item == 'metrics' and runner.rank == 0:
+        mmengine.dump(metrics, args.out)
+    cli.say(f'done: logs in {runner.log_dir}' + (f'; {args.out_item} in {args.out}' if args.out else ''))
+
+
+if __name__ == '__main__':
+    sys.exit(main())
