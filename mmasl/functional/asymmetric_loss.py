@@ -1,5 +1,7 @@
 """The asymmetric loss for multi-label classification and dense detection (Eq. 7 of the paper)."""
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -109,6 +111,7 @@ def asymmetric_loss(
     return loss if loss.dim() == 0 or pred.dim() == 2 else loss.reshape(pred.shape)
 
 
+@lru_cache(maxsize=256, typed=True)  # typed: True is no number here, though it equals 1
 def make_asymmetry(gamma_pos=0.0, gamma_neg=4.0, clip=0.05, alpha=None, detach_focus=False) -> Asymmetry:
     """The checked constants of Eq. 7; arguments and errors as :func:`asymmetric_loss` says."""
     clip = 0.0 if clip is None else check_number('clip', clip, 0, 1, open_high=True)

@@ -72,7 +72,7 @@ def fill_compiled(
         scale *= upstream.item()
         upstream = None
     # Held by name until the call is over: the library sees addresses only.
-    pred, flat_target = pred.detach().contiguous(), _target(target)
+    pred, flat_target = pred.contiguous(), _target(target)
     weight, class_weight, upstream = (_factor(tensor, dtype) for tensor in (weight, class_weight, upstream))
     by_row = weight is not None and weight.dim() == 1
     bad = LIBRARY.mmasl_asymmetric_loss(

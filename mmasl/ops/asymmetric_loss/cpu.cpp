@@ -44,36 +44,36 @@ template <class To, class From> INLINE To bits(From from) {
   return to;
 }
 
-// --- Elementary functions. The coefficients of exp and log are those of Cephes (S. L. Moshier), expf.c and logf.c.
+// Choosing by masks: from ?: on floats gcc makes branches, turns them into masks again when it vectorises, and computes
+// what follows once for each way through them.
+INLINE float choose(bool condition, float yes, float no) {
+  int32_t mask = -int32_t(condition);
+  return bits<float>((bits<int32_t>(yes) & mask) | (bits<int32_t>(no) & ~mask));
+}
+INLINE double choose(bool condition, double yes, double no) { return condition ? yes : no; }
+
+// --- Elementary functions. The coefficients of exp and log are those of Cephes (S. L. Moshier), expf.c and logf.c; the
+// polynomials are evaluated by pairs, for the loops wait more for results than for arithmetic units.
 
 INLINE float exp_(float x) {  // x <= 0; 0 below the smallest normal number
-  float clamped = x > -87.0f ? x : -87.0f;
+  float clamped = choose(x > -87.0f, x, -87.0f);
   float shifted = clamped * 1.44269504f + 12582912.0f;  // the integer nearest to x / ln 2, in the low bits
   float n = shifted - 12582912.0f;
   float r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;
-  float y = 1.9875691500e-4f;
-  y = y * r + 1.3981999507e-3f;
-  y = y * r + 8.3334519073e-3f;
-  y = y * r + 4.1665795894e-2f;
-  y = y * r + 1.6666665459e-1f;
-  y = y * r + 5.0000001201e-1f;
-  y = y * r * r + r + 1.0f;
+  float r2 = r * r;
+  float high = (1.9875691500e-4f * r + 1.3981999507e-3f) * r2 + (8.3334519073e-3f * r + 4.1665795894e-2f);
+  float y = (high * r2 + (1.6666665459e-1f * r + 5.0000001201e-1f)) * r2 + (r + 1.0f);
   float power = bits<float>(bits<int32_t>(y) + (bits<int32_t>(shifted) << 23));
-  return x > -87.0f ? power : 0.0f;
+  return choose(x > -87.0f, power, 0.0f);
 }
 INLINE double exp_(double x) { return std::exp(x); }
 
 INLINE float log1p_core(float x) {  // log(1 + x) - x for 1 + x in [sqrt(1/2), sqrt(2)]
-  float y = 7.0376836292e-2f;
-  y = y * x - 1.1514610310e-1f;
-  y = y * x + 1.1676998740e-1f;
-  y = y * x - 1.2420140846e-1f;
-  y = y * x + 1.4249322787e-1f;
-  y = y * x - 1.6668057665e-1f;
-  y = y * x + 2.0000714765e-1f;
-  y = y * x - 2.4999993993e-1f;
-  y = y * x + 3.3333331174e-1f;
-  return x * x * (y * x - 0.5f);
+  float x2 = x * x, x4 = x2 * x2;
+  float high = (7.0376836292e-2f * x2 + (-1.1514610310e-1f * x + 1.1676998740e-1f)) * x2;
+  high += -1.2420140846e-1f * x + 1.4249322787e-1f;
+  float low = (-1.6668057665e-1f * x + 2.0000714765e-1f) * x2 + (-2.4999993993e-1f * x + 3.3333331174e-1f);
+  return x2 * ((high * x4 + low) * x - 0.5f);
 }
 
 INLINE float log_(float x) {  // x a positive normal number
@@ -86,8 +86,8 @@ INLINE double log_(double x) { return std::log(x); }
 
 INLINE float log1p_unit(float x) {  // x in [0, 1]: small values keep their digits
   bool high = x > 0.41421356f;
-  float f = high ? 0.5f * x - 0.5f : x;
-  return f + log1p_core(f) + (high ? 0.693147181f : 0.0f);
+  float f = choose(high, 0.5f * x - 0.5f, x);
+  return f + log1p_core(f) + choose(high, 0.693147181f, 0.0f);
 }
 INLINE double log1p_unit(double x) { return std::log1p(x); }
 
@@ -101,13 +101,13 @@ INLINE float one_minus_exp(float d) {  // 1 - exp(-d) for d > 0
   series = series * -d + 1.6666667e-1f;
   series = series * -d + 0.5f;
   series = series * -d + 1.0f;
-  return d < 0.7f ? d * series : 1.0f - exp_(-d);
+  return choose(d < 0.7f, d * series, 1.0f - exp_(-d));
 }
 INLINE double one_minus_exp(double d) { return -std::expm1(-d); }
 
 template <class T> INLINE T power(T x, T gamma) {  // x in [0, 1]; exactly 1 for gamma = 0
   constexpr T tiny = std::numeric_limits<T>::min();
-  return exp_(gamma * log_(x > tiny ? x : tiny));
+  return exp_(gamma * log_(choose(x > tiny, x, tiny)));
 }
 
 // GAMMA: a small whole exponent, or -1 for any other.
@@ -136,7 +136,7 @@ template <class T> struct Constants {
 template <class T> struct Terms {
   T size, e, a, b, d;
   __attribute__((always_inline)) explicit Terms(T z)
-      : size(std::fabs(z)), e(exp_(-size)), a(z < 0 ? T(1) : e), b(z < 0 ? e : T(1)), d(1 + e) {}
+      : size(std::fabs(z)), e(exp_(-size)), a(choose(z < 0, T(1), e)), b(choose(z < 0, e, T(1))), d(1 + e) {}
 };
 
 template <int GAMMA, bool MARGIN, class T>
@@ -156,26 +156,27 @@ INLINE void negative(T z, const Terms<T> &at, const Constants<T> &c, T &loss, T 
   T p_m, log_loss, w, slope_of_focus;  // the last: w * log_loss / p_m
   if constexpr (GAMMA >= 0) {
     p_m = p - c.clip;
-    p_m = p_m > 0 ? p_m : 0;
+    p_m = choose(p_m > 0, p_m, T(0));
     log_loss = -log_(u);
     T below = c.weight_neg * focus<(GAMMA > 0 ? GAMMA - 1 : 0)>(p_m, c.gamma_neg);
     w = GAMMA > 0 ? below * p_m : below;
     slope_of_focus = below * log_loss;
   } else {  // next to the margin p - m loses digits that an exponent below 1 makes visible
-    p_m = (1 - c.clip) * p * one_minus_exp(active ? distance : 1);
-    T v = 1 - u, ratio = v > 0 ? -log_(u) / v : T(1);  // log_loss / p_m at the rounded u, where v is exact (Kahan)
+    p_m = (1 - c.clip) * p * one_minus_exp(choose(active, distance, T(1)));
+    T v = 1 - u, ratio = choose(v > 0, -log_(u) / v, T(1));  // log_loss / p_m at the rounded u, where v is exact (Kahan)
     log_loss = ratio * p_m;
     w = c.weight_neg * power(p_m, c.gamma_neg);
     slope_of_focus = w * ratio;
   }
-  loss = active ? w * log_loss : 0;
-  slope = active ? (p * q) * (w * inverse_u + c.slope_neg * slope_of_focus) : 0;
+  loss = choose(active, w * log_loss, T(0));
+  slope = choose(active, (p * q) * (w * inverse_u + c.slope_neg * slope_of_focus), T(0));
 }
 
-template <class T> INLINE void positive(T z, const Terms<T> &at, const Constants<T> &c, T &loss, T &slope) {
+template <bool FOCUS, class T>
+INLINE void positive(T z, const Terms<T> &at, const Constants<T> &c, T &loss, T &slope) {
   T r = 1 / at.d, p = at.b * r, q = at.a * r;
   T log_loss = (T(0.5) * at.size - T(0.5) * z) + log1p_unit(at.e);
-  T w = c.weight_pos * power(q, c.gamma_pos);
+  T w = FOCUS ? c.weight_pos * power(q, c.gamma_pos) : c.weight_pos;
   loss = w * log_loss;
   slope = -w * (q + c.slope_pos * (p * log_loss));
 }
@@ -193,13 +194,24 @@ INLINE void negatives(const T *z, T *loss, T *slope, int n, const Constants<T> &
   }
 }
 
+template <bool FOCUS, class T>
+INLINE void positives(const T *z, T *loss, T *slope, int n, const Constants<T> &c) {
+#pragma omp simd
+  for (int i = 0; i < n; ++i) {
+    T l, s;
+    positive<FOCUS>(z[i], Terms<T>(z[i]), c, l, s);
+    loss[i] = l;
+    slope[i] = s;
+  }
+}
+
 template <bool MARGIN, class T>
 INLINE void mixed(const T *z, const T *y, T *loss, T *slope, int n, const Constants<T> &c) {
 #pragma omp simd
   for (int i = 0; i < n; ++i) {
     T l_pos, s_pos, l_neg, s_neg;
     Terms<T> at(z[i]);
-    positive(z[i], at, c, l_pos, s_pos);
+    positive<true>(z[i], at, c, l_pos, s_pos);
     negative<-1, MARGIN>(z[i], at, c, l_neg, s_neg);
     loss[i] = y[i] * l_pos + (1 - y[i]) * l_neg;
     slope[i] = y[i] * s_pos + (1 - y[i]) * s_neg;
@@ -255,6 +267,7 @@ template <class T> INLINE void load(const void *source, int dtype, int64_t first
 
 template <class T> struct Special {  // the entries of a block that are not plain negatives
   int count = 0;
+  bool soft = false;  // whether one of them has a label other than 1
   int at[BLOCK];
   T z[BLOCK], y[BLOCK], loss[BLOCK], slope[BLOCK];
 };
@@ -264,6 +277,7 @@ template <class T> INLINE void take(Special<T> &special, T *z, int at, T y, Tall
     tally.ignored += 1;
   } else {
     tally.bad += !(y > 0 && y <= 1);
+    special.soft |= y != 1;
     special.at[special.count] = at;
     special.y[special.count] = y;
     special.z[special.count++] = z[at];
@@ -274,11 +288,16 @@ template <class T> INLINE void take(Special<T> &special, T *z, int at, T y, Tall
 template <class Y, class T> INLINE void split_dense(const Y *y, T *z, int n, Special<T> &special, Tally &tally) {
   alignas(64) uint8_t nonzero[BLOCK];
   for (int i = 0; i < n; ++i) nonzero[i] = y[i] != 0;
-  std::memset(nonzero + n, 0, BLOCK - n < 8 ? BLOCK - n : 8);
-  for (int start = 0; start < n; start += 8) {
-    uint64_t flags = bits<uint64_t>(*reinterpret_cast<const uint64_t *>(nonzero + start));
+  std::memset(nonzero + n, 0, BLOCK - n);
+  for (int start = 0; start < n; start += 64) {
+    uint64_t flags = 0;  // one bit an entry: eight bytes of 0 or 1 are gathered by one multiplication
+    for (int k = 0; k < 8; ++k) {
+      uint64_t bytes;
+      std::memcpy(&bytes, nonzero + start + 8 * k, 8);
+      flags |= (bytes * 0x0102040810204080) >> 56 << (8 * k);
+    }
     for (; flags; flags &= flags - 1) {
-      int at = start + __builtin_ctzll(flags) / 8;
+      int at = start + __builtin_ctzll(flags);
       take(special, z, at, T(y[at]), tally);
     }
   }
@@ -353,8 +372,12 @@ template <class T> INLINE void run_block(const Job &job, int64_t first, int n, T
   else
     margin ? negatives_of_any_exponent<true, false>(z, loss, slope, n, c)
            : negatives_of_any_exponent<false, false>(z, loss, slope, n, c);
-  margin ? mixed<true>(special.z, special.y, special.loss, special.slope, special.count, c)
-         : mixed<false>(special.z, special.y, special.loss, special.slope, special.count, c);
+  if (special.soft)
+    margin ? mixed<true>(special.z, special.y, special.loss, special.slope, special.count, c)
+           : mixed<false>(special.z, special.y, special.loss, special.slope, special.count, c);
+  else
+    c.gamma_pos > 0 ? positives<true>(special.z, special.loss, special.slope, special.count, c)
+                    : positives<false>(special.z, special.loss, special.slope, special.count, c);
   for (int i = 0; i < special.count; ++i) {
     loss[special.at[i]] = special.loss[i];
     slope[special.at[i]] = special.slope[i];

@@ -73,4 +73,4 @@ def _fill(*arguments) -> None:
 
 def _new_loss(pred: Tensor, reduce: bool) -> Tensor:
     dtype = torch.float64 if pred.dtype == torch.float64 else torch.float32
-    return pred.new_zeros((), dtype=dtype) if reduce else pred.new_empty(pred.shape, dtype=dtype)
+    return pred.new_empty(() if reduce else pred.shape, dtype=dtype)
