@@ -15,7 +15,7 @@ from mmasl.functional._validate import (
     flatten_target,
     flatten_weight,
 )
-from mmasl.ops.asymmetric_loss import BACKENDS, Asymmetry
+from mmasl.ops.asymmetric_loss import OP, Asymmetry
 
 SMALLEST_CLIP = 1e-30  # float32 holds it as a normal number; below, m would vanish beside 1 - p
 
@@ -94,7 +94,7 @@ def asymmetric_loss(
     flat_target = flatten_target(pred, target)
     flat_weight = flatten_weight(pred, weight)
     check_class_weight(pred, class_weight)
-    run = choose_backend(BACKENDS, backend, pred, target, weight, class_weight)
+    run = choose_backend(OP, backend, pred, target, weight, class_weight)
     num_classes = pred.shape[-1]
     if check_target_range is None:
         check_target_range = pred.device.type == 'cpu' and not torch.compiler.is_compiling()

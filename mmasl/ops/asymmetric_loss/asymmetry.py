@@ -25,7 +25,6 @@ class Asymmetry(NamedTuple):
     detach_focus: bool = False
 
 
-@torch.compiler.assume_constant_result
 def margin_logit(clip: float, dtype: torch.dtype) -> tuple[float, float]:
     """logit(m) as an unevaluated sum ``hi + lo`` of two numbers of ``dtype``.
 
@@ -49,12 +48,16 @@ def margin_logit(clip: float, dtype: torch.dtype) -> tuple[float, float]:
     return _margin_logit(clip, dtype)
 
 
+# What torch.compiler.assume_constant_result sets; that function itself would import torch._dynamo, a second and more.
+margin_logit._dynamo_marked_constant = True
+
+
 @lru_cache(maxsize=256)
 def _margin_logit(clip: float, dtype: torch.dtype) -> tuple[float, float]:
     with localcontext() as context:
         context.prec = 60
         margin = Decimal(clip)
         logit = margin.ln() - (1 - margin).ln()
-        hi = torch.tensor(float(logit), dtype=dtype).item()
-        lo = torch.tensor(float(logit - Decimal(hi)), dtype=dtype).item()
+        hi = torch.tensor(float(logit), dtype=dtype, device='cpu').item()
+        lo = torch.tensor(float(logit - Decimal(hi)), dtype=dtype, device='cpu').item()
     return hi, lo
