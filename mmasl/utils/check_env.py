@@ -5,10 +5,13 @@ Where even torch is missing, ``python mmasl/utils/check_env.py`` says so: this f
 """
 
 import argparse
+import contextlib
 import importlib
 import importlib.metadata
+import io
 import re
 import sys
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +30,9 @@ PROVIDERS = {
 OPENMMLAB = ('mmengine', 'mmcv', 'mmpretrain', 'mmdet')
 NEEDED_BY = dict.fromkeys(PROVIDERS, TASKS)
 NEEDED_BY |= {'mmpretrain': TASKS[:1], 'mmdet': TASKS[1:], 'mmcv._ext': TASKS[1:], 'openmim': ()}
+# What configs import, packages before those that need them: mmdet itself is empty, its parts are not
+IMPORTS = ('torch', 'torchvision', 'numpy', 'cv2', 'mmengine', 'mmcv', 'mmcv._ext', 'mmpretrain', 'mmpretrain.datasets')
+IMPORTS += ('mmpretrain.evaluation', 'mmdet', 'mmdet.datasets', 'mmdet.evaluation', 'mmdet.models')
 # The versions of requirements/ (a test compares them) and the last of the original packages
 FORKS = {
     'torch': 'torch==2.11.0',
@@ -60,6 +66,7 @@ class Facts:
     errors: dict = field(default_factory=dict)
     gpu: str = ''
     triton: str = ''
+    kernel: str = ''
     own_venv: bool = False
 
 
@@ -159,8 +166,11 @@ def build_mmcv(distribution, version):
 
 def import_error(name):
     """Why ``import name`` fails, in one line; empty when it works."""
+    quiet = io.StringIO()  # what the packages say of their own optional parts
     try:
-        importlib.import_module(name)
+        with warnings.catch_warnings(), contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
+            warnings.simplefilter('ignore')
+            importlib.import_module(name)
     except Exception as error:  # whatever a broken package raises is a finding
         return f'{type(error).__name__}: {error}'.splitlines()[0]
     return ''
@@ -176,15 +186,16 @@ def gather():
         except importlib.metadata.PackageNotFoundError:
             continue
     errors = {}
-    for name in ('torch', 'torchvision', 'numpy', 'cv2', 'mmengine', 'mmcv', 'mmcv._ext', 'mmpretrain', 'mmdet.models'):
-        if any(d in versions for d in PROVIDERS[name.split('.')[0]]):
+    for name in IMPORTS:
+        package = name if name == 'mmcv._ext' else name.split('.')[0]
+        if package not in errors and any(d in versions for d in PROVIDERS[name.split('.')[0]]):
             error = import_error(name)
             if error:
-                errors['mmdet' if name == 'mmdet.models' else name] = error
+                errors[package] = error
     if 'torch' in versions and 'torch' not in errors:
         versions['torch'] = importlib.import_module('torch').__version__  # with +cu130, which the metadata may lack
     venv = Path(__file__).resolve().parents[2] / '.venv'
-    return Facts(versions, errors, *gather_gpu(), own_venv=Path(sys.prefix).resolve() == venv)
+    return Facts(versions, errors, *gather_gpu(), kernel=gather_kernel(), own_venv=Path(sys.prefix).resolve() == venv)
 
 
 def gather_gpu():
@@ -207,6 +218,15 @@ def gather_gpu():
         return gpu, f'not usable: {type(error).__name__}: {error}'.splitlines()[0]
 
 
+def gather_kernel():
+    """One phrase on the compiled CPU kernel, without which the loss runs in torch operations."""
+    try:
+        from mmasl.ops.asymmetric_loss.compiled import LEVELS, LIBRARY, REASON, level
+    except ImportError as error:
+        return f'unknown: {error}'
+    return f'usable, {LEVELS[level]}' if LIBRARY else f'not usable, torch operations take its place: {REASON}'
+
+
 def report(facts, tasks):
     """The lines to print and whether all of ``tasks`` can run."""
     lines = [f'{"python":<13}{sys.version.split()[0]} ({sys.prefix})']
@@ -215,7 +235,7 @@ def report(facts, tasks):
         lines.append(f'{name:<13}{", ".join(found) or "missing"}')
         if name == 'mmcv' and found:
             lines.append(f'{"mmcv._ext":<13}{facts.errors.get("mmcv._ext", "loads")}')
-    lines += [f'{"GPU":<13}{facts.gpu}', f'{"Triton":<13}{facts.triton}']
+    lines += [f'{"GPU":<13}{facts.gpu}', f'{"Triton":<13}{facts.triton}', f'{"CPU kernel":<13}{facts.kernel}']
     troubles = diagnose(facts)
     stopped = {task for trouble in troubles for task in trouble.tasks}
     for trouble in troubles:

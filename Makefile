@@ -1,0 +1,32 @@
+# The first Python that runs and suits; another one: make install PYTHON=/path/to/python3.12
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.10 python3; do \
+	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$python && exit; \
+	done; echo python3)
+SETUP := $(PYTHON) tools/misc/setup_env.py
+
+.PHONY: install demo test bench lint check format
+
+install:  ## the whole set-up into .venv; again: a no-op, or the end of what was cut short
+	@$(SETUP) full
+
+demo:  ## the set-up without compiled ops, then the main job
+	@$(SETUP) demo
+	.venv/bin/python tools/demo.py
+
+test: lint  ## the set-up, the style checks and all tests
+	.venv/bin/python -m pytest -n 2
+
+lint: install  ## the style checks
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+
+bench: install  ## every backend of the loss against its peers, then the loss in a training step
+	.venv/bin/python tools/benchmarks/loss.py
+	.venv/bin/python tools/benchmarks/loss_in_training.py
+
+check:  ## versions and known troubles of the environment
+	.venv/bin/python -m mmasl.utils.check_env
+
+format:
+	.venv/bin/ruff check --fix
+	.venv/bin/ruff format

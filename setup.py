@@ -1,0 +1,49 @@
+"""Packaging of mmasl. Imports neither torch nor mmasl; the pinned development stack is in ``requirements/``."""
+
+import re
+from pathlib import Path
+
+from setuptools import Extension, find_packages, setup
+
+ROOT = Path(__file__).parent
+README = ROOT / 'README.md'
+INIT = (ROOT / 'mmasl/__init__.py').read_text(encoding='utf-8')
+
+# A plain shared library for ctypes, built in seconds. Where that fails the loss runs in torch operations instead. It is
+# linked without an OpenMP of its own: it uses the one that torch has loaded, as two in one process fight for the cores.
+KERNEL = Extension(
+    'mmasl.ops.asymmetric_loss._cpu',
+    sources=['mmasl/ops/asymmetric_loss/cpu.cpp'],
+    extra_compile_args=['-std=c++17', '-O3', '-fopenmp', '-fno-math-errno', '-fno-trapping-math', '-g0'],
+    language='c++',
+    optional=True,
+)
+
+setup(
+    name='mmasl',
+    version=re.search(r"^__version__ = '(.+)'", INIT, re.M).group(1),
+    description='Asymmetric Loss for multi-label classification and detection, as an OpenMMLab plugin',
+    long_description=README.read_text(encoding='utf-8') if README.exists() else '',
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    python_requires='>=3.10',
+    packages=find_packages(include=['mmasl', 'mmasl.*']),
+    package_data={'mmasl': ['**/*.md', '**/*.cpp']},
+    ext_modules=[KERNEL],
+    # Lower bounds only: the user's own torch, and OpenMMLab stack if any, stay as they are.
+    install_requires=['torch>=2.0', 'numpy>=1.23'],
+    extras_require={
+        # The original packages. mmdet 3.3 refuses mmcv 2.2, and mmengine 0.10.7 cannot load checkpoints in torch 2.6.
+        'openmmlab': ['torch<2.6', 'numpy<2', 'mmengine>=0.10.4', 'mmcv>=2.0,<2.2', 'mmdet>=3.2', 'mmpretrain>=1.1'],
+        # The maintained forks, under the same import names: install one set or the other.
+        'onedl': [
+            'onedl-mmengine>=0.10.12',
+            'onedl-mmcv>=2.3.6',
+            'onedl-mmdetection>=3.5.1',
+            'onedl-mmpretrain>=1.3.6',
+        ],
+        'demo': ['matplotlib', 'scikit-learn', 'tqdm'],
+        'tests': ['pytest', 'pytest-xdist', 'hypothesis', 'mpmath', 'ruff', 'scikit-learn', 'timm', 'tensorboard'],
+    },
+    zip_safe=False,
+)

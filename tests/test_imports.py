@@ -1,0 +1,98 @@
+"""What can be imported with which OpenMMLab packages absent. Each case runs in a process of its own."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+OPENMMLAB = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain')
+
+
+def run(code, block=()):
+    """The output of ``code`` in a fresh Python where the packages of ``block`` cannot be imported."""
+    code = f'import sys\nsys.modules.update(dict.fromkeys({list(block)}))\n' + textwrap.dedent(code)
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_blocking_blocks():
+    with pytest.raises(AssertionError, match='No module named .mmdet'):
+        run('import mmdet.models', block=['mmdet'])
+
+
+def test_import_costs_under_a_tenth_of_a_second_over_torch():
+    code = """
+        import time, torch
+        start = time.process_time()  # not the clock: other processes must not count
+        import mmasl
+        print(time.process_time() - start)
+    """
+    times = []
+    while len(times) < 3 and min(times, default=1.0) >= 0.1:
+        times.append(float(run(code)))
+    assert min(times) < 0.1
+
+
+def test_import_loads_no_openmmlab_package():
+    assert run(f'import mmasl; print([name for name in {OPENMMLAB} if name in sys.modules])').strip() == '[]'
+
+
+def test_functional_api_needs_no_openmmlab_package():
+    code = """
+        import torch, mmasl
+        pred = torch.tensor([[2.0, -1.0], [0.5, 0.0]], requires_grad=True)
+        loss = mmasl.asymmetric_loss(pred, torch.tensor([[1, 0], [-1, 1]]))
+        loss.backward()
+        assert pred.grad[1, 0] == 0 and pred.grad.abs().sum() > 0
+        index = mmasl.asymmetric_loss(pred, torch.tensor([0, 2]), reduction='none')
+        assert index.shape == pred.shape
+    """
+    run(code, block=OPENMMLAB)
+
+
+@pytest.mark.parametrize('scope', ['mmpretrain', None])
+def test_classification_needs_no_mmdet_and_no_compiled_ops(scope):
+    code = f"""
+        import torch
+        from mmengine.registry import init_default_scope
+        from mmpretrain.registry import DATASETS, METRICS, MODELS
+        from mmpretrain.structures import DataSample
+        scope = {scope!r}
+        if scope:
+            init_default_scope(scope)
+        head = MODELS.build(dict(
+            type='mmpretrain.MultiLabelLinearClsHead', num_classes=80, in_channels=8,
+            loss=dict(type='mmasl.AsymmetricLoss')))
+        dataset = DATASETS.build(dict(type='mmasl.DigitScenes', split='train', num_scenes=2, pipeline=[]))
+        samples = [DataSample().set_gt_label(dataset[i]['gt_label']) for i in range(2)]
+        loss = head.loss((torch.randn(2, 8),), samples)['loss']
+        loss.backward()
+        assert loss > 0 and head.fc.weight.grad.abs().sum() > 0
+        metric = METRICS.build(dict(type='mmasl.MultiLabelMetric'))
+        metric.process(None, [s.to_dict() for s in head.predict((torch.randn(2, 8),), samples)])
+        assert 0 <= metric.evaluate(2)['multi-label/mAP'] <= 100
+    """
+    run(code, block=['mmdet', 'mmcv._ext'])
+
+
+def test_detection_needs_no_mmpretrain():
+    code = """
+        from mmdet.registry import MODELS
+        from mmengine.registry import init_default_scope
+        init_default_scope('mmdet')
+        loss = dict(type='mmasl.AsymmetricLoss', use_sigmoid=True)
+        assert type(MODELS.build(loss)).__module__ == 'mmasl.losses.asymmetric_loss'
+        head = MODELS.build(dict(type='FCOSHead', num_classes=3, in_channels=32, feat_channels=32, loss_cls=loss))
+        assert head.cls_out_channels == 3
+    """
+    run(code, block=['mmpretrain'])
+
+
+def test_plain_mmengine_is_enough_for_the_loss():
+    code = """
+        from mmengine.registry import MODELS
+        MODELS.build(dict(type='mmasl.AsymmetricLoss'))
+    """
+    run(code, block=['mmcv', 'mmdet', 'mmpretrain'])
