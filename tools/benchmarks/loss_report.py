@@ -1,0 +1,111 @@
+"""The machine, the table, the figure and the comparison of loss benchmark results."""
+
+import os
+import platform
+import re
+from datetime import date
+from pathlib import Path
+
+import torch
+from loss_cases import BCE, FLOOR
+
+RATIOS = {'BCE': BCE, 'MMPretrain': 'MMPretrain AsymmetricLoss', 'copy': FLOOR}
+
+
+def machine(device: str, threads: int) -> dict:
+    """What the figures were measured on."""
+    cpu = platform.processor() or platform.machine()
+    if os.path.exists('/proc/cpuinfo'):
+        cpu = re.search(r'model name\s*:\s*(.*)', Path('/proc/cpuinfo').read_text()).group(1)
+    name = torch.cuda.get_device_name() if device == 'cuda' else cpu
+    return {
+        'name': re.sub(r'[^\w.]+', '-', name).strip('-').lower(),
+        'cpu': cpu,
+        'capability': torch.backends.cpu.get_cpu_capability(),
+        'gpu': torch.cuda.get_device_name() if device == 'cuda' else None,
+        'cores': os.cpu_count(),
+        'threads': threads,
+        'load': os.getloadavg()[0],
+        'torch': torch.__version__,
+        'date': date.today().isoformat(),
+    }
+
+
+def ratios(rows: list[dict], key: str = 'ns_min') -> dict[tuple, dict[str, float]]:
+    """``{(workload, regime, contender): {peer: ratio of their times}}``; minima, as noise only ever adds time."""
+    times = {(row['workload'], row['regime'], row['contender']): row[key] for row in rows}
+    return {
+        at: {short: time / times[(*at[:2], peer)] for short, peer in RATIOS.items() if (*at[:2], peer) in times}
+        for at, time in times.items()
+    }
+
+
+def table(result: dict) -> str:
+    """Markdown: one section a workload and regime."""
+    info = result['machine']
+    where = info['gpu'] or f'{info["cpu"]} ({info["capability"]}), {info["threads"]} thread(s)'
+    lines = [
+        f'Forward + backward on {where}, torch {info["torch"]}, {info["date"]}. Ratios are of the minima.',
+        '',
+        'Made by `tools/benchmarks/loss.py`; the numbers are in the JSON file of the same name.',
+    ]
+    ratio = ratios(result['rows'])
+    section = None
+    for row in result['rows']:
+        at = (row['workload'], row['regime'], row['contender'])
+        if at[:2] != section:
+            section = at[:2]
+            lines += [
+                '',
+                f'### {row["workload"]}, {row["regime"]} logits',
+                '',
+                '| | ns/logit: median | min | max | peak memory / logits | '
+                + ' | '.join(f'÷ {s}' for s in RATIOS)
+                + ' |',
+                '|---|' + '---|' * (4 + len(RATIOS)),
+            ]
+        cells = [f'{row[key]:.2f}' for key in ('ns_median', 'ns_min', 'ns_max', 'peak_memory')]
+        cells += [f'{ratio[at][s]:.2f}' if s in ratio[at] else '' for s in RATIOS]
+        lines.append(f'| {row["contender"]} | ' + ' | '.join(cells) + ' |')
+    return '\n'.join(lines) + '\n'
+
+
+def draw(result: dict, stem: Path) -> None:
+    """Bars of the median with the range from minimum to maximum, as PNG and SVG."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    import matplotlib.pyplot as plt
+
+    sections = list(dict.fromkeys((row['workload'], row['regime']) for row in result['rows']))
+    columns = min(2, len(sections))
+    lines = -(-len(sections) // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(7.5 * columns, 3.2 * lines), squeeze=False)
+    for axis in axes.flat[len(sections) :]:
+        axis.remove()
+    for axis, section in zip(axes.flat, sections, strict=False):
+        rows = [row for row in result['rows'] if (row['workload'], row['regime']) == section][::-1]
+        median = [row['ns_median'] for row in rows]
+        span = [
+            [row['ns_median'] - row['ns_min'] for row in rows],
+            [row['ns_max'] - row['ns_median'] for row in rows],
+        ]
+        colours = ['tab:orange' if row['contender'].startswith('mmasl') else 'tab:gray' for row in rows]
+        axis.barh([row['contender'] for row in rows], median, xerr=span, color=colours, ecolor='black', capsize=2)
+        axis.set(xscale='log', xlabel='ns per logit, forward + backward', title=f'{section[0]}, {section[1]} logits')
+    figure.tight_layout()
+    for suffix in ('.png', '.svg'):
+        figure.savefig(f'{stem}{suffix}', dpi=120)
+    plt.close(figure)
+
+
+def compare(old: dict, new: dict, tolerance: float) -> list[str]:
+    """The contenders of ours whose ratio to a peer changed by more than ``tolerance``."""
+    before, after = ratios(old['rows']), ratios(new['rows'])
+    return [
+        f'{" ".join(at)}: ratio to {peer} {before[at][peer]:.2f} -> {value:.2f}'
+        for at, values in after.items()
+        if at[2].startswith('mmasl') and at in before
+        for peer, value in values.items()
+        if peer in before[at] and abs(value / before[at][peer] - 1) > tolerance
+    ]

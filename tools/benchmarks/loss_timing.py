@@ -1,0 +1,103 @@
+"""Timing of forward + backward, interleaved over the contenders, and their peak memory."""
+
+import time
+from collections.abc import Callable
+
+import torch
+from loss_cases import FLOOR, Case
+from torch.profiler import ProfilerActivity, profile
+
+LEAST_SECONDS = 2e-3  # of one timed sample: short steps are repeated
+
+
+def step_of(case: Case, name: str) -> Callable[[], None]:
+    """Forward and backward of a contender with a fresh gradient, or one copy for the floor."""
+    function = case.contenders[name]
+    if name == FLOOR:
+        return function
+
+    def step():
+        case.pred.grad = None
+        function().backward()
+
+    return step
+
+
+def time_interleaved(case: Case, repeats: int) -> dict[str, list[float]]:
+    """Seconds of one step, ``repeats`` samples a contender; rounds go through the contenders there and back.
+
+    On a GPU a step is replayed from a CUDA graph where it can be captured (device time), else run eagerly.
+    """
+    timer = _cuda_timer if case.pred.is_cuda else _cpu_timer
+    timers = {name: timer(step_of(case, name)) for name in case.contenders}
+    samples = {name: [] for name in timers}
+    for round_ in range(repeats):
+        for name in list(timers)[:: -1 if round_ % 2 else 1]:
+            samples[name].append(timers[name]())
+    return samples
+
+
+def _cpu_timer(step: Callable) -> Callable[[], float]:
+    for _ in range(2):
+        step()
+    start = time.perf_counter()
+    step()
+    times = max(1, int(LEAST_SECONDS / (time.perf_counter() - start)))
+
+    def sample() -> float:
+        start = time.perf_counter()
+        for _ in range(times):
+            step()
+        return (time.perf_counter() - start) / times
+
+    return sample
+
+
+def _cuda_timer(step: Callable) -> Callable[[], float]:
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            step()
+    torch.cuda.synchronize()
+    try:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            step()
+        run = graph.replay
+    except RuntimeError:  # a peer that synchronises cannot be captured
+        torch.cuda.synchronize()
+        run = step
+
+    def sample() -> float:
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        run()
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end) / 1e3
+
+    return sample
+
+
+def peak_memory(case: Case, name: str) -> float:
+    """Peak bytes above inputs and targets of one step, its gradient included, as a multiple of the logits' bytes."""
+    step = step_of(case, name)
+    step()
+    case.pred.grad = None
+    size = case.pred.numel() * case.pred.element_size()
+    if case.pred.is_cuda:
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        step()
+        return (torch.cuda.max_memory_allocated() - before) / size
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        kept = step()  # the copy of the floor must live until it is counted
+    current = peak = 0
+    for event in record.profiler.kineto_results.events():
+        if event.name() == '[memory]':
+            current += event.nbytes()
+            peak = max(peak, current)
+    case.pred.grad = None
+    del kept
+    return peak / size
