@@ -1,23 +1,25 @@
 """Asymmetric Loss (ASL, ICCV 2021) for OpenMMLab: registered losses, configs and tools.
 
-Importing this package needs torch alone. The parts that register themselves with MMEngine are imported on first
-use by :mod:`mmasl.registry`.
+What is named here is imported on first use: ``mmasl.asymmetric_loss`` needs torch alone, ``mmasl.utils.check_env`` not
+even that, and the parts that register themselves with MMEngine are found by :mod:`mmasl.registry`.
 """
 
-from mmasl.functional import asymmetric_loss
+from importlib import import_module
 
 __version__ = '0.1.0'
-__all__ = ['__version__', 'asymmetric_loss']
+
+# MMPretrain's registry of batch augmentations has no MMEngine parent, so a node of ours could only hang on it after
+# importing MMPretrain. MMEngine also takes a type for a Python path, which makes type='mmasl.IgnoreAwareMixup' work so.
+_HOMES = {
+    'asymmetric_loss': 'mmasl.functional',
+    'IgnoreAwareCutMix': 'mmasl.batch_augments',
+    'IgnoreAwareMixup': 'mmasl.batch_augments',
+}
+__all__ = ['__version__', *_HOMES]
 
 
 def __getattr__(name: str):
-    """Import MMPretrain's ignore-aware batch augmentations on first use.
-
-    MMPretrain's registry of them has no MMEngine parent, so a node of ours could only hang on it after importing
-    MMPretrain. MMEngine also takes a type for a Python path, which makes ``type='mmasl.IgnoreAwareMixup'`` work so.
-    """
-    if name in ('IgnoreAwareCutMix', 'IgnoreAwareMixup'):
-        from mmasl import batch_augments
-
-        return getattr(batch_augments, name)
-    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    if name not in _HOMES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value

@@ -152,7 +152,7 @@ def diagnose(facts):
     if not blamed & set(PROVIDERS):  # else these errors follow from the troubles above
         for name, error in errors.items():
             if name not in blamed and not ('mmcv._ext' in error and 'mmcv._ext' in blamed):
-                command = f'pip install --force-reinstall --no-deps {wanted(name)}'
+                command = f'pip install --force-reinstall --no-deps {wanted(name.partition(".")[0])}'
                 add(name, f'import {name} fails: {error}', command, own='rm -rf .venv && make install')
     return troubles
 
