@@ -144,8 +144,10 @@ def test_backward_runs_twice_and_keeps_what_it_saved(run, dtype, reduce):
     pred = torch.randn(6, 5).to(dtype).requires_grad_()
     loss = run(pred, torch.randint(0, 2, (6, 5)), None, None, 0.5, Asymmetry(1, 2), reduce)
     ones = torch.ones_like(loss)
+    (first,) = torch.autograd.grad(loss, pred, ones, retain_graph=True)
+    first.mul_(100)  # the receiver may do as it likes with what it got
     loss.backward(ones, retain_graph=True)
-    pred.grad.mul_(7)  # what clipping does in place
+    pred.grad.mul_(7)
     loss.backward(ones, retain_graph=True)
     (scaled,) = torch.autograd.grad(loss, pred, 3 * ones, retain_graph=True)
     (again,) = torch.autograd.grad(loss, pred, ones)

@@ -73,7 +73,7 @@ def fill_compiled(
         upstream = None
     # Held by name until the call is over: the library sees addresses only.
     pred, flat_target = pred.contiguous(), _target(target)
-    weight, class_weight, upstream = (_factor(tensor, dtype) for tensor in (weight, class_weight, upstream))
+    weight, class_weight, upstream = _factor(weight, dtype), _factor(class_weight, dtype), _factor(upstream, dtype)
     by_row = weight is not None and weight.dim() == 1
     bad = LIBRARY.mmasl_asymmetric_loss(
         _equation(asymmetry, dtype),

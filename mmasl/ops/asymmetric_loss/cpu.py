@@ -22,9 +22,9 @@ def asymmetric_loss_cpu(
 ) -> Tensor:
     """The same function as :func:`asymmetric_loss_reference`, argument by argument, for tensors on the CPU.
 
-    The gradient is computed with the loss and saved, already weighted and scaled, for float32 and float64; for half
-    precision it is computed again in backward, so that it is rounded once. A second derivative is the reference's.
-    ``weight``, ``class_weight`` and ``target`` get no gradient.
+    For float32 and float64 the gradient is computed with the loss, already weighted and scaled, and handed out by the
+    first backward pass. A second one computes it again; so does the first for half precision, to round it once. A
+    second derivative is the reference's. ``weight``, ``class_weight`` and ``target`` get no gradient.
 
     Example:
         >>> pred = torch.zeros(1, 2, requires_grad=True)
@@ -48,22 +48,25 @@ class _AsymmetricLoss(Function):
         loss = _new_loss(pred, reduce)
         grad = torch.empty_like(pred, memory_format=torch.contiguous_format) if pred.dtype == loss.dtype else None
         _fill(pred, target, weight, class_weight, scale, asymmetry, check, loss, grad)
-        ctx.scale, ctx.asymmetry, ctx.reduce = scale, asymmetry, reduce
-        ctx.save_for_backward(pred, target, weight, class_weight, grad)
+        ctx.scale, ctx.asymmetry, ctx.reduce, ctx.grad = scale, asymmetry, reduce, grad
+        ctx.save_for_backward(pred, target, weight, class_weight)
         return loss
 
     @staticmethod
     def backward(ctx, upstream):
-        pred, target, weight, class_weight, grad = ctx.saved_tensors
-        constants = (pred, target, weight, class_weight, ctx.scale, ctx.asymmetry)
+        constants = (*ctx.saved_tensors, ctx.scale, ctx.asymmetry)
         if torch.is_grad_enabled():  # create_graph=True
+            pred = constants[0]
             loss = asymmetric_loss_reference(*constants, ctx.reduce)
             (grad,) = torch.autograd.grad(loss, pred, upstream, create_graph=True)
-        elif grad is None:
-            grad = torch.empty_like(pred, memory_format=torch.contiguous_format)
+            return grad, None, None, None, None, None, None, None
+        # The receiver owns the gradient and may write to it, so it is given away: no copy, and nothing saved changes.
+        grad, ctx.grad = ctx.grad, None
+        if grad is None:
+            grad = torch.empty_like(constants[0], memory_format=torch.contiguous_format)
             _fill(*constants, False, None, grad, upstream)
         elif not ctx.reduce or upstream.item() != 1:
-            grad = grad * upstream  # out of place: backward may run again
+            grad.mul_(upstream)
         return grad, None, None, None, None, None, None, None
 
 
