@@ -1,6 +1,7 @@
 """Checks of arguments that the losses share. Each raises before any work is done, with what was expected and came."""
 
 import math
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ EPS = torch.finfo(torch.float32).eps  # what the OpenMMLab packages add to avg_f
 def check_number(name: str, value: float, low: float, high: float = math.inf, *, open_high: bool = False) -> float:
     """``value`` as a float if it is a finite real number in [low, high], or [low, high) with ``open_high``."""
     bracket = ')' if open_high or high == math.inf else ']'
-    real = isinstance(value, (int, float)) and not isinstance(value, bool)
+    real = isinstance(value, Real) and not isinstance(value, bool)
     if not real or not math.isfinite(value) or not low <= value <= high or (open_high and value == high):
         raise ValueError(f'{name}: expected a real number in [{low:g}, {high:g}{bracket}, got {value!r}')
     return float(value)

@@ -23,9 +23,10 @@ class AsymmetricLoss(nn.Module):
         eps: Accepted for configs written for MMPretrain, and without effect: nothing is clamped.
         alpha, detach_focus, check_target_range, backend: See :func:`mmasl.asymmetric_loss`.
         class_weight: A weight for each class, as a sequence; kept as a buffer that the checkpoint leaves out.
+        num_classes: If given, logits of another number of classes are refused.
 
     Raises:
-        ValueError: ``use_sigmoid=False``, or a parameter out of range.
+        ValueError: ``use_sigmoid=False``, a parameter out of range, or logits that do not have ``num_classes``.
 
     Example:
         >>> loss = AsymmetricLoss(gamma_neg=2.0, clip=0.2)
@@ -48,6 +49,7 @@ class AsymmetricLoss(nn.Module):
         detach_focus: bool = False,
         check_target_range: bool | None = None,
         backend: str = 'auto',
+        num_classes: int | None = None,
     ):
         super().__init__()
         if not use_sigmoid:
@@ -69,6 +71,7 @@ class AsymmetricLoss(nn.Module):
         self.detach_focus = detach_focus
         self.check_target_range = check_target_range
         self.backend = backend
+        self.num_classes = num_classes
         class_weight = None if class_weight is None else torch.as_tensor(class_weight, dtype=torch.float32)
         self.register_buffer('class_weight', class_weight, persistent=False)
 
@@ -81,6 +84,11 @@ class AsymmetricLoss(nn.Module):
         reduction_override: str | None = None,
     ) -> Tensor:
         """Arguments as :func:`mmasl.asymmetric_loss`; ``reduction_override`` replaces ``reduction`` for this call."""
+        if self.num_classes is not None and pred.shape[-1] != self.num_classes:
+            raise ValueError(
+                f'pred: expected num_classes={self.num_classes} logits a row, got {pred.shape[-1]}; a detection head '
+                'builds one more where its loss_cls does not say use_sigmoid=True'
+            )
         loss = asymmetric_loss(
             pred,
             target,

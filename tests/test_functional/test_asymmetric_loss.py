@@ -2,6 +2,7 @@
 
 import hypothesis
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -368,6 +369,19 @@ def test_bad_input(change, error, text):
     arguments = dict(pred=torch.zeros(4, 3), target=torch.zeros(4, 3)) | change
     with pytest.raises(error, match=text):
         asymmetric_loss(**arguments)
+
+
+@pytest.mark.parametrize('number', [np.float32(4), np.int64(4), 4])
+def test_numbers_of_numpy_are_numbers(logits, labels, number):
+    loss = asymmetric_loss(logits, labels, gamma_neg=number, avg_factor=number)
+    torch.testing.assert_close(loss, asymmetric_loss(logits, labels, gamma_neg=4.0, avg_factor=4.0))
+
+
+@pytest.mark.parametrize('number', [True, '4', None])
+def test_what_is_no_number_is_refused(logits, labels, number):
+    asymmetric_loss(logits, labels, gamma_neg=1.0)  # equal to True, which a cache must not confuse
+    with pytest.raises(ValueError, match='gamma_neg: expected a real number'):
+        asymmetric_loss(logits, labels, gamma_neg=number)
 
 
 def test_range_checks_can_be_switched_off():

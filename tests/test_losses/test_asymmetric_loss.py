@@ -11,7 +11,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmasl import asymmetric_loss
 from mmasl.losses import AsymmetricLoss
 
-MODULE_ONLY = {'loss_weight', 'use_sigmoid', 'eps'}
+MODULE_ONLY = {'loss_weight', 'use_sigmoid', 'eps', 'num_classes'}
 CALL_ONLY = {'pred', 'target', 'weight', 'avg_factor'}
 
 
@@ -80,3 +80,10 @@ def test_it_copies_saves_and_leaves_the_checkpoint_alone():
     pred, target = torch.randn(3, 2), torch.randint(0, 2, (3, 2))
     for twin in (copy.deepcopy(loss), torch.load(buffer, weights_only=False)):
         torch.testing.assert_close(twin(pred, target), loss(pred, target))
+
+
+def test_num_classes_catches_a_head_with_a_channel_too_many():
+    loss = AsymmetricLoss(num_classes=80)
+    assert loss(torch.zeros(1, 80), torch.tensor([80])).isfinite()
+    with pytest.raises(ValueError, match='expected num_classes=80 logits a row, got 81; .* use_sigmoid=True'):
+        loss(torch.zeros(1, 81), torch.tensor([80]))

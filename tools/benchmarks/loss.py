@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import torch
-from loss_cases import REGIMES, WORKLOADS, Case, gate, make_case
+from loss_cases import REGIMES, SCALING, WORKLOADS, Case, gate, make_case
 from loss_report import compare, draw, machine, table
 from loss_timing import peak_memory, time_interleaved
 from tqdm import tqdm
@@ -28,7 +28,8 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
     parser.add_argument('--threads', type=int, default=1, help='CPU threads (one is what the bars are judged by)')
-    parser.add_argument('--workloads', nargs='+', choices=list(WORKLOADS), default=list(WORKLOADS))
+    usual = [workload for workload in WORKLOADS if workload not in SCALING]
+    parser.add_argument('--workloads', nargs='+', choices=list(WORKLOADS), default=usual)
     parser.add_argument('--regimes', nargs='+', choices=list(REGIMES), default=list(REGIMES))
     parser.add_argument('--contenders', nargs='+', help='only these (the ratios need torch BCE-with-logits among them)')
     parser.add_argument('--repeats', type=int, help='rounds of interleaved timing')

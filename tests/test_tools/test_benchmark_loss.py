@@ -1,0 +1,84 @@
+"""The loss benchmark: its gate refuses wrong numbers, its report compares what it measured. No time is asserted."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / 'tools' / 'benchmarks'
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import loss
+    import loss_cases
+
+    monkeypatch.setitem(loss_cases.WORKLOADS, '128x80', (4, 6, False))
+    monkeypatch.setitem(loss_cases.WORKLOADS, '44800x80', (8, 5, True))
+    yield loss
+    for name in ('loss', 'loss_cases', 'loss_report', 'loss_timing'):
+        sys.modules.pop(name, None)
+
+
+NAMES = ['mmasl cpu, plain torch', 'torch BCE-with-logits', 'copy of the same bytes']
+
+
+def run(benchmark, out, *more):
+    threads = torch.get_num_threads()
+    try:
+        return benchmark.main(['--workloads', '128x80', '44800x80', '--repeats', '2', '--out', str(out), *more])
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_it_writes_numbers_table_and_figure(benchmark, tmp_path):
+    assert run(benchmark, tmp_path, '--contenders', *NAMES) == 0
+    (path,) = tmp_path.glob('*.json')
+    result = json.loads(path.read_text())
+    assert result['machine']['threads'] == 1 and result['machine']['cpu']
+    assert [row['contender'] for row in result['rows']] == NAMES * 4
+    for row in result['rows']:
+        assert 0 < row['ns_min'] <= row['ns_median'] <= row['ns_max']
+    # The copy's memory is known: its buffer holds logits, labels and gradient once, read and written.
+    memory = {(row['workload'], row['contender']): row['peak_memory'] for row in result['rows']}
+    assert memory['128x80', NAMES[2]] == 1.5 and memory['44800x80', NAMES[2]] == 1
+    for suffix in ('.md', '.png', '.svg'):
+        assert path.with_suffix(suffix).stat().st_size > 0
+    assert '### 44800x80, trained logits' in path.with_suffix('.md').read_text()
+
+
+def test_a_wrong_gradient_stops_it_before_any_speed(benchmark, tmp_path, monkeypatch, capsys):
+    from mmasl.ops.asymmetric_loss import blocks
+
+    right = blocks._negative
+
+    def wrong(*arguments):
+        value, slope = right(*arguments)
+        return value, slope if slope is None else 1.001 * slope
+
+    monkeypatch.setattr(blocks, '_negative', wrong)
+    assert run(benchmark, tmp_path, '--contenders', *NAMES) == 1
+    assert 'mmasl cpu, plain torch: error of the gradient' in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_check_lists_the_ratios_that_changed(benchmark):
+    from loss_report import compare
+
+    def result(ours):
+        rows = [('mmasl cpu', ours), ('torch BCE-with-logits', 2.0)]
+        return {'rows': [dict(workload='w', regime='r', contender=name, ns_min=ns) for name, ns in rows]}
+
+    assert compare(result(1.0), result(1.1), 0.25) == []
+    assert compare(result(1.0), result(2.0), 0.25) == ['w r mmasl cpu: ratio to BCE 0.50 -> 1.00']
+
+
+def test_bad_arguments(benchmark, tmp_path, capsys):
+    with pytest.raises(SystemExit, match='--contenders: expected among .* got .*nobody'):
+        run(benchmark, tmp_path, '--contenders', 'nobody')
+    with pytest.raises(SystemExit):
+        run(benchmark, tmp_path, '--check', str(tmp_path / 'absent.json'))
+    assert 'no such file' in capsys.readouterr().err
