@@ -12,6 +12,7 @@ __version__ = '0.1.0'
 # importing MMPretrain. MMEngine also takes a type for a Python path, which makes type='mmasl.IgnoreAwareMixup' work so.
 _HOMES = {
     'asymmetric_loss': 'mmasl.functional',
+    'softmax_asymmetric_loss': 'mmasl.functional',
     'IgnoreAwareCutMix': 'mmasl.batch_augments',
     'IgnoreAwareMixup': 'mmasl.batch_augments',
 }

@@ -111,3 +111,62 @@ def exact_asymmetric_loss(
         )
     table = torch.tensor(values, dtype=torch.float64).reshape(*pred.shape, 2)
     return table[..., 0], table[..., 1]
+
+
+def exact_softmax_asymmetric_loss(
+    pred: Tensor,
+    target: Tensor,
+    gamma_pos=0.0,
+    gamma_neg=4.0,
+    label_smoothing=0.1,
+    class_weight=None,
+    detach_focus: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """The single-label loss of each row and its gradient in arbitrary precision, rounded to float64.
+
+    Args:
+        pred: Logits (N, C) of any floating dtype; taken as the exact numbers they are.
+        target: Dense labels (N, C) in [0, 1].
+        class_weight: A sequence of C numbers, or None.
+
+    Returns:
+        ``(loss, gradient)``, float64, (N,) and (N, C).
+
+    Example:
+        >>> loss, gradient = exact_softmax_asymmetric_loss(torch.zeros(1, 2), torch.tensor([[1, 0]]), label_smoothing=0)
+        >>> loss.tolist(), gradient.tolist()
+        ([0.6931471805599453], [[-0.5, 0.5]])
+    """
+    class_weight = (1.0,) * pred.shape[1] if class_weight is None else tuple(float(v) for v in class_weight)
+    constants = (gamma_pos, gamma_neg, label_smoothing, class_weight, detach_focus)
+    rows = zip(pred.double().tolist(), target.double().tolist(), strict=True)
+    losses, gradients = zip(*(_exact_row(tuple(z), tuple(y), *constants) for z, y in rows), strict=True)
+    return torch.tensor(losses, dtype=torch.float64), torch.tensor(gradients, dtype=torch.float64)
+
+
+@cache
+def _exact_row(z, y, gamma_pos, gamma_neg, label_smoothing, class_weight, detach_focus):
+    """(loss, gradient of each logit) of one row; mpmath in 60 digits, 1 - p as the sum of the other p."""
+    import mpmath
+
+    with mpmath.workdps(60):
+        number, classes = mpmath.mpf, range(len(z))
+        gamma_pos, gamma_neg = number(gamma_pos), number(gamma_neg)
+        other = number(label_smoothing) / len(z)
+        own = 1 - number(label_smoothing) + other
+        powers = [mpmath.exp(number(v) - max(z)) for v in z]
+        p = [power / mpmath.fsum(powers) for power in powers]
+        q = [mpmath.fsum(powers[:c] + powers[c + 1 :]) / mpmath.fsum(powers) for c in classes]
+        log = [number(z[c]) - max(z) - mpmath.log(mpmath.fsum(powers)) for c in classes]
+        loss, slopes = number(0), []
+        for c in classes:
+            hit, miss = class_weight[c] * own * y[c], class_weight[c] * other * (1 - number(y[c]))
+            loss -= (hit * q[c] ** gamma_pos + miss * p[c] ** gamma_neg) * log[c]
+            slope = -hit * q[c] ** gamma_pos - miss * p[c] ** gamma_neg
+            if not detach_focus:  # the derivative of the powers by log p
+                if gamma_pos and q[c]:
+                    slope += hit * gamma_pos * q[c] ** (gamma_pos - 1) * p[c] * log[c]
+                slope -= miss * gamma_neg * p[c] ** gamma_neg * log[c]
+            slopes.append(slope)
+        total = mpmath.fsum(slopes)
+        return float(loss), [float(slopes[c] - p[c] * total) for c in classes]

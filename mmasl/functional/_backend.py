@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from mmasl.ops import Op
-from mmasl.ops.target import check_target
 
 BACKENDS = ('auto', 'reference', 'cpu', 'triton', 'compile')
 
@@ -29,7 +28,7 @@ def choose_backend(op: Op, backend: str, pred: Tensor, target: Tensor, *weights:
         ValueError: An unknown backend, or a named one that cannot take these tensors.
 
     Example:
-        >>> choose_backend(Op(sum, max, min, lambda pred: None), 'auto', torch.zeros(1, 2), torch.zeros(1, 2))
+        >>> choose_backend(Op(reference=sum, cpu=max, check_target=all), 'auto', torch.zeros(1, 2), torch.zeros(1, 2))
         <built-in function max>
     """
     check_backend(backend)
@@ -39,7 +38,7 @@ def choose_backend(op: Op, backend: str, pred: Tensor, target: Tensor, *weights:
     reason = _why_not(op, backend, pred, target, *weights)
     if reason is not None:
         raise ValueError(f"backend: {backend!r} cannot be used because {reason}; expected 'auto' or 'reference'")
-    return _compile(op.reference) if backend == 'compile' else getattr(op, backend)
+    return _compile(op) if backend == 'compile' else getattr(op, backend)
 
 
 def _why_not(op: Op, backend: str, pred: Tensor, *others: Tensor | None) -> str | None:
@@ -58,13 +57,12 @@ def _why_not(op: Op, backend: str, pred: Tensor, *others: Tensor | None) -> str 
 
 
 @cache
-def _compile(reference: Callable) -> Callable:
-    compiled = torch.compile(reference)
+def _compile(op: Op) -> Callable:
+    compiled = torch.compile(op.reference)
 
-    def run(pred, target, *arguments):
-        *arguments, check = arguments
+    def run(pred, target, weight, class_weight, scale, asymmetry, reduce, check):
         if check:  # reads values, which a graph cannot hold
-            check_target(target, pred.shape[1])
-        return compiled(pred, target, *arguments)
+            op.check_target(target, pred.shape[1], asymmetry)
+        return compiled(pred, target, weight, class_weight, scale, asymmetry, reduce)
 
     return run

@@ -37,6 +37,17 @@ def check_reduction(reduction: str, avg_factor: float | Tensor | None) -> None:
     check_number('avg_factor', avg_factor, 0)
 
 
+def sum_scale(reduction: str, avg_factor: float | Tensor | None) -> float | Tensor | None:
+    """What a sum of losses is multiplied by; None for one over the number of entries that are not ignored."""
+    if reduction != 'mean':
+        return 1.0
+    if avg_factor is None:
+        return None
+    if isinstance(avg_factor, Tensor):
+        return 1 / avg_factor.detach().reshape(()).double().clamp(min=EPS)
+    return 1 / max(avg_factor, EPS)
+
+
 def check_pred(pred: Tensor) -> None:
     if not isinstance(pred, Tensor) or not pred.is_floating_point():
         raise TypeError(f'pred: expected a floating-point tensor of logits, got {_kind(pred)}')
@@ -59,7 +70,7 @@ def flatten_target(pred: Tensor, target: Tensor) -> Tensor:
                 f'target: expected class indices of an integer dtype for shape {tuple(target.shape)} beside pred '
                 f'{tuple(pred.shape)}, got {target.dtype}; dense labels have the shape of pred'
             )
-        return target.reshape(-1)
+        return target.reshape(-1).long()  # unsigned dtypes too: 255 == -1 in uint8
     raise ValueError(
         f'target: expected dense labels of shape {tuple(pred.shape)} or class indices of shape {tuple(rows)} for pred '
         f'of shape {tuple(pred.shape)}, got {tuple(target.shape)}'

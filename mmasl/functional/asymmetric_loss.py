@@ -7,13 +7,13 @@ from torch import Tensor
 
 from mmasl.functional._backend import choose_backend
 from mmasl.functional._validate import (
-    EPS,
     check_class_weight,
     check_number,
     check_pred,
     check_reduction,
     flatten_target,
     flatten_weight,
+    sum_scale,
 )
 from mmasl.ops.asymmetric_loss import OP, Asymmetry
 
@@ -103,7 +103,7 @@ def asymmetric_loss(
         flat_target,
         flat_weight,
         class_weight,
-        _scale(reduction, avg_factor),
+        sum_scale(reduction, avg_factor),
         asymmetry,
         reduction != 'none',
         check_target_range,
@@ -124,14 +124,3 @@ def make_asymmetry(gamma_pos=0.0, gamma_neg=4.0, clip=0.05, alpha=None, detach_f
         None if alpha is None else check_number('alpha', alpha, 0, 1),
         bool(detach_focus),
     )
-
-
-def _scale(reduction, avg_factor) -> float | Tensor | None:
-    """What the sum is multiplied by; None for one over the number of labels."""
-    if reduction != 'mean':
-        return 1.0
-    if avg_factor is None:
-        return None
-    if isinstance(avg_factor, Tensor):
-        return 1 / avg_factor.detach().reshape(()).double().clamp(min=EPS)
-    return 1 / max(avg_factor, EPS)

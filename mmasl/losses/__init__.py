@@ -1,5 +1,6 @@
 """Registered losses: modules that hold parameters and forward to :mod:`mmasl.functional`."""
 
 from mmasl.losses.asymmetric_loss import AsymmetricLoss
+from mmasl.losses.softmax_asymmetric_loss import SoftmaxAsymmetricLoss
 
-__all__ = ['AsymmetricLoss']
+__all__ = ['AsymmetricLoss', 'SoftmaxAsymmetricLoss']

@@ -3,11 +3,18 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from torch import Tensor
+
+
+def no_kernel(pred: Tensor) -> str:
+    return 'this loss has no Triton kernel; the reference runs on every device'
+
 
 class Op(NamedTuple):
-    """The functions that compute one op; all take the arguments of the reference."""
+    """The functions that compute one op; all that run it take the arguments of the reference."""
 
     reference: Callable
     cpu: Callable
-    triton: Callable
-    triton_unavailable: Callable  # the reason why ``triton`` cannot take a tensor, or None
+    check_target: Callable  # (target, number of classes, asymmetry): raises for a value out of range
+    triton: Callable | None = None
+    triton_unavailable: Callable = no_kernel  # the reason why ``triton`` cannot take a tensor, or None

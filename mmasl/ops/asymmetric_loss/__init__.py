@@ -6,7 +6,14 @@ from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry
 from mmasl.ops.asymmetric_loss.cpu import asymmetric_loss_cpu
 from mmasl.ops.asymmetric_loss.reference import asymmetric_loss_reference
 from mmasl.ops.asymmetric_loss.triton import asymmetric_loss_triton
+from mmasl.ops.target import check_target
 
-OP = Op(asymmetric_loss_reference, asymmetric_loss_cpu, asymmetric_loss_triton, triton.unavailable)
+OP = Op(
+    asymmetric_loss_reference,
+    asymmetric_loss_cpu,
+    lambda target, num_classes, asymmetry: check_target(target, num_classes),
+    asymmetric_loss_triton,
+    triton.unavailable,
+)
 
 __all__ = ['OP', 'Asymmetry', 'asymmetric_loss_cpu', 'asymmetric_loss_reference', 'asymmetric_loss_triton']

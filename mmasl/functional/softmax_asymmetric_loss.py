@@ -1,0 +1,143 @@
+"""The asymmetric loss for single-label classification: softmax probabilities in place of sigmoid ones."""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from mmasl.functional._backend import choose_backend
+from mmasl.functional._validate import (
+    check_class_weight,
+    check_number,
+    check_pred,
+    check_reduction,
+    flatten_target,
+    flatten_weight,
+    sum_scale,
+)
+from mmasl.ops.softmax_asymmetric_loss import OP, SoftmaxAsymmetry
+
+
+def softmax_asymmetric_loss(
+    pred: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    gamma_pos: float = 0.0,
+    gamma_neg: float = 4.0,
+    label_smoothing: float = 0.1,
+    reduction: str = 'mean',
+    avg_factor: float | Tensor | None = None,
+    *,
+    class_weight: Tensor | None = None,
+    ignore_index: int = -1,
+    detach_focus: bool = False,
+    check_target_range: bool | None = None,
+    backend: str = 'auto',
+) -> Tensor:
+    r"""Single-label asymmetric loss, the authors' variant for softmax heads (appendix G of the paper).
+
+    .. math::
+
+        L = -\sum_{c=1}^{C} v_c \left[ a \, y_c (1 - p_c)^{\gamma_+}
+            + b \, (1 - y_c) \, p_c^{\gamma_-} \right] \log p_c, \quad
+        p = \mathrm{softmax}(z), \quad b = \epsilon / C, \quad a = 1 - \epsilon + b
+
+    with the label y (one-hot, or soft), label smoothing :math:`\epsilon` and class weights v.
+
+    Special cases: **without label smoothing gamma_neg has no effect**, since the terms of the other classes then weigh
+    b = 0; with ``gamma_pos=0`` besides, it is cross-entropy. Both exponents 0 give cross-entropy with label smoothing.
+    Hard labels give timm's ``AsymmetricLossSingleLabel``, its gradient included; a soft label gives the mean of the
+    losses of the hard ones, weighted by it. The defaults are those of the authors' script.
+
+    Args:
+        pred: Logits z (N, ..., C) of a floating dtype. Half precision is computed in float32.
+        target: Integer class indices (N, ...) or (N, ..., 1) from 0 to C-1. Or dense labels of the shape of ``pred``,
+            in [0, 1], whose rows sum to 1 (mixup); a row of -1 is ignored.
+        weight: (N,) or (N, ...), for each row.
+        gamma_pos: Focusing exponent of the labelled class, real and >= 0.
+        gamma_neg: Focusing exponent of the other classes, real and >= 0.
+        label_smoothing: :math:`\epsilon` in [0, 1].
+        reduction: ``'none'``: a loss for each row; ``'mean'``: their sum over ``avg_factor`` where that is given, else
+            over the number of rows that are not ignored; ``'sum'``.
+        avg_factor: Number or one-element tensor >= 0; 0 divides by float32's epsilon, as OpenMMLab's losses do.
+            Without effect for ``'none'``.
+        class_weight: (C,), v of the equation. Unlike torch's cross-entropy, and like MMPretrain's, ``'mean'`` does not
+            divide by it.
+        ignore_index: Class index of rows that are ignored. -1 as in every loss of mmasl and as mmasl's mixup leaves
+            it; -100 for labels made for torch's cross-entropy.
+        detach_focus: Do not differentiate the focusing weights. The authors' single-label loss does, unlike their
+            multi-label one.
+        check_target_range: Whether to check the values of ``target``. None checks on the CPU; on a GPU the check
+            would wait for the device.
+        backend: ``'reference'`` (plain torch), ``'cpu'`` (analytic gradient), ``'compile'`` (the reference under
+            torch.compile), or ``'auto'``: the CPU's where it can, else the reference. There is no Triton kernel, so
+            ``'triton'`` raises, as every named backend does that cannot.
+
+    Returns:
+        Float32 (float64 for float64 ``pred``): a scalar, or the shape (N, ...) for ``'none'``. It is finite at every
+        finite logit: a loss beyond the largest float is that float. Nothing to sum gives a zero that still
+        back-propagates.
+
+    Raises:
+        TypeError: ``pred`` is not floating point, class indices or ``ignore_index`` are not integers.
+        ValueError: A shape, a value or a combination outside what is said above.
+
+    Source: https://github.com/Alibaba-MIIL/ASL, ``ASLSingleLabel``; Ridnik et al., ICCV 2021, arXiv 2009.14119v4.
+
+    Example:
+        >>> pred = torch.tensor([[2.0, -1.0, 0.0], [0.5, 0.5, 0.0]], requires_grad=True)
+        >>> loss = softmax_asymmetric_loss(pred, torch.tensor([0, -1]))
+        >>> loss.backward()
+        >>> loss, pred.grad[0]
+        (tensor(0.1585, grad_fn=<...>), tensor([-0.1458,  0.0392,  0.1066]))
+        >>> softmax_asymmetric_loss(pred, torch.tensor([[0.7, 0.3, 0.0], [0.0, 0.0, 1.0]]), label_smoothing=0)
+        tensor(1.2639, grad_fn=<...>)
+    """
+    asymmetry = make_softmax_asymmetry(gamma_pos, gamma_neg, label_smoothing, ignore_index, detach_focus)
+    check_reduction(reduction, avg_factor)
+    check_pred(pred)
+    flat_target = flatten_target(pred, target)
+    flat_weight = _flatten_row_weight(pred, weight)
+    check_class_weight(pred, class_weight)
+    run = choose_backend(OP, backend, pred, target, weight, class_weight)
+    num_classes = pred.shape[-1]
+    if check_target_range is None:
+        check_target_range = pred.device.type == 'cpu' and not torch.compiler.is_compiling()
+    loss = run(
+        pred if pred.dim() == 2 else pred.reshape(-1, num_classes),
+        flat_target,
+        flat_weight,
+        class_weight,
+        sum_scale(reduction, avg_factor),
+        asymmetry,
+        reduction != 'none',
+        check_target_range,
+    )
+    return loss if loss.dim() == 0 or pred.dim() == 2 else loss.reshape(pred.shape[:-1])
+
+
+@lru_cache(maxsize=256, typed=True)  # typed: True is no number here, though it equals 1
+def make_softmax_asymmetry(
+    gamma_pos=0.0, gamma_neg=4.0, label_smoothing=0.1, ignore_index=-1, detach_focus=False
+) -> SoftmaxAsymmetry:
+    """The checked constants; arguments and errors as :func:`softmax_asymmetric_loss` says."""
+    if not isinstance(ignore_index, int) or isinstance(ignore_index, bool):
+        raise TypeError(f'ignore_index: expected an integer class index such as -1 or -100, got {ignore_index!r}')
+    return SoftmaxAsymmetry(
+        check_number('gamma_pos', gamma_pos, 0),
+        check_number('gamma_neg', gamma_neg, 0),
+        check_number('label_smoothing', label_smoothing, 0, 1),
+        ignore_index,
+        bool(detach_focus),
+    )
+
+
+def _flatten_row_weight(pred: Tensor, weight: Tensor | None) -> Tensor | None:
+    """``weight`` as (R,) for ``pred`` of R rows once flattened."""
+    rows = pred.shape[:-1]
+    if isinstance(weight, Tensor) and weight.shape not in (rows, (*rows, 1), pred.shape[:1]):
+        raise ValueError(
+            f'weight: expected a weight for each row, of shape {tuple(rows)}, for pred of shape {tuple(pred.shape)}, '
+            f'got {tuple(weight.shape)}; weights a class go in class_weight'
+        )
+    return flatten_weight(pred, weight)

@@ -1,0 +1,99 @@
+"""The single-label asymmetric loss as a module that OpenMMLab heads build from a config."""
+
+import torch
+from torch import Tensor, nn
+
+from mmasl.functional._backend import check_backend
+from mmasl.functional._validate import check_reduction
+from mmasl.functional.softmax_asymmetric_loss import make_softmax_asymmetry, softmax_asymmetric_loss
+from mmasl.registry import MODELS
+
+
+@MODELS.register_module()
+class SoftmaxAsymmetricLoss(nn.Module):
+    """Single-label asymmetric loss for softmax heads: :func:`mmasl.softmax_asymmetric_loss` with its parameters held.
+
+    For ``LinearClsHead`` and its like, with class indices or the scores of mixup:
+    ``loss=dict(type='mmasl.SoftmaxAsymmetricLoss', gamma_neg=4.0, label_smoothing=0.1)``.
+    Without label smoothing ``gamma_neg`` has no effect, and with ``gamma_pos=0`` besides it is cross-entropy.
+
+    Args:
+        gamma_pos, gamma_neg, label_smoothing, reduction: See :func:`mmasl.softmax_asymmetric_loss`.
+        loss_weight: Multiplies what is returned, for every reduction.
+        use_sigmoid: Must be False. MMDetection reads it from the *config*, where it is False if left out.
+        class_weight: A weight for each class, as a sequence; kept as a buffer that the checkpoint leaves out.
+        ignore_index, detach_focus, check_target_range, backend: See :func:`mmasl.softmax_asymmetric_loss`.
+
+    Raises:
+        TypeError: ``ignore_index`` is not an integer.
+        ValueError: ``use_sigmoid=True``, or a parameter out of range.
+
+    Example:
+        >>> loss = SoftmaxAsymmetricLoss(gamma_pos=1.0, label_smoothing=0.2)
+        >>> loss(torch.zeros(2, 4), torch.tensor([3, 0]), avg_factor=2)
+        tensor(0.8846)
+    """
+
+    def __init__(
+        self,
+        gamma_pos: float = 0.0,
+        gamma_neg: float = 4.0,
+        label_smoothing: float = 0.1,
+        reduction: str = 'mean',
+        loss_weight: float = 1.0,
+        use_sigmoid: bool = False,
+        *,
+        class_weight=None,
+        ignore_index: int = -1,
+        detach_focus: bool = False,
+        check_target_range: bool | None = None,
+        backend: str = 'auto',
+    ):
+        super().__init__()
+        if use_sigmoid:
+            raise ValueError(
+                'use_sigmoid: expected False, got True; the multi-label (sigmoid) form is another loss, '
+                'mmasl.AsymmetricLoss'
+            )
+        # Raises now, not at the first iteration.
+        make_softmax_asymmetry(gamma_pos, gamma_neg, label_smoothing, ignore_index, detach_focus)
+        check_reduction(reduction, None)
+        check_backend(backend)
+        self.gamma_pos = gamma_pos
+        self.gamma_neg = gamma_neg
+        self.label_smoothing = label_smoothing
+        self.reduction = reduction
+        self.loss_weight = loss_weight
+        self.use_sigmoid = use_sigmoid
+        self.ignore_index = ignore_index
+        self.detach_focus = detach_focus
+        self.check_target_range = check_target_range
+        self.backend = backend
+        class_weight = None if class_weight is None else torch.as_tensor(class_weight, dtype=torch.float32)
+        self.register_buffer('class_weight', class_weight, persistent=False)
+
+    def forward(
+        self,
+        pred: Tensor,
+        target: Tensor,
+        weight: Tensor | None = None,
+        avg_factor: float | Tensor | None = None,
+        reduction_override: str | None = None,
+    ) -> Tensor:
+        """Arguments as the function's; ``reduction_override`` replaces ``reduction`` for this call."""
+        loss = softmax_asymmetric_loss(
+            pred,
+            target,
+            weight,
+            self.gamma_pos,
+            self.gamma_neg,
+            self.label_smoothing,
+            self.reduction if reduction_override is None else reduction_override,
+            avg_factor,
+            class_weight=self.class_weight,
+            ignore_index=self.ignore_index,
+            detach_focus=self.detach_focus,
+            check_target_range=self.check_target_range,
+            backend=self.backend,
+        )
+        return loss if self.loss_weight == 1 else self.loss_weight * loss

@@ -1,0 +1,20 @@
+"""The single-label asymmetric loss as an op; README.md here derives the gradient and says what is saved."""
+
+from mmasl.ops import Op
+from mmasl.ops.softmax_asymmetric_loss.asymmetry import SoftmaxAsymmetry
+from mmasl.ops.softmax_asymmetric_loss.cpu import softmax_asymmetric_loss_cpu
+from mmasl.ops.softmax_asymmetric_loss.reference import softmax_asymmetric_loss_reference
+from mmasl.ops.softmax_asymmetric_loss.target import check_single_label
+
+OP = Op(
+    softmax_asymmetric_loss_reference,
+    softmax_asymmetric_loss_cpu,
+    lambda target, num_classes, asymmetry: check_single_label(target, num_classes, asymmetry.ignore_index),
+)
+
+__all__ = [
+    'OP',
+    'SoftmaxAsymmetry',
+    'softmax_asymmetric_loss_cpu',
+    'softmax_asymmetric_loss_reference',
+]

@@ -1,0 +1,31 @@
+"""The constants of the single-label asymmetric loss, and the weights that label smoothing gives to its two sides."""
+
+from typing import NamedTuple
+
+
+class SoftmaxAsymmetry(NamedTuple):
+    """The constants of the single-label loss, already validated.
+
+    Attributes:
+        gamma_pos: Focusing exponent of the labelled class, real and >= 0.
+        gamma_neg: Focusing exponent of the other classes, real and >= 0.
+        label_smoothing: The share of a label that is spread over all classes, in [0, 1].
+        ignore_index: The class index of rows without loss and gradient.
+        detach_focus: Leave the focusing weights out of the gradient.
+    """
+
+    gamma_pos: float = 0.0
+    gamma_neg: float = 4.0
+    label_smoothing: float = 0.1
+    ignore_index: int = -1
+    detach_focus: bool = False
+
+    def smoothed(self, num_classes: int) -> tuple[float, float]:
+        """What a smoothed label gives to the labelled class and to each of the others.
+
+        Example:
+            >>> SoftmaxAsymmetry(label_smoothing=0.5).smoothed(4)
+            (0.625, 0.125)
+        """
+        other = self.label_smoothing / num_classes
+        return 1 - self.label_smoothing + other, other

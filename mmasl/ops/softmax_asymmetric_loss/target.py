@@ -1,0 +1,64 @@
+"""Range checks of single-label targets, and the rows that they leave out."""
+
+import torch
+from torch import Tensor
+
+ROW_SUM_ERROR = 1e-2  # a row of 10,000 scores rounded to bfloat16 still passes; a second label does not
+
+
+def ignored_rows(target: Tensor, ignore_index: int) -> Tensor:
+    """Which rows (N,) have neither loss nor gradient: those of ``ignore_index``, or with a -1 among dense labels.
+
+    Example:
+        >>> ignored_rows(torch.tensor([0, -1]), ignore_index=-1)
+        tensor([False,  True])
+        >>> ignored_rows(torch.tensor([[0.5, 0.5], [-1.0, -1.0]]), ignore_index=-1)
+        tensor([False,  True])
+    """
+    if target.dim() == 1:
+        return target.long() == ignore_index  # long, since -1 beside unsigned integers would mean 255
+    signed = target.is_floating_point() or (target.dtype != torch.bool and target.dtype.is_signed)
+    return (target == -1).any(1) if signed else torch.zeros(len(target), dtype=torch.bool, device=target.device)
+
+
+def check_single_label(target: Tensor, num_classes: int, ignore_index: int) -> None:
+    """Raise where a target is not one label a row. Reads the values: a synchronisation on a GPU.
+
+    Args:
+        target: Dense (N, C) or class indices (N,), as :func:`softmax_asymmetric_loss_reference` takes them.
+        num_classes: C.
+        ignore_index: The class index of ignored rows.
+
+    Raises:
+        ValueError: A class index outside [0, C) that is not ``ignore_index``, a dense label outside [0, 1], a -1 in a
+            row that is not all -1, NaN, or a row that does not sum to 1. The text gives the first such row.
+
+    Example:
+        >>> check_single_label(torch.tensor([0, 80]), num_classes=80, ignore_index=-1)
+        Traceback (most recent call last):
+        ...
+        ValueError: target: class indices must lie in [0, 79] or be ignore_index=-1 (ignored), got 80 at row 1
+    """
+    if target.numel() == 0:
+        return
+    if target.dim() == 1:
+        label = target.long()
+        wrong = ((label < 0) | (label >= num_classes)) & (label != ignore_index)
+        allowed = f'class indices must lie in [0, {num_classes - 1}] or be ignore_index={ignore_index} (ignored)'
+        _report(wrong, allowed, label)
+        return
+    label = target.double()
+    ignored = (label == -1).all(1)
+    wrong = ~((label >= 0) & (label <= 1)).all(1) & ~ignored  # NaN is wrong too
+    worst = torch.where((label >= 0) & (label <= 1), torch.zeros_like(label), 1.0).argmax(1)
+    allowed = 'dense labels must lie in [0, 1], or fill their row with -1 (ignored)'
+    _report(wrong, allowed, label.gather(1, worst.unsqueeze(1)).squeeze(1))
+    total = label.sum(1)
+    allowed = 'a row must sum to 1 (asymmetric_loss is the one for several labels a row)'
+    _report(((total - 1).abs() > ROW_SUM_ERROR) & ~ignored, allowed, total)
+
+
+def _report(wrong: Tensor, allowed: str, values: Tensor) -> None:
+    if wrong.any():
+        row = wrong.nonzero()[0].item()
+        raise ValueError(f'target: {allowed}, got {values[row].item():g} at row {row}')
