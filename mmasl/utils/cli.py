@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 
 from mmasl.utils import checkpoints, preflight
 from mmasl.utils.cfg_options import CfgOptions, apply_cfg_options
+from mmasl.utils.check_model import check_model
 from mmasl.utils.components import type_name
 from mmasl.utils.config_errors import code_at, config_errors, text_of, tracebacks
 from mmasl.utils.errors import UserError, closest
@@ -143,17 +144,21 @@ def start_cpu_processes(cfg: Config) -> None:
 
 
 def build_runner(cfg: Config, checkpoint: dict | None = None, whole: bool = True) -> Runner:
-    """Build the runner, and check that the ``checkpoint`` it will load is one of its model."""
+    """Build the runner, and check that its heads fit their losses, and the ``checkpoint`` it will load its model."""
     start_cpu_processes(cfg)
     # FlexibleRunner takes these two only when they are there.
     cfg.setdefault('env_cfg', ConfigDict(dist_cfg={'backend': 'nccl'}))
     cfg.setdefault('randomness', ConfigDict(seed=None))
     runner = RUNNERS.build(cfg)  # of `runner_type`, or Runner
-    if checkpoint is not None:
-        if isinstance(runner.model, torch.nn.Module):
-            checkpoints.check_fit(runner.model, checkpoint, cfg.load_from, whole)
-        else:  # FlexibleRunner builds its model when it starts
-            runner.register_hook(checkpoints.CheckFit(cfg.load_from, whole))
+    built = isinstance(runner.model, torch.nn.Module)  # FlexibleRunner builds its model when it starts
+    if built:
+        check_model(runner.model)
+    else:
+        runner.register_hook(ConfigDict(type='mmasl.CheckModelHook'))
+    if checkpoint is not None and built:
+        checkpoints.check_fit(runner.model, checkpoint, cfg.load_from, whole)
+    elif checkpoint is not None:
+        runner.register_hook(checkpoints.CheckFit(cfg.load_from, whole))
     return runner
 
 

@@ -1,0 +1,190 @@
+"""``mmasl.AsymmetricLoss`` in MMDetection's heads: equal to the head's own loss where the two are the same function.
+
+The detectors are MMDetection's own configs with few channels and layers. ``docs/detection.md`` lists what each head
+passes to its loss; the list is held against what arrives here.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import ConfigDict
+from mmengine.optim import OptimWrapper
+
+from mmasl.losses import AsymmetricLoss
+from mmasl.testing import assert_close
+from mmasl.utils.check_model import check_model
+from tests.test_integration.small_detectors import DETECTORS, NUM_CLASSES, batch, build, losses, small_config
+
+GUIDE = (Path(__file__).parents[2] / 'docs/detection.md').read_text(encoding='utf-8')
+ASYMMETRIC = dict(type='mmasl.AsymmetricLoss', use_sigmoid=True, gamma_pos=0.5, gamma_neg=2.0, clip=0.05, alpha=0.5)
+BATCHES = ((3, 0), (0, 0))  # boxes in each image: one image without any, then all without
+
+
+def with_loss(name, **loss):
+    """The detector with the loss changed; the reduction and the weight stay those of the head's own config."""
+    cfg = small_config(name)
+    own = cfg.bbox_head.loss_cls
+    kept = {key: own[key] for key in ('reduction', 'loss_weight') if key in own}
+    cfg.bbox_head.loss_cls = {**ASYMMETRIC, **kept, **loss}
+    return build(cfg)
+
+
+def twins(name):
+    """The detector on its own loss, and on ours with the parameters that make it the same."""
+    own = small_config(name).bbox_head.loss_cls
+    assert own.type == ('CrossEntropyLoss' if name == 'YOLOX' else 'FocalLoss')
+    gamma = own.get('gamma', 0)
+    same = with_loss(name, gamma_pos=gamma, gamma_neg=gamma, clip=0, alpha=own.get('alpha'))
+    return build(small_config(name)), same
+
+
+def is_classification(key):
+    """Whether the loss of this name comes from ``bbox_head.loss_cls``; DDQ has another head beside it."""
+    return key.endswith('loss_cls') and 'aux_loss' not in key
+
+
+@pytest.mark.parametrize('name', DETECTORS)
+def test_equals_the_own_loss_of_the_head_over_two_iterations(name):
+    own, ours = twins(name)
+    assert type(ours.bbox_head.loss_cls) is AsymmetricLoss and type(own.bbox_head.loss_cls) is not AsymmetricLoss
+    assert ours.bbox_head.cls_out_channels == NUM_CLASSES
+    optimizer = torch.optim.SGD(ours.parameters(), lr=0.01)
+    for iteration, boxes in enumerate([(3, 0), (0, 2)]):
+        own.load_state_dict(ours.state_dict())
+        data = batch(boxes, seed=iteration)
+        found, expected = losses(ours, data), losses(own, data)
+        assert found.keys() == expected.keys()
+        gradients = []
+        for model, values in ((own, expected), (ours, found)):
+            model.zero_grad()
+            sum(value for key, value in values.items() if is_classification(key)).backward(retain_graph=True)
+            gradients.append({key: p.grad for key, p in model.bbox_head.named_parameters() if p.grad is not None})
+        for key, value in expected.items():
+            assert_close(found[key], value.double(), torch.float32, key)
+        assert any('cls' in key and key.endswith('weight') for key in gradients[0])
+        assert gradients[0].keys() == gradients[1].keys()
+        for key, gradient in gradients[0].items():
+            assert_close(gradients[1][key], gradient.double(), torch.float32, f'gradient of {key}')
+        assert max(gradient.abs().max() for gradient in gradients[1].values()) > 1e-3
+        optimizer.zero_grad()
+        sum(value for key, value in found.items() if 'loss' in key).backward()
+        optimizer.step()
+
+
+def calls_of(model):
+    """What arrives at ``model.bbox_head.loss_cls``, and what it returns, call by call."""
+    calls = []
+
+    def record(loss, args, kwargs, result):
+        pred, target, weight = (*args, None)[:3]
+        call = dict(pred=pred, target=target, weight=weight, avg_factor=None, reduction_override=None)
+        calls.append(
+            {**call, **kwargs, 'reduction': kwargs.get('reduction_override') or loss.reduction, 'loss': result}
+        )
+
+    model.bbox_head.loss_cls.register_forward_hook(record, with_kwargs=True)
+    return calls
+
+
+def describe(call):
+    """The row of the guide's table for one call."""
+    pred, target, weight, factor = (call[key] for key in ('pred', 'target', 'weight', 'avg_factor'))
+    n, c = pred.shape
+    shapes = {(n,): '(N,)', (n, c): '(N, C)', (n * c,): '(N·C,)'}
+    kind = 'scores' if target.is_floating_point() else 'class index'
+    if torch.is_tensor(factor):
+        factor = '0-d tensor' if factor.dim() == 0 else f'({factor.numel()},) tensor'
+    elif factor is not None:
+        factor = type(factor).__name__
+    weight = shapes[tuple(weight.shape)] if weight is not None else '–'
+    return f'{kind} {shapes[tuple(target.shape)]}', weight, factor or '–', call['reduction']
+
+
+@pytest.mark.parametrize('name', DETECTORS)
+def test_trains_with_asymmetry(name):
+    model = with_loss(name)
+    calls, before = calls_of(model), [p.detach().clone() for p in model.bbox_head.parameters()]
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.01), clip_grad=dict(max_norm=10))
+    for boxes in BATCHES:
+        logged = model.train_step(batch(boxes), wrapper)
+        assert all(torch.isfinite(torch.as_tensor(value)).all() for value in logged.values()), logged
+    assert any(not torch.equal(p, old) for p, old in zip(model.bbox_head.parameters(), before, strict=True))
+    for call in calls:
+        assert call['loss'].shape == (call['pred'].shape if call['reduction'] == 'none' else ())
+        assert call['loss'].device == call['pred'].device and call['loss'].dtype == torch.float32
+
+    row = re.search(rf'^\| {re.escape(name)} \|(.+)\|$', GUIDE, re.MULTILINE)
+    arrived = [', '.join(dict.fromkeys(column)) for column in zip(*map(describe, calls), strict=True)]
+    assert [cell.strip() for cell in row.group(1).split('|')] == arrived
+
+
+@pytest.mark.parametrize('name', ['RetinaNet', 'FSAF'])
+def test_ignored_anchors_contribute_nothing(name):
+    """Between the thresholds, and in the ring around a box's centre: weight 0."""
+    model = with_loss(name, gamma_neg=0, clip=0)
+    preds = []
+    model.bbox_head.loss_cls.register_forward_pre_hook(lambda _, args: args[0].retain_grad() or preds.append(args))
+    losses(model, batch((4, 0)))['loss_cls'].backward()
+    ignored = 0
+    for pred, _, weight in preds:
+        weight = weight.reshape(len(pred), -1).expand_as(pred)
+        assert (pred.grad[weight == 0] == 0).all() and pred.grad[weight == 1].abs().max() > 0
+        ignored += int((weight == 0).sum())
+    assert ignored > 0
+
+
+def test_a_prior_below_the_margin():
+    """At p = 0.01 < clip = 0.05 negatives have neither loss nor gradient, and positives still do."""
+    model = with_loss('FCOS', clip=0.05)
+    calls = calls_of(model)
+    nothing = losses(model, batch((0, 0)))['loss_cls']
+    nothing.backward()
+    assert calls[0]['pred'].sigmoid().sub(0.01).abs().max() < 0.005
+    assert nothing.item() == 0
+    assert all((p.grad == 0).all() for p in model.bbox_head.conv_cls.parameters())
+
+    data = batch((3, 0))
+    model.zero_grad()
+    losses(model, data)['loss_cls'].backward()
+    classes = data['data_samples'][0].gt_instances.labels.unique()
+    bias = model.bbox_head.conv_cls.bias.grad
+    assert 0 < len(classes) < NUM_CLASSES
+    assert (bias[classes] < 0).all() and bias.count_nonzero() == len(classes)
+
+
+def test_what_negatives_have_at_the_prior():
+    """The numbers of the guide: focal loss at p = 0.01, beside one positive."""
+    pred = torch.full((1, 2), 0.01, dtype=torch.float64).logit().requires_grad_()
+    loss = AsymmetricLoss(gamma_pos=2, gamma_neg=2, clip=0, alpha=0.25, reduction='sum')(pred, torch.tensor([0]))
+    loss.backward()
+    positive, negative = pred.grad[0].abs()
+    assert negative / positive == pytest.approx(8.5e-6, rel=0.01)
+    assert 44_800 * 80 * negative / positive == pytest.approx(30, abs=0.5)
+
+
+def test_a_head_of_your_own(monkeypatch):
+    """The guide's example learns where the objects are, and predicts."""
+    monkeypatch.setattr(MODELS, '_module_dict', dict(MODELS.module_dict))  # forget it afterwards
+    example = re.findall(r'```python\n(.*?)```', GUIDE, re.DOTALL)[-1]
+    names = {}
+    exec(compile(example, 'docs/detection.md', 'exec'), names)
+    cfg = ConfigDict(names['model'])
+    cfg.backbone.update(base_channels=8)
+    cfg.bbox_head.update(num_classes=NUM_CLASSES, in_channels=32)
+    cfg.data_preprocessor = dict(type='DetDataPreprocessor', mean=[127.0] * 3, std=[64.0] * 3)
+    model, data = build(cfg), batch((3, 0))
+    check_model(model)
+    wrapper = OptimWrapper(torch.optim.Adam(model.parameters(), lr=0.01))
+    logged = [model.train_step(data, wrapper)['loss'].item() for _ in range(40)]
+    assert logged[0] > 1 and logged[-1] < 0.2
+    found, nothing = (sample.pred_instances for sample in model.eval().test_step(data))
+    truth = data['data_samples'][0].gt_instances
+    best = found.scores.argsort(descending=True)[:3]
+    assert sorted(found.labels[best].tolist()) == sorted(truth.labels.tolist())
+    centre = (truth.bboxes[:, :2] + truth.bboxes[:, 2:]) / 2
+    near = torch.cdist((found.bboxes[best, :2] + found.bboxes[best, 2:]) / 2, centre).min(dim=1).values
+    assert near.max() <= 16
+    assert len(nothing.scores) == 0

@@ -1,0 +1,108 @@
+"""A head's channels against its classes, in heads as MMDetection builds them."""
+
+import pytest
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.model import MMDistributedDataParallel
+from mmengine.registry import DefaultScope
+from torch import nn
+
+from mmasl.losses import AsymmetricLoss
+from mmasl.utils.check_model import check_model
+from mmasl.utils.errors import UserError
+from tests.test_integration.small_detectors import CONFIGS, DETECTORS, NUM_CLASSES, small_config
+
+OURS = dict(type='mmasl.AsymmetricLoss', gamma_neg=2.0)
+FIT = dict(OURS, use_sigmoid=True)
+NOT_FROM_CONFIG = {'YOLOX', 'Deformable DETR', 'DINO', 'DDQ-DETR', 'DAB-DETR'}  # they ask the loss, or nothing
+
+
+def built_head(cfg, **loss):
+    """A detector of which there is the head alone."""
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        return nn.ModuleDict({'bbox_head': MODELS.build(dict(cfg, loss_cls=loss))})
+
+
+@pytest.mark.parametrize('name', DETECTORS)
+def test_heads_of_mmdetection(name):
+    cfg = small_config(name).bbox_head
+    check_model(built_head(cfg, **FIT))
+    model = built_head(cfg, **OURS)
+    head = model['bbox_head']
+    if name in NOT_FROM_CONFIG:
+        assert head.cls_out_channels == NUM_CLASSES
+        return check_model(model)
+    assert head.cls_out_channels == NUM_CLASSES + 1
+    with pytest.raises(UserError) as error:
+        check_model(model)
+    assert str(error.value) == (
+        f'model.bbox_head.loss_cls.use_sigmoid=True is missing in the config: {type(head).__name__} has 8 class '
+        'channels for 7 classes, AsymmetricLoss wants one for each'
+    )
+
+
+def test_losses_of_others_are_not_looked_at():
+    cfg = small_config('RetinaNet').bbox_head
+    model = built_head(cfg, type='CrossEntropyLoss')
+    assert model['bbox_head'].cls_out_channels == NUM_CLASSES + 1
+    check_model(model)
+    check_model(nn.Linear(2, 3))
+
+
+def test_second_stages_are_softmax():
+    head = dict(type='Shared2FCBBoxHead', in_channels=4, fc_out_channels=4, roi_feat_size=1, num_classes=7)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        heads = nn.ModuleList([MODELS.build(head), MODELS.build(dict(head, loss_cls=FIT))])
+    with pytest.raises(UserError) as error:
+        check_model(nn.ModuleDict({'roi_head': nn.ModuleDict({'bbox_head': heads})}))
+    assert str(error.value) == (
+        'model.roi_head.bbox_head.1.loss_cls: Shared2FCBBoxHead has 8 class channels for 7 classes; it is made for '
+        'softmax classification with background as the last channel, and AsymmetricLoss is for heads with sigmoid '
+        'classification. Take a softmax loss here: model.roi_head.bbox_head.1.loss_cls.type=CrossEntropyLoss'
+    )
+
+
+UNFIT = {
+    'autoassign/autoassign_r50-caffe_fpn_1x_coco.py': 'AutoAssignHead never calls its loss_cls',
+    'free_anchor/freeanchor_r50_fpn_1x_coco.py': 'FreeAnchorRetinaHead never calls its loss_cls',
+    'centernet/centernet-update_r50-caffe_fpn_ms-1x_coco.py': 'CenterNetUpdateHead passes probabilities and heatmaps',
+}
+
+
+@pytest.mark.parametrize('path', UNFIT)
+def test_heads_that_cannot_use_it(path):
+    cfg = Config.fromfile(CONFIGS / path).model.bbox_head
+    check_model(built_head(cfg, **cfg.get('loss_cls', dict(type='FocalLoss', use_sigmoid=True))))
+    with pytest.raises(UserError, match=rf'^model\.bbox_head\.loss_cls: {UNFIT[path]}'):
+        check_model(built_head(cfg, **FIT))
+
+
+class Head(nn.Module):
+    """A user's own, with a loss that inherits from ours."""
+
+    def __init__(self, loss='loss_cls', **attributes):
+        super().__init__()
+        self.add_module(loss, type('OwnLoss', (AsymmetricLoss,), {'__module__': 'elsewhere'})())
+        vars(self).update(attributes)
+        self.cls_embed = nn.Linear(2, 5)
+
+
+def test_heads_of_users():
+    check_model(Head())  # says nothing of its classes
+    check_model(Head(num_classes=5))
+    check_model(Head(num_classes=4, cls_out_channels=4))
+    check_model(Head('loss_other', num_classes=4))
+    with pytest.raises(
+        UserError, match=r'^model\.loss_cls: Head has 5 class channels for 4 classes; it is made for soft'
+    ):
+        check_model(Head(num_classes=4))
+    with pytest.raises(UserError, match=r'^model\.initial_loss_cls: .* OwnLoss is for heads with sigmoid'):
+        check_model(Head('initial_loss_cls', num_classes=4))
+
+
+def test_a_wrapped_model():
+    wrapper = MMDistributedDataParallel.__new__(MMDistributedDataParallel)
+    nn.Module.__init__(wrapper)
+    wrapper.module = Head(num_classes=4)
+    with pytest.raises(UserError, match=r'^model\.loss_cls: '):
+        check_model(wrapper)
