@@ -82,9 +82,9 @@ def _ours(pred: Tensor, target: Tensor, device: str) -> dict[str, Callable]:
     contenders = {}
     if device == 'cpu' and compiled.LIBRARY is not None:
         for level in range(compiled.LIBRARY.mmasl_level(), -1, -1):
-            contenders[f'mmasl cpu, {compiled.LEVELS[level]}'] = partial(_at_level, level, run, pred, target)
+            contenders[f'mmasl cpu, {compiled.LEVELS[level]}'] = partial(at_level, level, run, pred, target)
     if device == 'cpu':
-        contenders['mmasl cpu, plain torch'] = partial(_at_level, None, run, pred, target)
+        contenders['mmasl cpu, plain torch'] = partial(at_level, None, run, pred, target)
     else:
         contenders['mmasl triton'] = partial(run, pred, target, backend='triton')
         contenders['mmasl triton, range checks'] = partial(run, pred, target, backend='triton', check_target_range=True)
@@ -93,12 +93,12 @@ def _ours(pred: Tensor, target: Tensor, device: str) -> dict[str, Callable]:
     return contenders
 
 
-def _at_level(level: int | None, run: Callable, pred: Tensor, target: Tensor) -> Tensor:
+def at_level(level: int | None, run: Callable, *args, **kwargs) -> Tensor:
     """The CPU backend compiled for one instruction set, or (None) not compiled."""
     library, best = compiled.LIBRARY, compiled.level
     compiled.LIBRARY, compiled.level = (None, best) if level is None else (library, level)
     try:
-        return run(pred, target, backend='cpu')
+        return run(*args, **kwargs, backend='cpu')
     finally:
         compiled.LIBRARY, compiled.level = library, best
 
@@ -159,8 +159,8 @@ def gate(case: Case) -> list[str]:
             leaf if value is case.pred else target if value is case.target else value for value in function.args
         ]
         # The partial of the function below is rebuilt on the gated rows, with their number as avg_factor.
-        keywords = function.keywords | ({} if function.func is _at_level else {'avg_factor': len(pred)})
-        if function.func is _at_level:
+        keywords = function.keywords | ({} if function.func is at_level else {'avg_factor': len(pred)})
+        if function.func is at_level:
             arguments[1] = partial(asymmetric_loss, avg_factor=len(pred))
         loss = function.func(*arguments, **keywords)
         (grad,) = torch.autograd.grad(loss, leaf)
