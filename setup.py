@@ -14,6 +14,7 @@ INIT = (ROOT / 'mmasl/__init__.py').read_text(encoding='utf-8')
 KERNEL = Extension(
     'mmasl.ops.asymmetric_loss._cpu',
     sources=['mmasl/ops/asymmetric_loss/cpu.cpp'],
+    depends=['mmasl/ops/asymmetric_loss/cpu_math.h'],
     extra_compile_args=['-std=c++17', '-O3', '-fopenmp', '-fno-math-errno', '-fno-trapping-math', '-g0'],
     language='c++',
     optional=True,
@@ -28,7 +29,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['mmasl', 'mmasl.*']),
-    package_data={'mmasl': ['**/*.md', '**/*.cpp']},
+    package_data={'mmasl': ['**/*.md', '**/*.cpp', '**/*.h']},
     ext_modules=[KERNEL],
     # Lower bounds only: the user's own torch, and OpenMMLab stack if any, stay as they are.
     install_requires=['torch>=2.0', 'numpy>=1.23'],

@@ -123,7 +123,7 @@ def fingerprint(root, profile):
     digest = hashlib.sha256(sys.version.encode())
     files = [f'requirements/{name}.txt' for name in PROFILES[profile] + ['mmcv']]
     files += ['setup.py', 'tools/misc/setup_env.py', 'tools/misc/mmcv_wheel.py']
-    for path in [os.path.join(root, name) for name in files] + own_files(root, '*.cpp'):
+    for path in [os.path.join(root, name) for name in files] + own_files(root, '*.cpp') + own_files(root, '*.h'):
         with open(path, 'rb') as file:
             digest.update(file.read())
     return digest.hexdigest()
