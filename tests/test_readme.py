@@ -26,7 +26,10 @@ def test_snippet_runs(snippet):
                 assert type(MODELS.build(loss)).__name__ == 'AsymmetricLoss', key
 
 
-@pytest.mark.parametrize('page', ['README.md', 'CONTRIBUTING.md', 'configs/digit_scenes/README.md', 'docs/detection.md'])
+PAGES = ('README.md', 'CONTRIBUTING.md', 'configs/digit_scenes/README.md', 'docs/detection.md')
+
+
+@pytest.mark.parametrize('page', PAGES)
 def test_links_and_named_files_exist(page):
     text = (ROOT / page).read_text(encoding='utf-8')
     links = re.findall(r'\]\((?!http)([^)#]+)\)', text)
