@@ -3,7 +3,7 @@
     python tools/demo.py            # a few minutes on two cores; everything goes into work_dirs/demo
 
 Prints a table and writes it as JSON and CSV, with a figure (PNG, SVG): mAP, and the mean confidence in positives and
-negatives (p_t of Eq. 9) on held-out scenes after every epoch. One seed: configs/digit_scenes/README.md has five.
+negatives (p_t of Eq. 9) on held-out scenes after every epoch. One seed: configs/digit_scenes/README.md has several.
 """
 
 import argparse
@@ -140,7 +140,7 @@ def write(results: dict[str, dict], out: Path) -> None:
 def table(results: dict[str, dict]) -> Table:
     """The table that is printed."""
     table = Table(title='DigitScenes, unseen handwriting')
-    table.add_column('loss')
+    table.add_column('loss', no_wrap=True)
     for label in [*COLUMNS.values(), 'seconds']:
         table.add_column(label, justify='right')
     for loss, result in results.items():
