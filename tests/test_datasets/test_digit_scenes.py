@@ -215,7 +215,7 @@ class TestBoxes:
 
 class TestDataset:
     def test_sample(self):
-        dataset = DATASETS.build({'type': 'DigitScenes', **SMALL})
+        dataset = DATASETS.build({'type': 'mmasl.DigitScenes', **SMALL})
         sample = dataset[3]
         assert sample['img'].shape == (48, 48, 3) and sample['img'].dtype == np.uint8
         assert sample['img_shape'] == sample['ori_shape'] == (48, 48)
