@@ -25,8 +25,8 @@ COLUMNS = {
     'mAP': 'mAP %',
     'CF1': 'CF1 %',
     'OF1': 'OF1 %',
-    'p_pos': 'mean p of positives',
-    'p_neg': 'mean p of negatives',
+    'p_pos': 'mean p, pos.',
+    'p_neg': 'mean p, neg.',
     'delta_p': 'Δp',
 }
 
@@ -114,6 +114,8 @@ def draw(results: dict[str, dict], path: Path) -> None:
             values = [point[key] for point in result['curve']]
             right.plot(epochs, values, style, color=colour, label=f'{LOSSES[loss]}, {name}')
     left.set_ylabel('mAP on test scenes, %')
+    left.tick_params(axis='x', labelsize=8)
+    left.margins(y=0.1)
     right.set_xlabel('epoch')
     right.set_ylabel('mean $p_t$ on held-out scenes')
     right.legend(fontsize=7, ncols=3, loc='lower right')
