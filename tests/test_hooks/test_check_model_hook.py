@@ -5,7 +5,6 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmasl.utils.errors import UserError
-from tests.test_tools.conftest import forget_runs  # noqa: F401
 from tests.test_tools.tool_runs import DETECTION, Refusals, write_config
 
 FORGOTTEN = DETECTION.replace('use_sigmoid=True, gamma_neg', 'gamma_neg')
