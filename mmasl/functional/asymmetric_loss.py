@@ -2,19 +2,10 @@
 
 from functools import lru_cache
 
-import torch
 from torch import Tensor
 
-from mmasl.functional._backend import choose_backend
-from mmasl.functional._validate import (
-    check_class_weight,
-    check_number,
-    check_pred,
-    check_reduction,
-    flatten_target,
-    flatten_weight,
-    sum_scale,
-)
+from mmasl.functional._run import run_loss
+from mmasl.functional._validate import check_number
 from mmasl.ops.asymmetric_loss import OP, Asymmetry
 
 SMALLEST_CLIP = 1e-30  # float32 holds it as a normal number; below, m would vanish beside 1 - p
@@ -80,6 +71,7 @@ def asymmetric_loss(
     Source: Ridnik et al., "Asymmetric Loss For Multi-Label Classification", ICCV 2021, arXiv 2009.14119v4.
 
     Example:
+        >>> import torch
         >>> pred = torch.tensor([[2.0, -1.0, 0.0]], requires_grad=True)
         >>> loss = asymmetric_loss(pred, torch.tensor([[1, 0, -1]]), reduction='sum')
         >>> loss.backward()
@@ -89,26 +81,9 @@ def asymmetric_loss(
         tensor(0.1520, grad_fn=<...>)
     """
     asymmetry = make_asymmetry(gamma_pos, gamma_neg, clip, alpha, detach_focus)
-    check_reduction(reduction, avg_factor)
-    check_pred(pred)
-    flat_target = flatten_target(pred, target)
-    flat_weight = flatten_weight(pred, weight)
-    check_class_weight(pred, class_weight)
-    run = choose_backend(OP, backend, pred, target, weight, class_weight)
-    num_classes = pred.shape[-1]
-    if check_target_range is None:
-        check_target_range = pred.device.type == 'cpu' and not torch.compiler.is_compiling()
-    loss = run(
-        pred if pred.dim() == 2 else pred.reshape(-1, num_classes),
-        flat_target,
-        flat_weight,
-        class_weight,
-        sum_scale(reduction, avg_factor),
-        asymmetry,
-        reduction != 'none',
-        check_target_range,
+    return run_loss(
+        OP, asymmetry, pred, target, weight, class_weight, reduction, avg_factor, check_target_range, backend
     )
-    return loss if loss.dim() == 0 or pred.dim() == 2 else loss.reshape(pred.shape)
 
 
 @lru_cache(maxsize=256, typed=True)  # typed: True is no number here, though it equals 1

@@ -2,19 +2,10 @@
 
 from functools import lru_cache
 
-import torch
 from torch import Tensor
 
-from mmasl.functional._backend import choose_backend
-from mmasl.functional._validate import (
-    check_class_weight,
-    check_number,
-    check_pred,
-    check_reduction,
-    flatten_target,
-    flatten_weight,
-    sum_scale,
-)
+from mmasl.functional._run import run_loss
+from mmasl.functional._validate import check_number, flatten_weight
 from mmasl.ops.softmax_asymmetric_loss import OP, SoftmaxAsymmetry
 
 
@@ -85,6 +76,7 @@ def softmax_asymmetric_loss(
     Source: https://github.com/Alibaba-MIIL/ASL, ``ASLSingleLabel``; Ridnik et al., ICCV 2021, arXiv 2009.14119v4.
 
     Example:
+        >>> import torch
         >>> pred = torch.tensor([[2.0, -1.0, 0.0], [0.5, 0.5, 0.0]], requires_grad=True)
         >>> loss = softmax_asymmetric_loss(pred, torch.tensor([0, -1]))
         >>> loss.backward()
@@ -94,26 +86,19 @@ def softmax_asymmetric_loss(
         tensor(1.2639, grad_fn=<...>)
     """
     asymmetry = make_softmax_asymmetry(gamma_pos, gamma_neg, label_smoothing, ignore_index, detach_focus)
-    check_reduction(reduction, avg_factor)
-    check_pred(pred)
-    flat_target = flatten_target(pred, target)
-    flat_weight = _flatten_row_weight(pred, weight)
-    check_class_weight(pred, class_weight)
-    run = choose_backend(OP, backend, pred, target, weight, class_weight)
-    num_classes = pred.shape[-1]
-    if check_target_range is None:
-        check_target_range = pred.device.type == 'cpu' and not torch.compiler.is_compiling()
-    loss = run(
-        pred if pred.dim() == 2 else pred.reshape(-1, num_classes),
-        flat_target,
-        flat_weight,
-        class_weight,
-        sum_scale(reduction, avg_factor),
+    return run_loss(
+        OP,
         asymmetry,
-        reduction != 'none',
+        pred,
+        target,
+        weight,
+        class_weight,
+        reduction,
+        avg_factor,
         check_target_range,
+        backend,
+        _flatten_row_weight,
     )
-    return loss if loss.dim() == 0 or pred.dim() == 2 else loss.reshape(pred.shape[:-1])
 
 
 @lru_cache(maxsize=256, typed=True)  # typed: True is no number here, though it equals 1
