@@ -81,7 +81,7 @@ def test_a_report_of_nothing_and_a_readme_without_markers_are_refused(report, tm
     with pytest.raises(ValueError, match='expected finished cells in'):
         report.write_report(tmp_path, tmp_path)
     with pytest.raises(ValueError, match='expected a line'):
-        report.insert('no markers', 'text')
+        report.insert('no markers', 'text', *report.MARKERS)
 
 
 def test_seeds_are_complete_one_after_the_other(ladder, monkeypatch):

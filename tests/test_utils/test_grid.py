@@ -1,9 +1,11 @@
 import json
 import os
+import sys
 
 import pytest
 
-from mmasl.utils.grid import read_cell, run_cells, write_json
+from mmasl.utils.errors import UserError
+from mmasl.utils.grid import read_cell, run_cells, run_grid, write_json
 
 
 def double(spec):
@@ -68,3 +70,27 @@ def test_writing_replaces_the_whole_file_or_nothing(tmp_path):
 def test_no_worker_is_refused(tmp_path):
     with pytest.raises(ValueError, match='workers must be at least 1, got 0'):
         list(run_cells({'a': {}}, tmp_path, double, workers=0))
+
+
+def test_progress_is_shown_and_failures_are_counted(cells, tmp_path, capsys):
+    bad = {'bad': dict(value=-1, trace=str(tmp_path / 'trace')), **cells}
+    failures = run_grid(bad, tmp_path / 'cells', double, lambda result: f'= {result["double"]}', workers=1)
+    out, err = capsys.readouterr()
+    assert failures == 1 and '4 cells, 0 of them finished before' in out
+    assert 'cell3: = 6  (0 s, 0 min left)' in out and 'bad: ArithmeticError: negative' in err
+
+
+def test_cells_run_as_jobs_of_submitit(cells, tmp_path):
+    """Without Slurm submitit starts local processes; the code is the same up to its executor."""
+    folder = tmp_path / 'cells'
+    slurm = dict(timeout_min=1, slurm_partition='any')
+    done = dict(run_cells(cells, folder, double, slurm=slurm))
+    assert {name: cell['result']['double'] for name, cell in done.items()} == {'cell1': 2, 'cell2': 4, 'cell3': 6}
+    failed = dict(run_cells({'bad': dict(cells['cell1'], value=-1)}, folder, double, slurm=slurm))
+    assert 'ArithmeticError: negative' in str(failed['bad']) and not (folder / 'bad.json').exists()
+
+
+def test_jobs_without_submitit_are_refused(cells, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'submitit', None)
+    with pytest.raises(UserError, match='Slurm jobs need submitit: pip install submitit'):
+        list(run_cells(cells, tmp_path, double, slurm={}))

@@ -13,7 +13,6 @@ loaded; the single-digit weights and the evaluated scenes are the same for all. 
 import argparse
 import itertools
 import sys
-import time
 from pathlib import Path
 
 import ladder_report
@@ -21,7 +20,7 @@ from mmengine import Config
 from mmengine.config import DictAction
 
 from mmasl.utils.experiment import train_and_test
-from mmasl.utils.grid import read_cell, run_cells
+from mmasl.utils.grid import run_grid
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs' / 'digit_scenes'
@@ -121,18 +120,8 @@ def tuning(args: argparse.Namespace) -> dict[str, dict]:
 
 def run(cells: dict[str, dict], folder: Path, workers: int) -> int:
     """Run what is left of ``cells`` with a line for each that ends; return the number of failures."""
-    left = sum(read_cell(folder, name, spec) is None for name, spec in cells.items())
-    print(f'{len(cells)} cells, {len(cells) - left} of them finished before; output of the runs: {LOG}', flush=True)
-    start, failures = time.monotonic(), 0
-    for number, (name, cell) in enumerate(run_cells(cells, folder, run_cell, workers, LOG), start=1):
-        minutes = (time.monotonic() - start) / number * (left - number) / 60
-        if isinstance(cell, Exception):
-            failures += 1
-            print(f'[{number}/{left}] {name}: {type(cell).__name__}: {cell}', file=sys.stderr, flush=True)
-        else:
-            line = f'mAP {cell["result"]["mAP"]:.2f}  ({cell["seconds"]:.0f} s, {minutes:.0f} min left)'
-            print(f'[{number}/{left}] {time.strftime("%H:%M")} {name}: {line}', flush=True)
-    return failures
+    print(f'output of the runs: {LOG}', flush=True)
+    return run_grid(cells, folder, run_cell, lambda result: f'mAP {result["mAP"]:.2f}', workers=workers, log=LOG)
 
 
 def main(argv=None) -> int:

@@ -4,9 +4,10 @@ import json
 import math
 from collections import defaultdict
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 
 from mmasl.utils.grid import write_json
+from mmasl.utils.report import insert, plus_minus, pyplot, save_figure, spread, table
 
 LOSSES = {
     'ce': 'cross-entropy',
@@ -26,17 +27,6 @@ MARKERS = ('<!-- ladder: begin (written by tools/benchmarks/digit_scenes_ladder.
 def load_cells(folder: Path) -> list[dict]:
     """All finished cells of ``folder``."""
     return [json.loads(path.read_text()) for path in sorted(folder.glob('*.json'))]
-
-
-def spread(values: list[float]) -> dict:
-    """Mean and sample standard deviation, None of a single value.
-
-    Example:
-        >>> spread([1.0, 3.0])
-        {'mean': 2.0, 'std': 1.4142, 'n': 2}
-    """
-    std = round(stdev(values), 4) if len(values) > 1 else None
-    return dict(mean=round(mean(values), 4), std=std, n=len(values))
 
 
 def aggregate(cells: list[dict]) -> list[dict]:
@@ -79,16 +69,6 @@ def aggregate(cells: list[dict]) -> list[dict]:
     return rows
 
 
-def _number(value: dict, digits: int = 1, sign: bool = False) -> str:
-    text = f'{value["mean"]:{"+" if sign else ""}.{digits}f}'
-    return text if value['std'] is None else f'{text} ± {value["std"]:.{digits}f}'
-
-
-def _table(head: list[str], body: list[list[str]]) -> str:
-    lines = [head, ['---'] + ['---:'] * (len(head) - 1), *body]
-    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
-
-
 def markdown(rows: list[dict], trials: list[dict]) -> str:
     """The tables of the README.
 
@@ -111,21 +91,23 @@ def markdown(rows: list[dict], trials: list[dict]) -> str:
             for line, loss in zip(body, losses, strict=True):
                 row = by_key.get((loss, rate))
                 difference = row and row['difference']
-                line.append(f'{_number(row["mAP"])} ({row["mAP"]["n"]})' if row else '')
-                better = difference and f'{_number(difference, sign=True)} ({difference["better"]}/{difference["n"]})'
+                line.append(f'{plus_minus(row["mAP"])} ({row["mAP"]["n"]})' if row else '')
+                better = (
+                    difference and f'{plus_minus(difference, sign=True)} ({difference["better"]}/{difference["n"]})'
+                )
                 line.append(better or '')
-        parts.append(_table(head, body))
+        parts.append(table(head, body))
         for rate in rates:
             body = [
                 [LOSSES[loss]]
-                + [_number(row[key]) for key in ('CF1', 'OF1')]
-                + [_number(row[key], 3) for key in ('pt_pos', 'pt_neg', 'delta_p')]
+                + [plus_minus(row[key]) for key in ('CF1', 'OF1')]
+                + [plus_minus(row[key], 3) for key in ('pt_pos', 'pt_neg', 'delta_p')]
                 + [f'{row["lr"]:g}', str(row['epochs']), f'{row["seconds"]:.0f}']
                 for loss in losses
                 if (row := by_key.get((loss, rate)))
             ]
             head = [f'{100 * rate:.0f} % missing', 'CF1', 'OF1', 'p_t⁺', 'p_t⁻', 'Δp', 'max lr', 'epochs', 's a run']
-            parts.append(_table(head, body))
+            parts.append(table(head, body))
     if trials:
         parts += ['### Trials on the validation split', _trials(trials)]
     return '\n\n'.join(parts)
@@ -149,7 +131,7 @@ def _trials(trials: list[dict]) -> str:
         [label] + [f'{found[c]["result"]["mAP"]:.1f}' if c in found else '' for c in order]
         for (_, label), found in sorted(criteria.items())
     ]
-    return _table(head, body)
+    return table(head, body)
 
 
 def _column(spec: dict) -> tuple:
@@ -161,26 +143,9 @@ def _column_title(spec: dict) -> str:
     return f'{spec["regime"]}, {spec["epochs"]} epochs{missing}, lr {spec["lr"]:g}'
 
 
-def insert(document: str, text: str) -> str:
-    """Put ``text`` between the markers of ``document``.
-
-    Raises:
-        ValueError: If ``document`` does not have both markers, in their order.
-    """
-    begin, end = (document.find(marker) for marker in MARKERS)
-    if not 0 <= begin < end:
-        raise ValueError(f'expected a line {MARKERS[0]!r} and after it a line {MARKERS[1]!r}')
-    return f'{document[: begin + len(MARKERS[0])]}\n\n{text}\n\n{document[end:]}'
-
-
 def draw(rows: list[dict], path: Path) -> None:
     """Bars of mAP with their standard deviations, one panel a regime, as ``path``.png and ``path``.svg."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    matplotlib.rcParams['svg.hashsalt'] = 'mmasl'
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     regimes = [regime for regime in REGIMES if any(row['regime'] == regime for row in rows)]
     counts = [len({row['missing'] for row in rows if row['regime'] == regime}) for regime in regimes]
     figure, panels = plt.subplots(
@@ -201,9 +166,7 @@ def draw(rows: list[dict], path: Path) -> None:
     panels[0][0].set_ylabel('mAP on test scenes, %')
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc='outside upper center', ncols=3, fontsize=8)
     figure.tight_layout(rect=(0, 0, 1, 0.86))
-    figure.savefig(path.with_suffix('.png'), dpi=130)
-    figure.savefig(path.with_suffix('.svg'), metadata=dict(Date=None))
-    plt.close(figure)
+    save_figure(figure, path)
 
 
 def write_report(folder: Path, out: Path) -> None:
@@ -224,7 +187,7 @@ def write_report(folder: Path, out: Path) -> None:
     if any(math.isnan(row['mAP']['mean']) for row in rows):
         raise ValueError('a cell has no mAP: NaN')
     readme = out / 'README.md'
-    readme.write_text(insert(readme.read_text(), markdown(rows, trials)))
+    readme.write_text(insert(readme.read_text(), markdown(rows, trials), *MARKERS))
     write_json(out / 'ladder.json', dict(rows=rows, trials=[dict(t['spec'], mAP=t['result']['mAP']) for t in trials]))
     draw(rows, out / 'ladder')
     print(markdown(rows, trials))

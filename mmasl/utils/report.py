@@ -1,0 +1,76 @@
+"""What reports of experiments share: means with spread, Markdown tables, and figures that come out the same again."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, stdev
+
+
+def spread(values: Sequence[float]) -> dict:
+    """Mean and sample standard deviation, None of a single value.
+
+    Example:
+        >>> spread([1.0, 3.0])
+        {'mean': 2.0, 'std': 1.4142, 'n': 2}
+    """
+    std = round(stdev(values), 4) if len(values) > 1 else None
+    return dict(mean=round(mean(values), 4), std=std, n=len(values))
+
+
+def plus_minus(value: dict, digits: int = 1, sign: bool = False) -> str:
+    """What :func:`spread` returns, as text.
+
+    Example:
+        >>> plus_minus(spread([1.0, 3.0])), plus_minus(spread([1.0]), digits=2, sign=True)
+        ('2.0 ± 1.4', '+1.00')
+    """
+    text = f'{value["mean"]:{"+" if sign else ""}.{digits}f}'
+    return text if value['std'] is None else f'{text} ± {value["std"]:.{digits}f}'
+
+
+def table(head: list[str], body: list[list[str]]) -> str:
+    """A Markdown table, numbers to the right.
+
+    Example:
+        >>> print(table(['loss', 'mAP'], [['ASL', '86.6']]))
+        | loss | mAP |
+        | --- | ---: |
+        | ASL | 86.6 |
+    """
+    lines = [head, ['---'] + ['---:'] * (len(head) - 1), *body]
+    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
+
+
+def insert(document: str, text: str, begin: str, end: str) -> str:
+    """Put ``text`` between the lines ``begin`` and ``end`` of ``document``.
+
+    Raises:
+        ValueError: If ``document`` does not have both, in their order.
+
+    Example:
+        >>> insert('a <!-- x --> old <!-- /x --> z', 'new', '<!-- x -->', '<!-- /x -->').split()
+        ['a', '<!--', 'x', '-->', 'new', '<!--', '/x', '-->', 'z']
+    """
+    first, last = document.find(begin), document.find(end)
+    if not 0 <= first < last:
+        raise ValueError(f'expected a line {begin!r} and after it a line {end!r}')
+    return f'{document[: first + len(begin)]}\n\n{text}\n\n{document[last:]}'
+
+
+def pyplot():
+    """``matplotlib.pyplot``, set to draw into files, the same bytes every time."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    matplotlib.rcParams['svg.hashsalt'] = 'mmasl'
+    import matplotlib.pyplot
+
+    return matplotlib.pyplot
+
+
+def save_figure(figure, path: Path) -> None:
+    """Write ``figure`` as ``path``.png and ``path``.svg (its folder is made), and close it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # not with_suffix: a name may have a dot in it
+    figure.savefig(f'{path}.png', dpi=130)
+    figure.savefig(f'{path}.svg', metadata=dict(Date=None))
+    pyplot().close(figure)
