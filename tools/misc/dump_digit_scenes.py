@@ -14,10 +14,7 @@ Example:
 
 import argparse
 import json
-import os
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from mmengine.config import DictAction
@@ -25,6 +22,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from mmasl.datasets import DigitScenes
+from mmasl.datasets.miniatures.coco import coco_annotation
+from mmasl.utils.folders import whole_folder
 
 
 def parse_args(argv=None):
@@ -49,38 +48,23 @@ def coco_annotations(dataset):
         name = Path(info['img_path']).name
         images.append({'id': info['img_id'], 'file_name': name, 'width': info['width'], 'height': info['height']})
         for instance in info['instances']:
-            x1, y1, x2, y2 = instance['bbox']
-            annotations.append(
-                {
-                    'id': len(annotations) + 1,
-                    'image_id': info['img_id'],
-                    'category_id': instance['bbox_label'] + 1,
-                    'bbox': [x1, y1, x2 - x1, y2 - y1],
-                    'area': (x2 - x1) * (y2 - y1),
-                    'iscrowd': 0,
-                }
-            )
+            category_id = instance['bbox_label'] + 1
+            annotations.append(coco_annotation(len(annotations) + 1, info['img_id'], category_id, instance['bbox']))
     categories = [{'id': i, 'name': name} for i, name in enumerate(dataset.metainfo['classes'], start=1)]
     return {'images': images, 'annotations': annotations, 'categories': categories}
 
 
 def dump(datasets, out):
     """Write ``datasets`` ({split: dataset}) into folder ``out``, all or nothing."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f'.{out.name}.', dir=out.parent))
-    try:
-        partial.chmod(0o755)
-        (partial / 'annotations').mkdir()
+    with whole_folder(out) as folder:
+        (folder / 'annotations').mkdir()
         for split, dataset in datasets.items():
-            (partial / split).mkdir()
+            (folder / split).mkdir()
             for index in tqdm(range(len(dataset)), desc=split, unit='scene', disable=None):
                 info = dataset.get_data_info(index)
-                Image.fromarray(info['img'][..., ::-1]).save(partial / split / Path(info['img_path']).name)
-            path = partial / 'annotations' / f'instances_{split}.json'
+                Image.fromarray(info['img'][..., ::-1]).save(folder / split / Path(info['img_path']).name)
+            path = folder / 'annotations' / f'instances_{split}.json'
             path.write_text(json.dumps(coco_annotations(dataset)), encoding='utf-8')
-        os.replace(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def main(argv=None):
