@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from mmasl.functional._backend import choose_backend
@@ -12,6 +11,7 @@ from mmasl.functional._validate import (
     check_reduction,
     flatten_target,
     flatten_weight,
+    reads_values,
     sum_scale,
 )
 from mmasl.ops import Op
@@ -37,8 +37,6 @@ def run_loss(
     flat_weight = flatten(pred, weight)
     check_class_weight(pred, class_weight)
     run = choose_backend(op, backend, pred, target, weight, class_weight)
-    if check_target_range is None:
-        check_target_range = pred.device.type == 'cpu' and not torch.compiler.is_compiling()
     loss = run(
         pred if pred.dim() == 2 else pred.reshape(-1, pred.shape[-1]),
         flat_target,
@@ -47,7 +45,7 @@ def run_loss(
         sum_scale(reduction, avg_factor),
         asymmetry,
         reduction != 'none',
-        check_target_range,
+        reads_values(pred, check_target_range),
     )
     # One loss an entry or one a row, whichever the op gives.
     return loss if loss.dim() == 0 or pred.dim() == 2 else loss.reshape(*pred.shape[:-1], *loss.shape[1:])

@@ -98,6 +98,39 @@ def flatten_weight(pred: Tensor, weight: Tensor | None) -> Tensor | None:
     )
 
 
+def reads_values(pred: Tensor, check_target_range: bool | None) -> bool:
+    """Whether values in tensors are checked; None means where reading them waits for no device."""
+    if check_target_range is None:
+        return pred.device.type == 'cpu' and not torch.compiler.is_compiling()
+    return check_target_range
+
+
+def copy_constant(name: str, value: Tensor, pred: Tensor, check_target_range: bool | None, **limits) -> Tensor:
+    """A copy of ``value``, 0-d or (C,), in the dtype that ``pred`` is computed in.
+
+    A copy, since its owner may change it between the forward pass and a backward pass that computes again.
+    Raises what :func:`check_number` does for an entry outside ``limits``, where values are read.
+    """
+    check_pred(pred)
+    if not value.is_floating_point():
+        raise TypeError(f'{name}: expected a number or a floating-point tensor, got {_kind(value)}')
+    if value.device != pred.device:
+        raise ValueError(f'{name}: expected on the device of pred, {pred.device}, got {value.device}')
+    if value.shape not in ((), pred.shape[-1:]):
+        raise ValueError(
+            f'{name}: expected a number, a 0-d tensor or one number a class, shape {tuple(pred.shape[-1:])}, got shape '
+            f'{tuple(value.shape)}'
+        )
+    if value.requires_grad:
+        raise ValueError(
+            f'{name}: expected a tensor without gradient, for the loss does not differentiate by it; detach it'
+        )
+    if value.numel() and reads_values(pred, check_target_range):
+        for bound in torch.aminmax(value):
+            check_number(name, bound.item(), **limits)
+    return value.to(torch.promote_types(pred.dtype, torch.float32), copy=True)
+
+
 def check_class_weight(pred: Tensor, class_weight: Tensor | None) -> None:
     if class_weight is None:
         return

@@ -2,10 +2,11 @@
 
 from functools import lru_cache
 
+import torch
 from torch import Tensor
 
 from mmasl.functional._run import run_loss
-from mmasl.functional._validate import check_number
+from mmasl.functional._validate import check_number, copy_constant
 from mmasl.ops.asymmetric_loss import OP, Asymmetry
 
 SMALLEST_CLIP = 1e-30  # float32 holds it as a normal number; below, m would vanish beside 1 - p
@@ -16,8 +17,8 @@ def asymmetric_loss(
     target: Tensor,
     weight: Tensor | None = None,
     gamma_pos: float = 0.0,
-    gamma_neg: float = 4.0,
-    clip: float | None = 0.05,
+    gamma_neg: float | Tensor = 4.0,
+    clip: float | Tensor | None = 0.05,
     reduction: str = 'mean',
     avg_factor: float | Tensor | None = None,
     *,
@@ -45,8 +46,11 @@ def asymmetric_loss(
             indices (N, ...) or (N, ..., 1): 0 to C-1, C for background, -1 for a row that is ignored as a whole.
         weight: (N,) for each row (even where N = C), the shape of ``pred``, or that flattened.
         gamma_pos: Focusing exponent of positives, real and >= 0.
-        gamma_neg: Focusing exponent of negatives, real and >= 0.
-        clip: Probability margin m, 0 or in [1e-30, 1). None means 0.
+        gamma_neg: Focusing exponent of negatives, real and >= 0. A number, or a tensor on the device of ``pred``: 0-d,
+            or (C,) with one for each class. It is taken as it is now and gets no gradient. On a GPU the host does not
+            read it, so it may change between steps without a synchronisation, and inside a CUDA graph.
+        clip: Probability margin m, 0 or in [1e-30, 1). None means 0. Or a tensor, as for ``gamma_neg``, where what is
+            below 1e-30 counts as 0.
         reduction: ``'none'``; ``'mean'``: the sum over ``avg_factor`` where that is given, else over the number of
             labels that are not ignored; ``'sum'``.
         avg_factor: Number or one-element tensor >= 0; 0 divides by float32's epsilon, as OpenMMLab's losses do.
@@ -54,8 +58,8 @@ def asymmetric_loss(
         alpha: Static weight of focal loss in [0, 1]: positives times alpha, negatives times 1 - alpha. None for none.
         class_weight: (C,), multiplied to every row.
         detach_focus: Do not differentiate the focusing weights, as the authors' script does.
-        check_target_range: Whether to check the values of ``target``. None checks on the CPU; on a GPU the check
-            would wait for the device.
+        check_target_range: Whether to check the values of ``target``, and those in tensors of constants. None checks on
+            the CPU; on a GPU the check would wait for the device.
         backend: ``'reference'`` (plain torch), ``'cpu'`` or ``'triton'`` (one pass, analytic gradient),
             ``'compile'`` (the reference under torch.compile), or ``'auto'``: the fastest of the first three that can do
             what is asked. A named backend that cannot raises with the reason.
@@ -65,7 +69,7 @@ def asymmetric_loss(
         a zero that still back-propagates.
 
     Raises:
-        TypeError: ``pred`` is not floating point, or class indices are not integers.
+        TypeError: ``pred`` or a tensor of constants is not floating point, or class indices are not integers.
         ValueError: A shape, a value or a combination outside what is said above.
 
     Source: Ridnik et al., "Asymmetric Loss For Multi-Label Classification", ICCV 2021, arXiv 2009.14119v4.
@@ -80,7 +84,10 @@ def asymmetric_loss(
         >>> asymmetric_loss(pred, torch.tensor([0]), avg_factor=1)  # the same row by class index
         tensor(0.1520, grad_fn=<...>)
     """
-    asymmetry = make_asymmetry(gamma_pos, gamma_neg, clip, alpha, detach_focus)
+    if isinstance(gamma_neg, Tensor) or isinstance(clip, Tensor):
+        asymmetry = _asymmetry_of_tensors(pred, check_target_range, gamma_pos, gamma_neg, clip, alpha, detach_focus)
+    else:
+        asymmetry = make_asymmetry(gamma_pos, gamma_neg, clip, alpha, detach_focus)
     return run_loss(
         OP, asymmetry, pred, target, weight, class_weight, reduction, avg_factor, check_target_range, backend
     )
@@ -99,3 +106,16 @@ def make_asymmetry(gamma_pos=0.0, gamma_neg=4.0, clip=0.05, alpha=None, detach_f
         None if alpha is None else check_number('alpha', alpha, 0, 1),
         bool(detach_focus),
     )
+
+
+def _asymmetry_of_tensors(pred, check_target_range, gamma_pos, gamma_neg, clip, alpha, detach_focus) -> Asymmetry:
+    """:func:`make_asymmetry` where ``gamma_neg``, ``clip`` or both are tensors."""
+    tensors = {}
+    if isinstance(gamma_neg, Tensor):
+        tensors['gamma_neg'] = copy_constant('gamma_neg', gamma_neg, pred, check_target_range, low=0)
+        gamma_neg = 0.0
+    if isinstance(clip, Tensor):
+        clip = copy_constant('clip', clip, pred, check_target_range, low=0, high=1, open_high=True)
+        tensors['clip'] = torch.where(clip < SMALLEST_CLIP, 0.0, clip)
+        clip = None
+    return make_asymmetry(gamma_pos, gamma_neg, clip, alpha, detach_focus)._replace(**tensors)

@@ -87,6 +87,39 @@ def test_detach_focus_is_the_gradient_of_the_authors_script(logits, labels, back
 
 
 @backends
+@reductions
+@pytest.mark.parametrize('gamma, clip', [(4.0, 0.05), (0.0, 0.0), (0.5, 0.3)])
+def test_constants_in_tensors_give_what_numbers_give(logits, labels, backend, reduction, gamma, clip):
+    constants = dict(gamma_pos=1, reduction=reduction, backend=backend)
+    for target in (labels, torch.randint(-1, 7, (16,))):
+        numbers = asymmetric_loss(logits, target, gamma_neg=gamma, clip=clip, **constants)
+        for shape in ((), (6,)):
+            of_class = torch.full(shape, gamma), torch.full(shape, clip, dtype=torch.float64)
+            agree(asymmetric_loss(logits, target, None, 1, *of_class, reduction, backend=backend), numbers, logits)
+            agree(asymmetric_loss(logits, target, gamma_neg=of_class[0], clip=clip, **constants), numbers, logits)
+            agree(asymmetric_loss(logits, target, gamma_neg=gamma, clip=of_class[1], **constants), numbers, logits)
+
+
+@backends
+def test_each_class_has_its_own_constants(logits, labels, backend):
+    gamma, clip = torch.tensor([0.0, 1.0, 2.0, 4.0, 5.5, 0.3]), torch.tensor([0.0, 0.05, 0.1, 0.2, 1e-40, 0.3])
+    ours = asymmetric_loss(logits, labels, gamma_neg=gamma, clip=clip, reduction='none', backend=backend)
+    for c, (g, m) in enumerate(zip(gamma.tolist(), [0.0, 0.05, 0.1, 0.2, 0.0, 0.3], strict=True)):
+        column = asymmetric_loss(logits[:, c : c + 1], labels[:, c : c + 1], None, 0, g, m, 'none', backend=backend)
+        agree(ours[:, c : c + 1], column, logits)
+
+
+@backends
+@pytest.mark.parametrize('shape', [(), (6,)])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16], ids=str)
+def test_a_constant_that_changes_after_the_forward_pass_does_not_reach_backward(labels, backend, shape, dtype):
+    pred, gamma = torch.randn(16, 6).to(dtype).requires_grad_(), torch.full(shape, 2.0)
+    losses = [asymmetric_loss(pred, labels, gamma_neg=value, backend=backend) for value in (gamma, 2.0)]
+    gamma.fill_(5)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, pred)[0] for loss in losses))
+
+
+@backends
 def test_soft_labels_mix_outside_the_logarithm(backend):
     pred = torch.tensor([[-1.0, 0.5, 2.0]], requires_grad=True)
     half = torch.full((1, 3), 0.5)
@@ -247,6 +280,14 @@ def test_torch_compile_traces_it_without_a_break(logits, labels):
     agree(compiled(logits, labels), asymmetric_loss(logits, labels, avg_factor=16), logits)
 
 
+@pytest.mark.parametrize('shape', [(), (6,)])
+def test_torch_compile_takes_constants_in_tensors(logits, labels, shape):
+    compiled = torch.compile(lambda z, y, **c: asymmetric_loss(z, y, **c), fullgraph=True, backend='aot_eager')
+    for value in (2.0, 3.0):
+        constants = dict(gamma_neg=torch.full(shape, value), clip=torch.full(shape, value / 20))
+        agree(compiled(logits, labels, **constants), asymmetric_loss(logits, labels, **constants), logits)
+
+
 def test_the_compile_backend_gives_the_same(logits, labels):
     for target in (labels, torch.randint(-1, 7, (16,))):
         arguments = dict(avg_factor=16, class_weight=torch.rand(6))
@@ -342,6 +383,21 @@ BAD = {
     'clip 1': (dict(clip=1), ValueError, r'clip: expected a real number in \[0, 1\), got 1'),
     'clip -0.1': (dict(clip=-0.1), ValueError, r'clip: .* got -0.1'),
     'clip 1e-40': (dict(clip=1e-40), ValueError, r'clip: expected 0 or a number in \[1e-30, 1\), got 1e-40'),
+    'gamma shape': (
+        dict(gamma_neg=torch.ones(4)),
+        ValueError,
+        r'gamma_neg: .* a class, shape \(3,\), got shape \(4,\)',
+    ),
+    'gamma dtype': (dict(gamma_neg=torch.tensor(4)), TypeError, 'gamma_neg: expected .* got a torch.int64 tensor'),
+    'gamma device': (dict(gamma_neg=torch.ones(3, device='meta')), ValueError, 'device of pred, cpu, got meta'),
+    'gamma gradient': (dict(gamma_neg=torch.ones(3, requires_grad=True)), ValueError, 'gamma_neg: .* detach it'),
+    'gamma of a class': (
+        dict(gamma_neg=torch.tensor([0.0, 4.0, -1.0])),
+        ValueError,
+        r'gamma_neg: .* \[0, inf\), got -1',
+    ),
+    'clip of a class': (dict(clip=torch.tensor([0.0, 0.5, 1.0])), ValueError, r'clip: .* in \[0, 1\), got 1'),
+    'nan of a class': (dict(clip=torch.tensor([0.0, torch.nan, 0.0])), ValueError, 'clip: .* got nan'),
     'alpha': (dict(alpha=1.5), ValueError, r'alpha: expected a real number in \[0, 1\], got 1.5'),
     'reduction': (
         dict(reduction='avg'),
@@ -385,4 +441,6 @@ def test_what_is_no_number_is_refused(logits, labels, number):
 
 
 def test_range_checks_can_be_switched_off():
+    negative = torch.tensor(-1.0)
+    assert asymmetric_loss(torch.zeros(1, 2), torch.zeros(1, 2), None, 0, negative, check_target_range=False).isfinite()
     assert asymmetric_loss(torch.zeros(1, 2), torch.full((1, 2), 1.5), check_target_range=False).isfinite()

@@ -71,6 +71,32 @@ def test_soft_labels_alpha_and_ignored_match_the_oracle(run, dtype, clip):
     check(run, pred, target, Asymmetry(1, 2, clip, 0.25, False), dtype)
 
 
+CLASSES = {'gamma': [0, 0.3, 1, 4, 6.2, 0.3, 2], 'clip': [0.05, 0.05, 1e-6, 0.3, 0.2, 0, 0]}
+
+
+@dtypes
+@pytest.mark.parametrize('tensors', ['gamma', 'clip', 'gamma and clip'])
+def test_a_constant_for_each_class_matches_the_oracle(run, dtype, tensors):
+    wide = torch.promote_types(dtype, torch.float32)
+    gamma, clip = (torch.tensor(CLASSES[name]).to(wide) for name in ('gamma', 'clip'))
+    # Six ulps beside the margin, where it is kept in twice the precision.
+    near = clip if wide == torch.float32 else torch.zeros_like(clip)
+    pred = torch.stack([logits(value or 0.3 * (wide == torch.float32), dtype) for value in near.tolist()], 1)
+    of_class = gamma if 'gamma' in tensors else torch.tensor(4.0).to(wide), clip if 'clip' in tensors else 0.05
+    asymmetry = Asymmetry(1, *of_class, 0.3)
+    for labels in ([0.0], [1.0, 0.25, 0.0, -1.0]):
+        target = torch.tensor(labels).repeat(len(pred))[: len(pred), None].expand_as(pred)
+        upstream = torch.rand(pred.shape)
+        results = loss_and_gradient(run, pred, target, asymmetry, upstream=upstream)
+        for c in range(len(gamma)):
+            constants = [
+                value[c].item() if torch.is_tensor(value) and value.dim() else float(value) for value in of_class
+            ]
+            exact_loss, slope = exact_asymmetric_loss(pred[:, c], target[:, c], 1, *constants, 0.3)
+            assert_close(results[0][:, c], exact_loss, dtype, f'loss of {constants}')
+            assert_close(results[1][:, c], slope * upstream[:, c], dtype, f'gradient of {constants}')
+
+
 @pytest.mark.parametrize('clip', [0, 1e-6, 0.05, 0.999])
 @pytest.mark.parametrize('gamma', [0, 0.3, 1, 4])
 @pytest.mark.parametrize('dtype', DTYPES, ids=str)
@@ -138,11 +164,11 @@ def test_no_one_hot_tensor_is_built_for_class_indices(run):
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16], ids=str)
-@pytest.mark.parametrize('reduce', [True, False])
-def test_backward_runs_twice_and_keeps_what_it_saved(run, dtype, reduce):
+@pytest.mark.parametrize('reduce, scale', [(True, 0.5), (True, None), (False, None)])
+def test_backward_runs_twice_and_keeps_what_it_saved(run, dtype, reduce, scale):
     torch.manual_seed(0)
     pred = torch.randn(6, 5).to(dtype).requires_grad_()
-    loss = run(pred, torch.randint(0, 2, (6, 5)), None, None, 0.5, Asymmetry(1, 2), reduce)
+    loss = run(pred, torch.randint(-1, 2, (6, 5)), None, None, scale, Asymmetry(1, 2), reduce)
     ones = torch.ones_like(loss)
     (first,) = torch.autograd.grad(loss, pred, ones, retain_graph=True)
     first.mul_(100)  # the receiver may do as it likes with what it got

@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 
 class Asymmetry(NamedTuple):
@@ -12,17 +13,27 @@ class Asymmetry(NamedTuple):
 
     Attributes:
         gamma_pos: Focusing exponent of positives, real and >= 0.
-        gamma_neg: Focusing exponent of negatives, real and >= 0.
-        clip: Probability margin m, 0 or in [1e-30, 1).
+        gamma_neg: Focusing exponent of negatives, real and >= 0. Or a tensor, 0-d or (C,), on the device of the logits
+            and in the dtype that they are computed in.
+        clip: Probability margin m, 0 or in [1e-30, 1); a number or a tensor, as ``gamma_neg``.
         alpha: Weight of positives in [0, 1], negatives get ``1 - alpha``; None leaves both at 1.
         detach_focus: Leave the focusing weight out of the gradient, as the authors' script does.
     """
 
     gamma_pos: float = 0.0
-    gamma_neg: float = 4.0
-    clip: float = 0.05
+    gamma_neg: float | Tensor = 4.0
+    clip: float | Tensor = 0.05
     alpha: float | None = None
     detach_focus: bool = False
+
+    @property
+    def has_tensors(self) -> bool:
+        return isinstance(self.gamma_neg, Tensor) or isinstance(self.clip, Tensor)
+
+    def read_scalars(self) -> 'Asymmetry':
+        """The same with numbers in place of 0-d tensors: waits for their device."""
+        scalars = {name: v.item() for name, v in self._asdict().items() if isinstance(v, Tensor) and v.dim() == 0}
+        return self._replace(**scalars)
 
 
 def margin_logit(clip: float, dtype: torch.dtype) -> tuple[float, float]:
@@ -50,6 +61,21 @@ def margin_logit(clip: float, dtype: torch.dtype) -> tuple[float, float]:
 
 # What torch.compiler.assume_constant_result sets; that function itself would import torch._dynamo, a second and more.
 margin_logit._dynamo_marked_constant = True
+
+
+def margin_logit_tensor(clip: Tensor) -> tuple[Tensor, Tensor]:
+    """:func:`margin_logit` of each entry of ``clip``, -inf where that is 0; reads no value.
+
+    In float64 ``lo`` is 0: the margin is then right to an ulp of the logit.
+
+    Example:
+        >>> margin_logit_tensor(torch.tensor([0.0, 0.5]))[0]
+        tensor([-inf, 0.])
+    """
+    wide = clip.double()
+    logit = wide.log() - torch.log1p(-wide)
+    hi = logit.to(clip.dtype)
+    return hi, torch.where(clip > 0, logit - hi.double(), 0.0).to(clip.dtype)
 
 
 @lru_cache(maxsize=256)

@@ -60,14 +60,15 @@ def fill_compiled(
 ) -> None:
     """The same function as :func:`fill_blocks`, argument by argument; targets are checked in the one pass.
 
-    With scale None and half-precision logits the count is needed first, as their gradient is rounded once.
+    With scale None the library counts in the same pass and scales the gradient afterwards; where it is rounded to half
+    precision, or multiplied by ``upstream``, the count is needed first.
     """
     rows, columns = pred.shape
     dtype = torch.float64 if pred.dtype == torch.float64 else torch.float32
     reduce = (loss if loss is not None else upstream).dim() == 0
     if scale is None and reduce:
-        half = pred.dtype != dtype and grad is not None
-        scale = 1 / max(count_labelled(target, columns).item(), 1) if half else -1.0
+        counts_first = upstream is not None or (pred.dtype != dtype and grad is not None)
+        scale = 1 / max(count_labelled(target, columns).item(), 1) if counts_first else -1.0
     if upstream is not None and reduce:
         scale *= upstream.item()
         upstream = None

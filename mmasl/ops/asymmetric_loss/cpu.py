@@ -33,6 +33,10 @@ def asymmetric_loss_cpu(
         >>> loss.detach(), pred.grad
         (tensor(1.3863), tensor([[-0.5000,  0.5000]]))
     """
+    if asymmetry.has_tensors:
+        asymmetry = asymmetry.read_scalars()
+    if asymmetry.has_tensors:
+        return asymmetric_loss_reference(pred, target, weight, class_weight, scale, asymmetry, reduce, check)
     scale = float(scale) if isinstance(scale, Tensor) else scale
     constants = (target, weight, class_weight, scale, asymmetry)
     if torch.is_grad_enabled() and pred.requires_grad:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry, margin_logit
+from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry, margin_logit, margin_logit_tensor
 from mmasl.ops.target import check_target, count_labelled
 
 
@@ -87,21 +87,27 @@ def _positive(z: Tensor, asymmetry: Asymmetry) -> Tensor:
 
 def _negative(z: Tensor, asymmetry: Asymmetry) -> Tensor:
     """``-L-``: p_m^gamma_neg * (-log(1 - p_m)) with p_m = max(p - m, 0)."""
-    if asymmetry.clip == 0:
-        focus = _focus(z, asymmetry.gamma_neg, asymmetry.detach_focus)
-        loss = -logsigmoid(-z) if focus is None else -focus * logsigmoid(-z)
+    clip = asymmetry.clip
+    if isinstance(clip, Tensor):  # 0 for some classes, perhaps
+        inside = asymmetry._replace(clip=torch.where(clip > 0, clip, 0.5))
+        loss = torch.where(clip > 0, _negative_beyond_margin(z, inside), _negative_without_margin(z, asymmetry))
     else:
-        loss = _negative_beyond_margin(z, asymmetry)
+        loss = (_negative_without_margin if clip == 0 else _negative_beyond_margin)(z, asymmetry)
     return loss if asymmetry.alpha is None else (1 - asymmetry.alpha) * loss
 
 
-def _focus(z: Tensor, gamma: float, detach: bool) -> Tensor | None:
+def _negative_without_margin(z: Tensor, asymmetry: Asymmetry) -> Tensor:
+    focus = _focus(z, asymmetry.gamma_neg, asymmetry.detach_focus)
+    return -logsigmoid(-z) if focus is None else -focus * logsigmoid(-z)
+
+
+def _focus(z: Tensor, gamma: float | Tensor, detach: bool) -> Tensor | None:
     """sigmoid(z)^gamma, None where it is 1.
 
     Through the logarithm, since the power's derivative at 0 is infinite for gamma < 1; clamped, since 0 * inf would
     follow at z = -3e38. At the bounds the weight has long since underflowed or reached 1.
     """
-    if gamma == 0:
+    if _is_zero(gamma):
         return None
     bound = 745.0 if z.dtype == torch.float64 else 100.0
     focus = torch.exp(gamma * logsigmoid(z.clamp(-bound, bound)))
@@ -110,11 +116,11 @@ def _focus(z: Tensor, gamma: float, detach: bool) -> Tensor | None:
 
 def _negative_beyond_margin(z: Tensor, asymmetry: Asymmetry) -> Tensor:
     clip, gamma = asymmetry.clip, asymmetry.gamma_neg
-    hi, lo = margin_logit(clip, z.dtype)
+    hi, lo = margin_logit_tensor(clip) if isinstance(clip, Tensor) else margin_logit(clip, z.dtype)
     distance = (z - hi) - lo
     active = distance > 0
     # Inactive entries go through the branches below with a harmless value: torch.where differentiates both sides.
-    z = torch.where(active, z, torch.full_like(z, hi + 1))
+    z = torch.where(active, z, hi + 1)
     distance = torch.where(active, distance, torch.ones_like(z))
     u = torch.sigmoid(-z) + clip  # 1 - p_m, without cancellation near p = 1
     upper = u < 0.5
@@ -122,7 +128,11 @@ def _negative_beyond_margin(z: Tensor, asymmetry: Asymmetry) -> Tensor:
     lower_p_m = -torch.sigmoid(z) * (1 - clip) * torch.expm1(-distance)
     lower_p_m = torch.where(upper, torch.full_like(z, 0.25), lower_p_m)
     log_loss = torch.where(upper, -torch.log(u), -torch.log1p(-lower_p_m))
-    if gamma != 0:
+    if not _is_zero(gamma):
         focus = torch.where(upper, 1 - u, lower_p_m) ** gamma
         log_loss = (focus.detach() if asymmetry.detach_focus else focus) * log_loss
     return torch.where(active, log_loss, torch.zeros_like(z))
+
+
+def _is_zero(gamma: float | Tensor) -> bool:
+    return not isinstance(gamma, Tensor) and gamma == 0

@@ -51,7 +51,7 @@ def asymmetric_loss_triton(
     if check:
         check_target(target, pred.shape[1])
     constants = (target, weight, class_weight, scale, asymmetry, reduce)
-    if pred.numel() == 0:
+    if pred.numel() == 0 or asymmetry.has_tensors:
         return asymmetric_loss_reference(pred, *constants)
     if torch.is_grad_enabled() and pred.requires_grad:
         return _AsymmetricLoss.apply(pred, *constants)
