@@ -1,6 +1,7 @@
 """``DigitScenes``: real handwriting composed into colour scenes with the label statistics of MS-COCO."""
 
 import numbers
+from functools import lru_cache
 
 import numpy as np
 from mmengine.dataset import BaseDataset, force_full_init
@@ -47,7 +48,8 @@ class DigitScenes(BaseDataset):
             classes, the colour does not matter.
         single (bool): Scenes of exactly one digit (and clutter), every class equally likely, for pre-training;
             ``mean_labels`` and ``tail_exponent`` have no effect.
-        cache (bool): Keep rendered scenes in memory: ``3 · image_size²`` bytes a scene, in each process its own.
+        cache (bool): Keep rendered scenes in memory: ``3 · image_size²`` bytes a scene, in each process its own, which
+            all data sets of the same scenes there share.
         filter_cfg (dict, optional): ``dict(filter_empty_gt=True)`` leaves out scenes without any label left; other
             keys have no effect.
         **kwargs: ``metainfo``, ``indices``, ``serialize_data``, ``pipeline``, ``test_mode``, ``lazy_init`` and
@@ -109,7 +111,7 @@ class DigitScenes(BaseDataset):
         if missing_rate and single:
             raise ValueError(f'missing_rate must be 0 with single=True, got {missing_rate}')
         self.cache = cache
-        self._images = {}
+        self._images = _rendered_scenes(self.spec._replace(missing_rate=0.0)) if cache else {}
         if classes == 'digit':
             metainfo = {'classes': CLASS_NAMES['digit'], 'palette': 'random', **(metainfo or {})}
         super().__init__(metainfo=metainfo, data_prefix={}, filter_cfg=filter_cfg, **kwargs)
@@ -167,6 +169,12 @@ class DigitScenes(BaseDataset):
     def __getstate__(self):
         """Rendered scenes are not pickled: they can be made again."""
         return {**self.__dict__, '_images': {}}
+
+
+@lru_cache(maxsize=3)  # of one experiment: training, validation, test
+def _rendered_scenes(spec):
+    """The images of ``spec`` that this process has rendered, by index: a grid of experiments renders its scenes once."""
+    return {}
 
 
 def _checked(name, value, low, high, kind=numbers.Real):

@@ -226,6 +226,11 @@ class TestDataset:
         assert np.array_equal(sample['img'][..., ::-1], render_scene(dataset.spec, 3))
         assert len(DigitScenes(lazy_init=True)) == 4000
 
+    def test_a_grid_renders_its_scenes_once(self, monkeypatch):
+        first = DigitScenes(num_scenes=2, seed=7)[0]['img']
+        monkeypatch.setattr('mmasl.datasets.digit_scenes.render_scene', None)
+        assert np.array_equal(DigitScenes(num_scenes=2, seed=7, missing_rate=0.9)[0]['img'], first)
+
     @pytest.mark.parametrize('cache', [True, False])
     def test_samples_are_copies(self, cache):
         dataset = DigitScenes(num_scenes=2, cache=cache)
