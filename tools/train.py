@@ -50,6 +50,7 @@ def merge_args(cfg: Config, args) -> None:
     elif args.resume is not None:
         cfg.resume = True
         cfg.load_from = args.resume
+    cli.add_hook(cfg, 'ExactResumeHook')
     cli.set_dataloaders(cfg, args)
 
 

@@ -127,6 +127,13 @@ def set_dataloaders(cfg: Config, args: argparse.Namespace) -> None:
             loader.persistent_workers = False
 
 
+def add_hook(cfg: Config, name: str) -> None:
+    """Add the hook ``name`` of this package to the config, unless it has it."""
+    hooks = list(cfg.get('custom_hooks') or [])
+    if not any(type_name(hook['type']).split('.')[-1] == name for hook in hooks):
+        cfg.custom_hooks = [*hooks, ConfigDict(type=f'mmasl.{name}')]
+
+
 def say(text: str) -> None:
     """Print ``text``, once however many processes there are."""
     if os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0':

@@ -1,0 +1,143 @@
+"""Random numbers that depend on the seed and on where a training is, not on what was drawn before."""
+
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset, Sampler
+
+
+def seed_generators(*entropy: int) -> None:
+    """Seed the global generators of Python, NumPy and torch (every device) from ``entropy``, integers ≥ 0.
+
+    Example:
+        >>> seed_generators(0, 7)
+        >>> first = random.random(), np.random.rand(), torch.rand(1)
+        >>> seed_generators(0, 7)
+        >>> first == (random.random(), np.random.rand(), torch.rand(1))
+        True
+    """
+    # A hash: neighbouring seeds must not give neighbouring states.
+    for_random, for_numpy, for_torch = np.random.SeedSequence(entropy).generate_state(3).tolist()
+    random.seed(for_random)
+    np.random.seed(for_numpy)
+    torch.manual_seed(for_torch)
+
+
+class SeededIndex(int):
+    """An index that carries the entropy for its sample to the process, this one or a worker, that loads it."""
+
+    entropy: tuple[int, ...]
+
+    def __new__(cls, index: int, *entropy: int) -> 'SeededIndex':
+        self = super().__new__(cls, index)
+        self.entropy = entropy
+        return self
+
+    def __reduce__(self):
+        return SeededIndex, (int(self), *self.entropy)
+
+
+class SeededSampler(Sampler):
+    """Gives each index of ``sampler`` the entropy (seed, epoch, position in the epoch over all processes).
+
+    The position and not the index itself, as samplers may draw an index more than once.
+
+    Args:
+        sampler: Any sampler; what is not defined here is its own.
+        seed: Of the run.
+        rank: Of this process.
+        world_size: Number of processes.
+    """
+
+    def __init__(self, sampler: Sampler, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        self.sampler, self._entropy, self._rank, self._world_size = sampler, seed, rank, world_size
+        self._epoch, self._start = 0, 0
+
+    def __iter__(self) -> Iterator[SeededIndex]:
+        for number, index in enumerate(self.sampler, self._start):
+            yield SeededIndex(index, self._entropy, self._epoch, self._rank + self._world_size * number)
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __getattr__(self, name: str):
+        return getattr(self.sampler, name)
+
+    def set_epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+        if hasattr(self.sampler, 'set_epoch'):
+            self.sampler.set_epoch(epoch)
+
+    @property
+    def skip(self):
+        """Fast-forward as the sampler does it; there is no such attribute where it cannot."""
+        skip = self.sampler.skip
+
+        def skip_and_count(num_samples: int) -> None:
+            skip(num_samples)
+            self._start = num_samples
+
+        return skip_and_count
+
+
+class SeededDataset:
+    """Seeds all generators before a sample with a :class:`SeededIndex` is loaded; otherwise it is ``dataset``."""
+
+    def __init__(self, dataset) -> None:
+        vars(self)['dataset'] = dataset
+
+    def __getitem__(self, index: int):
+        if isinstance(index, SeededIndex):
+            seed_generators(*index.entropy)
+            index = int(index)
+        return self.dataset[index]
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getattr__(self, name: str):
+        # Not __getitems__, which would pass by the seeding, nor what pickle asks for before there is a data set.
+        if name.startswith('__'):
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+    def __setattr__(self, name: str, value) -> None:
+        setattr(self.dataset, name, value)  # hooks of MMDetection exchange the pipeline
+
+
+def seed_samples(loader: DataLoader, seed: int, rank: int = 0, world_size: int = 1) -> SeededSampler | None:
+    """Make the random transforms of ``loader`` depend on the seed, the epoch and the sample's position in it alone.
+
+    Then neither the number of workers matters, nor whether they persist, nor what was loaded before.
+
+    Args:
+        loader: A data loader that was not iterated yet.
+        seed: Of the run.
+        rank: Of this process.
+        world_size: Number of processes.
+
+    Returns:
+        The sampler that ``loader`` has now, or None for an iterable data set or a batch sampler without a sampler,
+        which are left as they are.
+
+    Example:
+        >>> loader = DataLoader([10, 20, 30], batch_size=2)
+        >>> sampler = seed_samples(loader, seed=0)
+        >>> sampler.set_epoch(5)
+        >>> [(int(index), index.entropy) for index in sampler]
+        [(0, (0, 5, 0)), (1, (0, 5, 1)), (2, (0, 5, 2))]
+        >>> list(loader)
+        [tensor([10, 20]), tensor([30])]
+    """
+    inner = getattr(loader.batch_sampler, 'sampler', None)
+    if inner is None or isinstance(loader.dataset, IterableDataset):
+        return None
+    sampler = SeededSampler(inner, seed, rank, world_size)
+    loader.batch_sampler.sampler = sampler
+    # Not setattr, which DataLoader refuses: where iterators were made of the old parts, it would change nothing.
+    if loader.sampler is inner:
+        vars(loader)['sampler'] = sampler
+    vars(loader)['dataset'] = SeededDataset(loader.dataset)
+    return sampler
