@@ -13,3 +13,10 @@ MODELS = Registry(
 DATASETS = Registry('dataset', parent=mmengine_registry.DATASETS, scope='mmasl', locations=['mmasl.datasets'])
 METRICS = Registry('metric', parent=mmengine_registry.METRICS, scope='mmasl', locations=['mmasl.evaluation'])
 HOOKS = Registry('hook', parent=mmengine_registry.HOOKS, scope='mmasl', locations=['mmasl.hooks'])
+TRANSFORMS = Registry('transform', parent=mmengine_registry.TRANSFORMS, scope='mmasl', locations=['mmasl.transforms'])
+PARAM_SCHEDULERS = Registry(
+    'parameter scheduler',
+    parent=mmengine_registry.PARAM_SCHEDULERS,
+    scope='mmasl',
+    locations=['mmasl.schedulers'],
+)
