@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 from mmengine.dataset import BaseDataset, force_full_init
 
-from mmasl.datasets.scene_composer import CLASS_NAMES, COLOURS, SPLITS, SceneSpec, sample_layout
+from mmasl.datasets.scene_composer import CLASS_NAMES, COLOURS, SPLITS, UNITS, SceneSpec, sample_layout
 from mmasl.datasets.scene_renderer import render_scene
 from mmasl.registry import DATASETS
 
@@ -43,6 +43,8 @@ class DigitScenes(BaseDataset):
         missing_rate (float): Probability in [0, 1) that a label of a training scene is missing, independently for
             each: it disappears from ``gt_label``, with all boxes of that class in that scene; the pixels stay. The
             labels missing at one rate are missing at every higher rate. Training only: val and test labels are true.
+        missing_unit (str): What ``missing_rate`` is about. 'label': see there. 'box': each box, independently of all
+            others, as in partially annotated detection; a label is missing where all of its boxes are.
         seed (int): Other scenes of the same statistics, 0 to 2**32 − 1.
         classes (str): 'digit_colour': 80 classes such as 'red 3' (class id = 10 · colour + digit). 'digit': 10
             classes, the colour does not matter.
@@ -81,6 +83,7 @@ class DigitScenes(BaseDataset):
         mean_labels=2.9,
         tail_exponent=1.0,
         missing_rate=0.0,
+        missing_unit='label',
         seed=0,
         classes='digit_colour',
         single=False,
@@ -89,7 +92,12 @@ class DigitScenes(BaseDataset):
         filter_cfg=None,
         **kwargs,
     ):
-        for name, value, choices in (('split', split, SPLITS), ('classes', classes, tuple(CLASS_NAMES))):
+        named = (
+            ('split', split, SPLITS),
+            ('classes', classes, tuple(CLASS_NAMES)),
+            ('missing_unit', missing_unit, UNITS),
+        )
+        for name, value, choices in named:
             if value not in choices:
                 raise ValueError(f'{name} must be one of {choices}, got {value!r}')
         num_scenes = _NUM_SCENES[split] if num_scenes is None else num_scenes
@@ -103,6 +111,7 @@ class DigitScenes(BaseDataset):
             seed=_checked('seed', seed, 0, 2**32 - 1, numbers.Integral),
             classes=classes,
             single=bool(single),
+            missing_unit=missing_unit,
         )
         if missing_rate == 1:
             raise ValueError('missing_rate must be less than 1, got 1')
@@ -131,8 +140,7 @@ class DigitScenes(BaseDataset):
             'gt_label': [label for label in layout.labels if label not in layout.missing],
             'instances': [
                 {'bbox': [float(edge) for edge in digit.box], 'bbox_label': digit.label, 'ignore_flag': 0}
-                for digit in layout.digits
-                if digit.label not in layout.missing
+                for digit in layout.annotated
             ],
         }
 

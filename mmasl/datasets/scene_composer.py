@@ -35,7 +35,8 @@ DIGIT_HEIGHT = (0.21, 0.42)  # of a digit, as a share of the image
 MIN_HEIGHT = 0.14  # in a crowded scene digits shrink down to this
 MAX_COVERED = 0.3  # share of a digit's box that later digits may cover
 INK = 0.25  # grey level (of 1) from which handwriting is drawn
-LAYOUT, PIXELS = 0, 1  # random streams of a scene
+LAYOUT, PIXELS, MISSING_BOXES = 0, 1, 2  # random streams of a scene
+UNITS = ('label', 'box')  # what is missing at once
 
 
 class Glyph(NamedTuple):
@@ -60,11 +61,13 @@ class Digit(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """The digits of a scene in drawing order, its distinct labels (sorted), and those of them that are missing."""
+    """The digits of a scene in drawing order, its distinct labels (sorted), those of them that are missing, and the
+    digits that are annotated."""
 
     digits: list
     labels: list
     missing: list
+    annotated: list
 
 
 class SceneSpec(NamedTuple):
@@ -78,6 +81,7 @@ class SceneSpec(NamedTuple):
     seed: int = 0
     classes: str = 'digit_colour'
     single: bool = False
+    missing_unit: str = 'label'
 
 
 def scene_rng(spec, index, stream):
@@ -247,4 +251,9 @@ def sample_layout(spec, index):
             if place is not None:
                 digits.append(Digit(label, glyph, colour, *place))
         if len({digit.label for digit in digits}) == len(labels):
-            return Layout(digits, sorted(labels), missing)
+            annotated = [digit for digit in digits if digit.label not in missing]
+            if spec.missing_unit == 'box':
+                uniform = scene_rng(spec, index, MISSING_BOXES).random
+                annotated = [digit for digit in digits if uniform() >= spec.missing_rate]
+                missing = sorted(set(labels) - {digit.label for digit in annotated})
+            return Layout(digits, sorted(labels), missing, annotated)

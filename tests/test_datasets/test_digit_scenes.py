@@ -158,6 +158,20 @@ class TestMissing:
             assert sorted(set(sample['gt_bboxes_labels'].tolist())) == sample['gt_label']
             assert [i['bbox_label'] for i in sample['instances']] == sample['gt_bboxes_labels'].tolist()
 
+    def test_boxes_go_one_by_one(self):
+        rates = (0.0, 0.2, 0.4)
+        splits = [DigitScenes(num_scenes=1000, missing_rate=rate, missing_unit='box') for rate in rates]
+        kept = [sum(len(info['instances']) for info in split.load_data_list()) for split in splits]
+        assert np.array(kept) / kept[0] == pytest.approx([1.0, 0.8, 0.6], abs=0.03)
+        parted = 0  # scenes where a class has lost some of its boxes, not all of them
+        for infos in zip(*(split.load_data_list() for split in splits), strict=True):
+            none, some, more = ({(*i['bbox'], i['bbox_label']) for i in info['instances']} for info in infos)
+            assert more <= some <= none
+            assert infos[2]['gt_label'] == sorted({label for *_, label in more})
+            parted += bool({label for *_, label in none - more} & {label for *_, label in more})
+        assert parted > 50
+        assert np.array_equal(splits[0][0]['img'], splits[2][0]['img'])
+
     def test_empty_scenes(self):
         dataset = DigitScenes(num_scenes=300, missing_rate=0.9)
         empty = next(sample for sample in dataset if not sample['gt_label'])
@@ -259,6 +273,7 @@ class TestDataset:
         [
             ({'split': 'dev'}, r"split must be one of \('train', 'val', 'test'\), got 'dev'"),
             ({'classes': 'colour'}, r"classes must be one of \('digit_colour', 'digit'\), got 'colour'"),
+            ({'missing_unit': 'boxes'}, r"missing_unit must be one of \('label', 'box'\), got 'boxes'"),
             ({'num_scenes': 0}, 'num_scenes must be an integer from 1 to 4294967295, got 0'),
             ({'num_scenes': 2.5}, 'num_scenes must be an integer from 1 to 4294967295, got 2.5'),
             ({'image_size': 16}, 'image_size must be an integer from 32 to 1024, got 16'),

@@ -50,7 +50,7 @@ def scenes(split: str, size: Size, num_classes: int = len(CLASSES), **spec) -> I
 def unlabelled_scene(split: str, size: Size) -> Scene:
     """Return a picture without a digit."""
     spec = SceneSpec(split=split, image_size=size.side, seed=size.seed)
-    return Scene(_photo(spec, getattr(size, split), Layout([], [], [])), [], [])
+    return Scene(_photo(spec, getattr(size, split), Layout([], [], [], [])), [], [])
 
 
 def write_jpeg(path: Path, scene: Scene) -> None:
