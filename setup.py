@@ -14,7 +14,7 @@ INIT = (ROOT / 'mmasl/__init__.py').read_text(encoding='utf-8')
 KERNEL = Extension(
     'mmasl.ops.asymmetric_loss._cpu',
     sources=['mmasl/ops/asymmetric_loss/cpu.cpp'],
-    depends=['mmasl/ops/asymmetric_loss/cpu_math.h'],
+    depends=[str(path.relative_to(ROOT)) for path in (ROOT / 'mmasl/ops').rglob('*.h')],
     extra_compile_args=['-std=c++17', '-O3', '-fopenmp', '-fno-math-errno', '-fno-trapping-math', '-g0'],
     language='c++',
     optional=True,

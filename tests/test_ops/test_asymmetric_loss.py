@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from mmasl.ops.asymmetric_loss import Asymmetry, asymmetric_loss_cpu, asymmetric_loss_reference, compiled
+from mmasl.ops.cpu_support import LEVELS
 from mmasl.testing import CLIP, GAMMA_NEG, GAMMA_POS, assert_close, exact_asymmetric_loss, logits
 
-BACKENDS = ('reference', 'blocks', *compiled.LEVELS)
+BACKENDS = ('reference', 'blocks', *LEVELS)
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 dtypes = pytest.mark.parametrize('dtype', DTYPES, ids=str)
@@ -22,7 +23,7 @@ def run(request, monkeypatch):
     if request.param == 'blocks':
         monkeypatch.setattr(compiled, 'LIBRARY', None)
         return asymmetric_loss_cpu
-    level = compiled.LEVELS.index(request.param)
+    level = LEVELS.index(request.param)
     if compiled.LIBRARY is None or level > compiled.LIBRARY.mmasl_level():
         pytest.skip(compiled.REASON or f'this processor has no {request.param}')
     monkeypatch.setattr(compiled, 'level', level)

@@ -14,6 +14,7 @@ from loss_cases import at_level
 
 from mmasl import asymmetric_loss
 from mmasl.ops.asymmetric_loss import compiled
+from mmasl.ops.cpu_support import LEVELS
 from mmasl.testing import CLIP, GAMMA_NEG, GAMMA_POS, TOLERANCE, exact_asymmetric_loss, largest_error, logits
 
 
@@ -23,9 +24,7 @@ def backends() -> dict:
     found['cpu, plain torch'] = lambda *a, **k: at_level(None, asymmetric_loss, *a, **k)
     if compiled.LIBRARY is not None:
         for level in range(compiled.LIBRARY.mmasl_level() + 1):
-            found[f'cpu, {compiled.LEVELS[level]}'] = lambda *a, _level=level, **k: at_level(
-                _level, asymmetric_loss, *a, **k
-            )
+            found[f'cpu, {LEVELS[level]}'] = lambda *a, _level=level, **k: at_level(_level, asymmetric_loss, *a, **k)
     return found
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmasl import asymmetric_loss
 from mmasl.ops.asymmetric_loss import compiled
+from mmasl.ops.cpu_support import LEVELS
 from mmasl.testing import TOLERANCE, largest_error
 
 BCE, FLOOR = 'torch BCE-with-logits', 'copy of the same bytes'
@@ -82,7 +83,7 @@ def _ours(pred: Tensor, target: Tensor, device: str) -> dict[str, Callable]:
     contenders = {}
     if device == 'cpu' and compiled.LIBRARY is not None:
         for level in range(compiled.LIBRARY.mmasl_level(), -1, -1):
-            contenders[f'mmasl cpu, {compiled.LEVELS[level]}'] = partial(at_level, level, run, pred, target)
+            contenders[f'mmasl cpu, {LEVELS[level]}'] = partial(at_level, level, run, pred, target)
     if device == 'cpu':
         contenders['mmasl cpu, plain torch'] = partial(at_level, None, run, pred, target)
     else:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry, margin_logit
+from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry, margin_logit, margin_logit_tensor
 from mmasl.ops.target import check_target, count_labelled
 
 BLOCK = 1 << 15  # logits in a block: its temporaries stay in the second-level cache
@@ -107,30 +107,50 @@ def _positive(z: Tensor, asymmetry: Asymmetry, want_slope: bool) -> tuple[Tensor
 
 
 def _negative(z: Tensor, asymmetry: Asymmetry, want_slope: bool) -> tuple[Tensor, Tensor | None]:
-    gamma, clip, detach = asymmetry.gamma_neg, asymmetry.clip, asymmetry.detach_focus
-    alpha = None if asymmetry.alpha is None else 1 - asymmetry.alpha
+    clip = asymmetry.clip
+    if not isinstance(clip, Tensor):
+        return (_negative_without_margin if clip == 0 else _negative_beyond_margin)(z, asymmetry, want_slope)
+    margin = clip > 0
+    sides = (
+        _negative_beyond_margin(z, asymmetry._replace(clip=torch.where(margin, clip, 0.5)), want_slope),
+        _negative_without_margin(z, asymmetry, want_slope),
+    )
+    value, slope = (None if yes is None else torch.where(margin, yes, no) for yes, no in zip(*sides, strict=True))
+    return value, slope
+
+
+def _negative_without_margin(z: Tensor, asymmetry: Asymmetry, want_slope: bool) -> tuple[Tensor, Tensor | None]:
+    gamma = asymmetry.gamma_neg
+    value, p = -logsigmoid(-z), torch.sigmoid(z)
+    slope = _slope(p, gamma, torch.sigmoid(-z) * value, asymmetry.detach_focus) if want_slope else None
+    return _apply_focus(value, slope, p, gamma, _negative_weight(asymmetry))
+
+
+def _negative_beyond_margin(z: Tensor, asymmetry: Asymmetry, want_slope: bool) -> tuple[Tensor, Tensor | None]:
+    gamma, clip = asymmetry.gamma_neg, asymmetry.clip
     p, q = torch.sigmoid(z), torch.sigmoid(-z)
-    if clip == 0:
-        value = -logsigmoid(-z)
-        slope = _slope(p, gamma, q * value, detach) if want_slope else None
-        return _apply_focus(value, slope, p, gamma, alpha)
-    hi, lo = margin_logit(clip, z.dtype)
+    hi, lo = margin_logit_tensor(clip) if isinstance(clip, Tensor) else margin_logit(clip, z.dtype)
     distance = (z - hi) - lo
     inactive = distance <= 0
     # p - m loses its leading digits next to the margin, which the gradient feels for gamma < 1 only.
-    p_m = -(1 - clip) * p * torch.expm1(-distance) if 0 < gamma < 1 else p - clip
+    exact = isinstance(gamma, Tensor) or 0 < gamma < 1
+    p_m = -(1 - clip) * p * torch.expm1(-distance) if exact else p - clip
     p_m = p_m.clamp_(min=torch.finfo(z.dtype).tiny).masked_fill_(inactive, 0.5)
     u = q + clip  # 1 - p_m, without cancellation near p = 1
     value = torch.where(p_m < 0.5, -torch.log1p(-p_m), -torch.log(u))
     slope = None
     if want_slope:
-        slope = _slope(1 / u, gamma, value / p_m, detach).mul_(p).mul_(q).masked_fill_(inactive, 0)
-    return _apply_focus(value.masked_fill_(inactive, 0), slope, p_m, gamma, alpha)
+        slope = _slope(1 / u, gamma, value / p_m, asymmetry.detach_focus).mul_(p).mul_(q).masked_fill_(inactive, 0)
+    return _apply_focus(value.masked_fill_(inactive, 0), slope, p_m, gamma, _negative_weight(asymmetry))
 
 
-def _slope(log_slope: Tensor, gamma: float, focus_slope: Tensor, detach: bool) -> Tensor:
+def _negative_weight(asymmetry: Asymmetry) -> float | None:
+    return None if asymmetry.alpha is None else 1 - asymmetry.alpha
+
+
+def _slope(log_slope: Tensor, gamma: float | Tensor, focus_slope: Tensor, detach: bool) -> Tensor:
     """Derivative of ``focus * log_loss`` over ``focus``; always a new tensor."""
-    return log_slope.clone() if gamma == 0 or detach else log_slope + gamma * focus_slope
+    return log_slope.clone() if detach or _is_number(gamma, 0) else log_slope + gamma * focus_slope
 
 
 def _apply_focus(value, slope, base, gamma, alpha):
@@ -138,13 +158,17 @@ def _apply_focus(value, slope, base, gamma, alpha):
     for output in (value, slope):
         if output is None:
             continue
-        if gamma != 0:
+        if not _is_number(gamma, 0):
             output *= _power(base, gamma)
         if alpha is not None:
             output *= alpha
     return value, slope
 
 
-def _power(base: Tensor, gamma: float) -> Tensor:
+def _power(base: Tensor, gamma: float | Tensor) -> Tensor:
     """``base ** gamma``; small whole numbers by multiplication, which ``pow`` does up to 3 only."""
-    return (base * base).square_() if gamma == 4 else base if gamma == 1 else base**gamma
+    return (base * base).square_() if _is_number(gamma, 4) else base if _is_number(gamma, 1) else base**gamma
+
+
+def _is_number(gamma: float | Tensor, number: int) -> bool:
+    return not isinstance(gamma, Tensor) and gamma == number

@@ -1,48 +1,39 @@
 """Calls cpu.cpp, which ``setup.py`` builds as a plain shared library beside this file (optional at install)."""
 
 import ctypes
+import math
 from functools import lru_cache
-from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry, margin_logit
+from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry, margin_logit, margin_logit_tensor
+from mmasl.ops.cpu_support import (
+    DTYPES,
+    INTEGER,
+    PARALLEL_FROM,
+    POINTER,
+    REAL,
+    SIZE,
+    address,
+    as_factor,
+    as_target,
+    load,
+)
 from mmasl.ops.target import check_target, count_labelled
 
-LEVELS = ('baseline', 'AVX2', 'AVX-512')
-PARALLEL_FROM = 32768  # logits; below, waking the other threads costs more than they save
-DTYPES = {
-    dtype: code
-    for code, dtype in enumerate(
-        (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8)
-    )
-}
-
-
-def _load() -> tuple[ctypes.CDLL | None, str | None]:
-    """The library, or the reason why there is none."""
-    folder = Path(__file__).parent
-    paths = [folder / f'_cpu{suffix}' for suffix in EXTENSION_SUFFIXES]
-    path = next((path for path in paths if path.exists()), None)
-    if path is None:
-        return None, f'cpu.cpp was not built: no {paths[0].name} in {folder}'
-    try:
-        library = ctypes.CDLL(str(path))  # torch is imported, so its OpenMP is the one that is found
-    except OSError as error:
-        return None, f'{path.name} cannot be loaded: {error}'
-    library.mmasl_asymmetric_loss.restype = ctypes.c_int64
-    pointer, integer, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
-    library.mmasl_asymmetric_loss.argtypes = [
-        *(pointer, pointer, integer, pointer, integer, integer, size, size),  # equation, pred, target, shape
-        *(pointer, pointer, pointer, pointer, ctypes.c_double),  # weights, upstream, scale
-        *(pointer, pointer, pointer, integer, integer),  # sum, loss, grad, threads, level
-    ]
-    return library, None
-
-
-LIBRARY, REASON = _load()
+LIBRARY, REASON = load(
+    Path(__file__).parent,
+    'mmasl_asymmetric_loss',
+    abi=2,
+    arguments=[
+        *(POINTER, POINTER),  # equation, class constants
+        *(POINTER, INTEGER, POINTER, INTEGER, INTEGER, SIZE, SIZE),  # pred, target, shape
+        *(POINTER, POINTER, POINTER, POINTER, REAL),  # weights, upstream, scale
+        *(POINTER, POINTER, POINTER, INTEGER, INTEGER),  # sum, loss, grad, threads, level
+    ],
+)
 level = LIBRARY.mmasl_level() if LIBRARY is not None else None  # index of LEVELS; tests and benchmarks lower it
 
 
@@ -73,11 +64,16 @@ def fill_compiled(
         scale *= upstream.item()
         upstream = None
     # Held by name until the call is over: the library sees addresses only.
-    pred, flat_target = pred.contiguous(), _target(target)
-    weight, class_weight, upstream = _factor(weight, dtype), _factor(class_weight, dtype), _factor(upstream, dtype)
+    pred, flat_target = pred.contiguous(), as_target(target)
+    weight, class_weight, upstream = (as_factor(tensor, dtype) for tensor in (weight, class_weight, upstream))
+    class_constants = None
+    if asymmetry.has_tensors:
+        class_constants = _class_constants(asymmetry, columns, dtype)
+        asymmetry = asymmetry._replace(gamma_neg=0.0, clip=0.0)
     by_row = weight is not None and weight.dim() == 1
     bad = LIBRARY.mmasl_asymmetric_loss(
         _equation(asymmetry, dtype),
+        address(class_constants),
         pred.data_ptr(),
         DTYPES[pred.dtype],
         flat_target.data_ptr(),
@@ -85,14 +81,14 @@ def fill_compiled(
         target.dim() == 1,
         rows,
         columns,
-        _address(weight if by_row else None),
-        _address(None if by_row else weight),
-        _address(class_weight),
-        _address(upstream),
+        address(weight if by_row else None),
+        address(None if by_row else weight),
+        address(class_weight),
+        address(upstream),
         scale if reduce else 1.0,
-        _address(loss if reduce else None),
-        _address(None if reduce else loss),
-        _address(grad),
+        address(loss if reduce else None),
+        address(None if reduce else loss),
+        address(grad),
         torch.get_num_threads() if rows * columns >= PARALLEL_FROM else 1,
         level,
     )
@@ -110,20 +106,14 @@ def _equation(asymmetry: Asymmetry, dtype: torch.dtype) -> ctypes.Array:
     return (ctypes.c_double * len(constants))(*constants)
 
 
-def _address(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()
-
-
-def _factor(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    return None if tensor is None else tensor.detach().to(dtype).contiguous()
-
-
-def _target(target: Tensor) -> Tensor:
-    """``target`` contiguous and of a dtype that the library reads."""
-    if target.dtype == torch.bool:
-        return target.contiguous().view(torch.uint8)
-    if target.dim() == 1:
-        return target.long().contiguous()
-    if target.is_floating_point():
-        return (target if target.dtype in DTYPES and target.element_size() > 2 else target.float()).contiguous()
-    return (target if target.dtype in (torch.int64, torch.uint8) else target.long()).contiguous()
+def _class_constants(asymmetry: Asymmetry, columns: int, dtype: torch.dtype) -> Tensor:
+    """``struct OfClass`` of sides.h for all classes: gamma_neg, clip and both parts of logit(clip), (4, C)."""
+    gamma, clip = asymmetry.gamma_neg, asymmetry.clip
+    if isinstance(clip, Tensor):
+        hi, lo = margin_logit_tensor(clip)
+    else:
+        hi, lo = margin_logit(clip, dtype) if clip else (-math.inf, 0.0)
+    table = torch.empty(4, columns, dtype=dtype)
+    for row, value in zip(table, (gamma, clip, hi, lo), strict=True):
+        row[:] = value
+    return table

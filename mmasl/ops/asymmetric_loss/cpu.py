@@ -35,8 +35,6 @@ def asymmetric_loss_cpu(
     """
     if asymmetry.has_tensors:
         asymmetry = asymmetry.read_scalars()
-    if asymmetry.has_tensors:
-        return asymmetric_loss_reference(pred, target, weight, class_weight, scale, asymmetry, reduce, check)
     scale = float(scale) if isinstance(scale, Tensor) else scale
     constants = (target, weight, class_weight, scale, asymmetry)
     if torch.is_grad_enabled() and pred.requires_grad:

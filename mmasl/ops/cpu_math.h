@@ -1,4 +1,4 @@
-// Elementary functions and half precision for cpu.cpp, without a branch or a call that gcc could not vectorise.
+// Elementary functions for the compiled losses, without a branch or a call that gcc could not vectorise.
 #pragma once
 
 #include <cmath>
@@ -8,6 +8,7 @@
 
 // Into the function around, whose instruction set it then is compiled for.
 #define INLINE static inline __attribute__((always_inline))
+#define INLINE_MEMBER __attribute__((always_inline)) inline
 
 template <class To, class From> INLINE To bits(From from) {
   To to;
@@ -80,29 +81,4 @@ INLINE double one_minus_exp(double d) { return -std::expm1(-d); }
 template <class T> INLINE T power(T x, T gamma) {  // x in [0, 1]; exactly 1 for gamma = 0
   constexpr T tiny = std::numeric_limits<T>::min();
   return exp_(gamma * log_(choose(x > tiny, x, tiny)));
-}
-
-// --- Half precision. Both ways go through integers, which every instruction set vectorises.
-
-INLINE float widen(uint16_t x, bool brain) {
-  if (brain) return bits<float>(uint32_t(x) << 16);
-  uint32_t magnitude = uint32_t(x & 0x7fff) << 13, sign = uint32_t(x & 0x8000) << 16;
-  float scaled = bits<float>(magnitude) * 0x1p112f;  // exact, subnormals included
-  uint32_t wide = magnitude >= 0x0f800000 ? magnitude | 0x7f800000 : bits<uint32_t>(scaled);
-  return bits<float>(wide | sign);
-}
-
-INLINE uint16_t narrow(float x, bool brain) {  // to nearest, ties to even
-  uint32_t b = bits<uint32_t>(x), sign = b >> 16 & 0x8000, magnitude = b & 0x7fffffff;
-  if (brain) {
-    uint32_t rounded = (b + 0x7fff + (b >> 16 & 1)) >> 16;
-    return uint16_t(magnitude > 0x7f800000 ? 0x7fff : rounded);
-  }
-  // Subnormals: adding a number whose unit in the last place is theirs makes the addition round.
-  uint32_t small = bits<uint32_t>(bits<float>(magnitude) + 0.5f) - 0x3f000000;
-  uint32_t normal = (magnitude - 0x38000000 + 0xfff + (magnitude >> 13 & 1)) >> 13;
-  uint32_t half = magnitude < 0x38800000 ? small : normal;
-  half = magnitude >= 0x477ff000 ? 0x7c00 : half;
-  half = magnitude > 0x7f800000 ? 0x7fff : half;
-  return uint16_t(half | sign);
 }

@@ -1,0 +1,100 @@
+// The two sides of Eq. 7 and their derivatives by the logit, for one entry; README.md derives them.
+#pragma once
+
+#include "../cpu_math.h"
+
+struct Equation {  // the constants of Eq. 7
+  double gamma_pos, gamma_neg, clip, margin_hi, margin_lo, weight_pos, weight_neg, detach_focus;
+};
+
+template <class T> struct Constants {
+  T gamma_pos, gamma_neg, slope_pos, slope_neg;  // slope_*: the exponent, 0 where the focus is not differentiated
+  T clip, margin_hi, margin_lo, weight_pos, weight_neg;
+  bool detach_focus;
+  explicit Constants(const Equation &e)
+      : gamma_pos(T(e.gamma_pos)), gamma_neg(T(e.gamma_neg)), slope_pos(T(e.detach_focus ? 0 : e.gamma_pos)),
+        slope_neg(T(e.detach_focus ? 0 : e.gamma_neg)), clip(T(e.clip)), margin_hi(T(e.margin_hi)),
+        margin_lo(T(e.margin_lo)), weight_pos(T(e.weight_pos)), weight_neg(T(e.weight_neg)),
+        detach_focus(e.detach_focus != 0) {}
+};
+
+template <class T> struct OfClass {  // constants of the negative side that differ between entries; margin 0 has logit -inf
+  T gamma, clip, margin_hi, margin_lo;
+};
+
+// Both sides need quotients of exp(-|z|) alone, so that one division serves an entry:
+//   sigmoid(z) = b / d, sigmoid(-z) = a / d, 1 - p_m = (a + m d) / d   with d = 1 + exp(-|z|).
+template <class T> struct Terms {
+  T size, e, a, b, d;
+  INLINE_MEMBER explicit Terms(T z)
+      : size(std::fabs(z)), e(exp_(-size)), a(choose(z < 0, T(1), e)), b(choose(z < 0, e, T(1))), d(1 + e) {}
+};
+
+// GAMMA: a small whole exponent, or -1 for any other.
+template <int GAMMA, class T> INLINE T focus(T x, T gamma) {
+  if constexpr (GAMMA == 0) return T(1);
+  if constexpr (GAMMA == 1) return x;
+  if constexpr (GAMMA == 2) return x * x;
+  if constexpr (GAMMA == 3) return x * x * x;
+  if constexpr (GAMMA == 4) return (x * x) * (x * x);
+  return power(x, gamma);
+}
+
+template <int GAMMA, bool MARGIN, class T>
+INLINE void negative(T z, const Terms<T> &at, const Constants<T> &c, T &loss, T &slope) {
+  if constexpr (!MARGIN) {
+    T r = 1 / at.d, p = at.b * r, q = at.a * r;
+    T log_loss = (T(0.5) * at.size + T(0.5) * z) + log1p_unit(at.e), w = c.weight_neg * focus<GAMMA>(p, c.gamma_neg);
+    loss = w * log_loss;
+    slope = w * (p + c.slope_neg * (q * log_loss));
+    return;
+  }
+  T u_d = at.a + c.clip * at.d, both = 1 / (at.d * u_d);
+  T r = u_d * both, inverse_u = at.d * at.d * both, p = at.b * r, q = at.a * r;
+  T u = q + c.clip;  // 1 - p_m, which keeps its digits near p = 1
+  T distance = (z - c.margin_hi) - c.margin_lo;
+  bool active = distance > 0;
+  T p_m, log_loss, w, slope_of_focus;  // the last: w * log_loss / p_m
+  if constexpr (GAMMA >= 0) {
+    p_m = p - c.clip;
+    p_m = choose(p_m > 0, p_m, T(0));
+    log_loss = -log_(u);
+    T below = c.weight_neg * focus<(GAMMA > 0 ? GAMMA - 1 : 0)>(p_m, c.gamma_neg);
+    w = GAMMA > 0 ? below * p_m : below;
+    slope_of_focus = below * log_loss;
+  } else {  // next to the margin p - m loses digits that an exponent below 1 makes visible
+    p_m = (1 - c.clip) * p * one_minus_exp(choose(active, distance, T(1)));
+    T v = 1 - u, ratio = choose(v > 0, -log_(u) / v, T(1));  // log_loss / p_m at the rounded u, where v is exact (Kahan)
+    log_loss = ratio * p_m;
+    w = c.weight_neg * power(p_m, c.gamma_neg);
+    slope_of_focus = w * ratio;
+  }
+  loss = choose(active, w * log_loss, T(0));
+  slope = choose(active, (p * q) * (w * inverse_u + c.slope_neg * slope_of_focus), T(0));
+}
+
+// Any exponent, with or without a margin: what `negative` does for GAMMA = -1, both ways through masks.
+template <class T>
+INLINE void negative_of_class(T z, const Terms<T> &at, const OfClass<T> &k, const Constants<T> &c, T &loss, T &slope) {
+  bool margin = k.clip > 0;
+  T u_d = choose(margin, at.a + k.clip * at.d, at.d), both = 1 / (at.d * u_d);
+  T r = u_d * both, p = at.b * r, q = at.a * r, u = q + k.clip;
+  T log_slope = choose(margin, q * (at.d * at.d * both), T(1));  // q / u, over which p remains
+  T distance = (z - k.margin_hi) - k.margin_lo;
+  bool active = distance > 0;
+  T p_m = (1 - k.clip) * p * one_minus_exp(choose(active, distance, T(1)));
+  T log_loss = choose(margin, -log_(u), (T(0.5) * at.size + T(0.5) * z) + log1p_unit(at.e));
+  T v = choose(margin, 1 - u, p), ratio = choose(v > 0, log_loss / v, T(1));
+  T w = c.weight_neg * power(p_m, k.gamma), gamma = choose(c.detach_focus, T(0), k.gamma);
+  loss = choose(active, w * (ratio * p_m), T(0));
+  slope = choose(active, w * (p * log_slope + gamma * (p * q * ratio)), T(0));
+}
+
+template <bool FOCUS, class T>
+INLINE void positive(T z, const Terms<T> &at, const Constants<T> &c, T &loss, T &slope) {
+  T r = 1 / at.d, p = at.b * r, q = at.a * r;
+  T log_loss = (T(0.5) * at.size - T(0.5) * z) + log1p_unit(at.e);
+  T w = FOCUS ? c.weight_pos * power(q, c.gamma_pos) : c.weight_pos;
+  loss = w * log_loss;
+  slope = -w * (q + c.slope_pos * (p * log_loss));
+}
