@@ -1,9 +1,11 @@
 """Packaging of mmasl. Imports neither torch nor mmasl; the pinned development stack is in ``requirements/``."""
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 README = ROOT / 'README.md'
@@ -20,6 +22,28 @@ KERNEL = Extension(
     optional=True,
 )
 
+# What mim and the model hub look for in the installed package, under mmasl/.mim.
+MIM_PARTS = ('configs', 'tools', 'model-index.yml', 'dataset-index.yml')
+
+
+class BuildWithMim(build_py):
+    """Adds ``mmasl/.mim``: copies in a wheel, links beside the sources in an editable install."""
+
+    def run(self):
+        super().run()
+        mim = (ROOT if self.editable_mode else Path(self.build_lib)) / 'mmasl/.mim'
+        shutil.rmtree(mim, ignore_errors=True)
+        mim.mkdir(parents=True)
+        for part in MIM_PARTS:
+            source = ROOT / part
+            if self.editable_mode:
+                (mim / part).symlink_to(Path('../..', part), source.is_dir())
+            elif source.is_dir():
+                shutil.copytree(source, mim / part, ignore=shutil.ignore_patterns('__pycache__', 'results'))
+            else:
+                shutil.copy2(source, mim / part)
+
+
 setup(
     name='mmasl',
     version=re.search(r"^__version__ = '(.+)'", INIT, re.M).group(1),
@@ -31,6 +55,7 @@ setup(
     packages=find_packages(include=['mmasl', 'mmasl.*']),
     package_data={'mmasl': ['**/*.md', '**/*.cpp', '**/*.h']},
     ext_modules=[KERNEL],
+    cmdclass={'build_py': BuildWithMim},
     # Lower bounds only: the user's own torch, and OpenMMLab stack if any, stay as they are.
     install_requires=['torch>=2.0', 'numpy>=1.23'],
     extras_require={
@@ -46,15 +71,17 @@ setup(
         'demo': ['matplotlib', 'scikit-learn', 'tqdm'],
         'slurm': ['submitit'],
         'tests': [
-            'pytest',
-            'pytest-xdist',
+            'build',
             'hypothesis',
             'mpmath',
+            'openmim',
+            'pytest',
+            'pytest-xdist',
             'ruff',
             'scikit-learn',
-            'timm',
-            'tensorboard',
             'submitit',
+            'tensorboard',
+            'timm',
         ],
     },
     zip_safe=False,
