@@ -1,5 +1,19 @@
-"""Datasets, registered in :data:`mmasl.registry.DATASETS`."""
+"""Datasets, registered in :data:`mmasl.registry.DATASETS`.
+
+Those for published classification data are MMPretrain's with a few additions, so they are there where MMPretrain is.
+"""
+
+from importlib.util import find_spec
 
 from mmasl.datasets.digit_scenes import DigitScenes
 
 __all__ = ['DigitScenes']
+
+if find_spec('mmpretrain') is not None:
+    from mmasl.datasets.coco_multi_label import CocoMultiLabel
+    from mmasl.datasets.herbarium import Herbarium2020
+    from mmasl.datasets.nus_wide import NUSWIDE
+    from mmasl.datasets.open_images import OpenImages
+    from mmasl.datasets.voc_multi_label import VOCMultiLabel
+
+    __all__ += ['CocoMultiLabel', 'Herbarium2020', 'NUSWIDE', 'OpenImages', 'VOCMultiLabel']

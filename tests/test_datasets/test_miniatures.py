@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmasl.datasets.miniatures import WRITERS, Size, make_miniature
+from mmasl.datasets.miniatures import NAMES, Size, make_miniature
 from mmasl.datasets.miniatures.scenes import CLASSES, scenes
 from tests.test_tools.tool_runs import Refusals, load_main
 
@@ -16,7 +16,7 @@ def content(root):
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob('*') if path.is_file()}
 
 
-@pytest.mark.parametrize('name', WRITERS)
+@pytest.mark.parametrize('name', NAMES)
 def test_same_size_and_seed_give_the_same_bytes(name, tmp_path):
     first, again = (content(make_miniature(name, tmp_path / folder, TINY)) for folder in 'ab')
     assert first == again

@@ -7,7 +7,7 @@ Example:
 
 import sys
 
-from mmasl.datasets.miniatures import DEFAULT_SIZE, WRITERS, Size, make_miniature
+from mmasl.datasets.miniatures import DEFAULT_SIZE, NAMES, Size, make_miniature
 from mmasl.utils.cli import Parser
 from mmasl.utils.errors import UserError, command
 
@@ -15,7 +15,7 @@ from mmasl.utils.errors import UserError, command
 @command
 def main(argv=None):
     parser = Parser(description='Write a tiny data set in the on-disk format of a published one.')
-    parser.add_argument('name', choices=list(WRITERS))
+    parser.add_argument('name', choices=NAMES)
     parser.add_argument('--out', required=True, metavar='DIR', help='folder to write; it must be empty or not exist')
     for split in ('train', 'val', 'test'):
         parser.add_argument(f'--{split}', type=int, default=getattr(DEFAULT_SIZE, split), help=f'images of {split}')

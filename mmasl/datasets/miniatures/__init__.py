@@ -1,19 +1,19 @@
 """Tiny data sets in the on-disk formats of the published ones, with real JPEGs, for tests and for trying a config.
 
-One module writes one format. What is written depends on the :class:`Size` only, byte for byte.
+One module writes one format and draws its folders. What is written depends on :class:`Size` only, byte for byte.
 """
 
 import json
 import os
+from importlib import import_module
 from pathlib import Path
 
-from mmasl.datasets.miniatures.coco import write_coco
 from mmasl.datasets.miniatures.scenes import Size
 from mmasl.utils.folders import whole_folder
 
-__all__ = ['DEFAULT_SIZE', 'WRITERS', 'Size', 'make_miniature']
+__all__ = ['DEFAULT_SIZE', 'NAMES', 'Size', 'make_miniature']
 
-WRITERS = {'coco': write_coco}
+NAMES = ('coco', 'voc', 'nus_wide', 'open_images', 'herbarium')
 DEFAULT_SIZE = Size()
 _RECORD = 'miniature.json'
 
@@ -22,7 +22,7 @@ def make_miniature(name: str, out: str | os.PathLike, size: Size = DEFAULT_SIZE,
     """Write the miniature ``name`` into the folder ``out``, all of it or nothing.
 
     Args:
-        name: One of ``WRITERS``.
+        name: One of ``NAMES``.
         out: Folder that is empty or does not exist. It gets a file ``miniature.json`` that says what it is.
         size: Number of images, their size and their seed.
         overwrite: Replace an earlier miniature in ``out``. A folder of anything else is refused all the same.
@@ -39,8 +39,8 @@ def make_miniature(name: str, out: str | os.PathLike, size: Size = DEFAULT_SIZE,
         >>> sorted(path.name for path in make_miniature('coco', folder, Size(train=2, val=1)).iterdir())
         ['annotations', 'miniature.json', 'train2014', 'train2017', 'val2014', 'val2017']
     """
-    if name not in WRITERS:
-        raise ValueError(f'name: expected one of {", ".join(WRITERS)}, got {name!r}')
+    if name not in NAMES:
+        raise ValueError(f'name: expected one of {", ".join(NAMES)}, got {name!r}')
     if min(size.train, size.val, size.test) < 1 or size.side < 32:
         raise ValueError(f'size: expected at least 1 image in each split and a side of 32 pixels, got {size}')
     out = Path(out)
@@ -50,6 +50,6 @@ def make_miniature(name: str, out: str | os.PathLike, size: Size = DEFAULT_SIZE,
         if not overwrite:
             raise ValueError(f'{out}: there is a miniature already; --overwrite replaces it')
     with whole_folder(out) as folder:
-        WRITERS[name](folder, size)
+        import_module(f'mmasl.datasets.miniatures.{name}').write(folder, size)
         (folder / _RECORD).write_text(json.dumps({'name': name, **size._asdict()}) + '\n', encoding='utf-8')
     return out

@@ -14,7 +14,7 @@ CATEGORIES = [{'id': i, 'name': name} for i, name in enumerate(_NAMES) if name n
 LICENSES = [{'id': 1, 'name': 'BSD 3-Clause (scikit-learn load_digits)'}]
 
 
-def write_coco(root: Path, size: Size) -> None:
+def write(root: Path, size: Size) -> None:
     """Write train and val in the layouts of both years; the labels of MS-COCO's test images are not published.
 
     One image more in each split has no annotation, as some of MS-COCO have none, and one annotation is a crowd with

@@ -1,0 +1,89 @@
+"""``CocoMultiLabel``: MS-COCO for multi-label classification."""
+
+import json
+from collections import defaultdict
+
+from mmengine.fileio import get, join_path
+from mmpretrain.datasets import MultiLabelDataset
+
+from mmasl.datasets.published import Published, class_index
+from mmasl.registry import DATASETS
+
+SIZES = ('small', 'medium', 'large')
+
+
+@DATASETS.register_module()
+class CocoMultiLabel(Published, MultiLabelDataset):
+    """MS-COCO's instances files as they are published, of 2014 or 2017: an image has the classes of its objects.
+
+    ::
+
+        data/coco
+        ├── annotations
+        │   ├── instances_train2014.json, instances_val2014.json
+        │   └── instances_train2017.json, instances_val2017.json
+        ├── train2014, val2014     COCO_train2014_000000000009.jpg, ...
+        └── train2017, val2017     000000000009.jpg, ...
+
+    Labels are contiguous in the order of the category ids (80 of 1 to 90). Images without any annotation are left out:
+    of 2014, 82,081 images remain for training and 40,137 for validation. A crowd is a positive as any other object, as
+    in the authors' script; so are objects of any size.
+
+    A sample has ``img_path``, ``img_id``, ``gt_label`` (sorted list), and in ``gt_label_small``, ``gt_label_medium``
+    and ``gt_label_large`` the classes that have an object of that size: area below 32², below 96², and above.
+
+    Args:
+        ann_file (str): An instances file.
+        drop_unlabelled (bool): Leave out the images without an annotation of the classes.
+        **kwargs: Of :class:`mmpretrain.datasets.MultiLabelDataset`: ``data_root``, ``data_prefix`` (the folder of the
+            images), ``pipeline``, ``test_mode``, ... ``classes`` chooses some, in the order in which they are named.
+
+    Raises:
+        FileNotFoundError: A file or the first image does not exist.
+        ValueError: Unknown ``classes``; a category or an image that the file does not list; no image left.
+
+    Example:
+        >>> import tempfile
+        >>> from mmasl.datasets.miniatures import make_miniature
+        >>> root = str(make_miniature('coco', tempfile.mkdtemp()))
+        >>> dataset = CocoMultiLabel('annotations/instances_val2014.json', data_root=root, data_prefix='val2014')
+        >>> len(dataset), len(dataset.CLASSES), dataset[0]['gt_label'], dataset[0]['gt_label_medium']
+        (32, 80, [16, 20, 24, 29, 65], [20, 65])
+    """
+
+    how_to_get = 'https://cocodataset.org/#download (images and annotations, unpacked side by side)'
+
+    def __init__(self, ann_file, drop_unlabelled=True, **kwargs):
+        self.drop_unlabelled = drop_unlabelled
+        super().__init__(ann_file, **kwargs)
+
+    def load_data_list(self):
+        """Read the instances file: a list of dicts."""
+        content = json.loads(get(self.ann_file))
+        categories = {c['id']: c['name'] for c in sorted(content['categories'], key=lambda c: c['id'])}
+        self._metainfo.setdefault('classes', tuple(categories.values()))
+        index = class_index(self.CLASSES, categories.values(), self.ann_file)
+        label_of = {category_id: index.get(name) for category_id, name in categories.items()}
+
+        found = defaultdict(lambda: tuple(set() for _ in SIZES))  # image id -> labels of each size
+        for annotation in content['annotations']:
+            try:
+                label = label_of[annotation['category_id']]
+            except KeyError as error:
+                raise ValueError(f'{self.ann_file}: no category has the id {error}, which an annotation has') from None
+            if label is not None:
+                area = annotation['area']
+                found[annotation['image_id']][(area >= 32**2) + (area >= 96**2)].add(label)
+        unlisted = found.keys() - {image['id'] for image in content['images']}
+        if unlisted:
+            raise ValueError(f'{self.ann_file}: no image has the id {min(unlisted)}, which an annotation has')
+
+        data_list = []
+        for image in content['images']:
+            if image['id'] in found or not self.drop_unlabelled:
+                by_size = found[image['id']]
+                info = {'img_path': join_path(self.img_prefix, image['file_name']), 'img_id': image['id']}
+                info['gt_label'] = sorted(set().union(*by_size))
+                info.update({f'gt_label_{size}': sorted(labels) for size, labels in zip(SIZES, by_size, strict=True)})
+                data_list.append(info)
+        return data_list

@@ -1,0 +1,161 @@
+"""``OpenImages``: human-verified image-level labels of Open Images V6."""
+
+import csv
+import io
+from array import array
+from collections.abc import Sequence
+
+import numpy as np
+from mmengine.fileio import exists, get_local_path, get_text, join_path
+from mmpretrain.datasets import MultiLabelDataset
+
+from mmasl.datasets.published import Published, class_index, dense_target
+from mmasl.registry import DATASETS
+
+
+@DATASETS.register_module()
+class OpenImages(Published, MultiLabelDataset):
+    """Open Images V6 with the image-level labels that people verified, positive and negative.
+
+    ::
+
+        data/open_images
+        ├── oidv6-class-descriptions.csv                        LabelName,DisplayName
+        ├── oidv6-classes-trainable.txt                         the LabelNames of the classes that are trained
+        ├── oidv6-train-annotations-human-imagelabels.csv       ImageID,Source,LabelName,Confidence
+        ├── validation-annotations-human-imagelabels.csv
+        ├── test-annotations-human-imagelabels.csv
+        └── train, validation, test                             000002b66c9c498e.jpg, ...
+
+    Images with at least one verified label of the classes are there, in the order of their ids. A label that was
+    verified as both is positive. The index of N images with L labels takes 24 N + 2 L bytes (no Python object for each)
+    and is shared by the workers; the file is read line by line.
+
+    A sample has ``img_path``, ``gt_label`` (sorted list of the positives), ``gt_label_negative`` (sorted list of the
+    verified negatives), and with ``unverified='ignored'`` also ``gt_score`` (C,) with -1 for the labels that nobody
+    verified. AP over the images that are annotated for a class, as this literature has it, needs those in testing.
+
+    Args:
+        ann_file (str): Human-verified labels of one split.
+        unverified (str): What the other labels are: 'negative' or 'ignored'.
+        classes_file (str): Names of the classes.
+        trainable_file (str, optional): The classes to take, in this order. None: all of ``classes_file``.
+        **kwargs: Of :class:`mmpretrain.datasets.MultiLabelDataset`: ``data_root``, ``data_prefix`` (the folder of the
+            images), ``pipeline``, ``test_mode``, ... ``classes`` chooses some display names, in the order in which
+            they are named; ``serialize_data`` has no effect.
+
+    Raises:
+        FileNotFoundError: A file or the first image does not exist.
+        ValueError: Another ``unverified``; an unknown class; a line that is none of this format.
+
+    Example:
+        >>> import tempfile
+        >>> from mmasl.datasets.miniatures import make_miniature
+        >>> root = str(make_miniature('open_images', tempfile.mkdtemp()))
+        >>> ann_file = 'test-annotations-human-imagelabels.csv'
+        >>> dataset = OpenImages(ann_file, unverified='ignored', data_root=root, data_prefix='test')
+        >>> len(dataset), len(dataset.CLASSES), sorted(set(dataset[0]['gt_score'].tolist()))
+        (32, 40, [-1.0, 0.0, 1.0])
+    """
+
+    how_to_get = 'https://storage.googleapis.com/openimages/web/download.html (V6, image-level labels)'
+
+    def __init__(
+        self,
+        ann_file,
+        unverified='negative',
+        classes_file='oidv6-class-descriptions.csv',
+        trainable_file='oidv6-classes-trainable.txt',
+        data_root='',
+        **kwargs,
+    ):
+        if unverified not in ('negative', 'ignored'):
+            raise ValueError(f"unverified: expected 'negative' or 'ignored', got {unverified!r}")
+        self.unverified = unverified
+        self.classes_file = join_path(data_root, classes_file)
+        self.trainable_file = trainable_file and join_path(data_root, trainable_file)
+        kwargs['serialize_data'] = False  # the index is smaller than the pickled dicts, and shared as they are
+        super().__init__(ann_file, data_root=data_root, **kwargs)
+
+    def load_data_list(self):
+        """Read the classes and the verified labels: a sequence that makes the dict of an image when it is asked."""
+        for file in (self.ann_file, self.classes_file, self.trainable_file):
+            if file and not exists(file):
+                raise FileNotFoundError(file)
+        label_of = self._read_classes()
+        images, codes = array('Q'), array('h' if len(label_of) < 2**15 else 'i')
+        with get_local_path(self.ann_file) as path, open(path, 'rb') as lines:
+            if next(lines, b'').strip() != b'ImageID,Source,LabelName,Confidence':
+                raise ValueError(f'{self.ann_file}: expected ImageID,Source,LabelName,Confidence in its first line')
+            for number, line in enumerate(lines, start=2):
+                try:
+                    image, _, name, confidence = line.split(b',')
+                    label = label_of.get(name)
+                    if label is not None:
+                        images.append(int(image, 16))
+                        codes.append(label if int(confidence) else ~label)
+                except ValueError:
+                    raise ValueError(f'{self.ann_file}, line {number}: cannot read {line.decode().strip()}') from None
+        return _Rows.collect(self.img_prefix, np.asarray(images), np.asarray(codes))
+
+    def get_data_info(self, idx):
+        """The sample ``idx`` as the pipeline receives it: a dict (see the class)."""
+        info = super().get_data_info(idx)
+        if self.unverified == 'ignored':
+            positive, negative = info['gt_label'], info['gt_label_negative']
+            info['gt_score'] = dense_target(len(self.CLASSES), positive, negative, rest=-1)
+        return info
+
+    def _read_classes(self) -> dict[bytes, int]:
+        """Set the names of the classes, and return their labels by LabelName."""
+        names = dict(csv.reader(io.StringIO(get_text(self.classes_file))))
+        if names.pop('LabelName', None) != 'DisplayName':
+            raise ValueError(f'{self.classes_file}: expected LabelName,DisplayName in its first line')
+        if self.trainable_file:
+            trainable = get_text(self.trainable_file).split()
+            unknown = [name for name in trainable if name not in names]
+            if unknown:
+                raise ValueError(f'{self.trainable_file}: {unknown[0]} is no class of {self.classes_file}')
+            names = {name: names[name] for name in trainable}
+        if self.CLASSES is None:
+            self._metainfo['classes'] = tuple(names.values())
+            return {name.encode(): label for label, name in enumerate(names)}
+        index = class_index(self.CLASSES, names.values(), self.classes_file)
+        return {name.encode(): index[display] for name, display in names.items() if display in index}
+
+
+class _Rows(Sequence):
+    """The samples of many images in a few arrays; a row becomes a dict when it is asked for.
+
+    Args:
+        prefix: Folder of the images.
+        images: ``(N,)`` uint64, their ids.
+        starts, stops: ``(N,)`` int64, where the labels of each are in ``codes``.
+        codes: Label c where it is positive, -1 - c where it is negative.
+    """
+
+    def __init__(self, prefix, images, starts, stops, codes):
+        self.prefix, self.images, self.starts, self.stops, self.codes = prefix, images, starts, stops, codes
+
+    @classmethod
+    def collect(cls, prefix, images, codes):
+        """Make it of one entry for each label; the published files have the entries of an image together."""
+        if np.any(images[1:] < images[:-1]):
+            order = np.argsort(images, kind='stable')
+            images, codes = images[order], codes[order]
+        starts = np.flatnonzero(np.diff(images, prepend=images[:1] + np.uint64(1)))
+        return cls(prefix, images[starts], starts, np.append(starts[1:], len(images)), codes)
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return _Rows(self.prefix, self.images[index], self.starts[index], self.stops[index], self.codes)
+        codes = self.codes[self.starts[index] : self.stops[index]]
+        positive = np.unique(codes[codes >= 0])
+        return {
+            'img_path': join_path(self.prefix, f'{self.images[index]:016x}.jpg'),
+            'gt_label': positive.tolist(),
+            'gt_label_negative': np.setdiff1d(~codes[codes < 0], positive).tolist(),
+        }

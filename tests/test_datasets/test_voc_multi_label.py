@@ -1,0 +1,52 @@
+from xml.etree import ElementTree
+
+import pytest
+from mmpretrain.datasets import VOC
+
+from mmasl.datasets import VOCMultiLabel
+
+
+def objects(root, sample):
+    """The (class, difficult) pairs of a sample's XML file."""
+    path = sample['img_path'].replace('JPEGImages', 'Annotations').replace('.jpg', '.xml')
+    found = ElementTree.parse(path).findall('object')
+    return {(item.find('name').text, item.find('difficult').text == '1') for item in found}
+
+
+@pytest.mark.parametrize('year', [2007, 2012])
+def test_difficult_objects(year, miniature):
+    root = f'{miniature("voc")}/VOC{year}'
+    negative, ignored, positive = (
+        VOCMultiLabel(root, difficult=choice) for choice in ('negative', 'ignored', 'positive')
+    )
+    upstream = VOC(root)
+    assert len(negative) == len(ignored) == len(positive) == len(upstream) == 18
+    only_difficult = 0
+    for index, sample in enumerate(upstream):
+        found = objects(root, sample)
+        certain = {negative.class_to_idx[name] for name, difficult in found if not difficult}
+        difficult = {negative.class_to_idx[name] for name, difficult in found if difficult} - certain
+        only_difficult += len(difficult)
+        assert negative[index] == sample and set(sample['gt_label']) == certain
+        assert positive[index]['gt_label'] == sorted(certain | difficult)
+        expected = [1 if c in certain else -1 if c in difficult else 0 for c in range(20)]
+        assert ignored[index]['gt_score'].tolist() == expected
+    assert only_difficult > 3
+
+
+def test_splits(miniature):
+    root = f'{miniature("voc")}/VOC2007'
+    sizes = [len(VOCMultiLabel(root, split=split)) for split in ('train', 'val', 'trainval')]
+    assert sizes == [12, 6, 18] and len(VOCMultiLabel(root, split='test', test_mode=True)) == 6
+
+
+def test_what_is_wrong_is_said(miniature_copy):
+    root = miniature_copy('voc')
+    with pytest.raises(ValueError, match=r"difficult: expected one of .*, got 'hard'"):
+        VOCMultiLabel(f'{root}/VOC2007', difficult='hard')
+    with pytest.raises(FileNotFoundError, match='VOC2008/ImageSets/Main/trainval.txt does not exist; get it from http'):
+        VOCMultiLabel(f'{root}/VOC2008')
+    with pytest.raises(FileNotFoundError, match='Annotations/2008_000007.xml does not exist; get it from http'):
+        VOCMultiLabel(f'{root}/VOC2012', split='test')  # as published
+    with pytest.raises(FileNotFoundError, match='JPG/000001.jpg is listed, but does not exist: data_prefix names its'):
+        VOCMultiLabel(f'{root}/VOC2007', data_prefix=dict(img_path='JPG', ann_path='Annotations'))
