@@ -181,7 +181,7 @@ class DigitScenes(BaseDataset):
 
 @lru_cache(maxsize=3)  # of one experiment: training, validation, test
 def _rendered_scenes(spec):
-    """The images of ``spec`` that this process has rendered, by index: a grid of experiments renders its scenes once."""
+    """The images of ``spec`` that this process has rendered, by index: a grid renders its scenes once."""
     return {}
 
 

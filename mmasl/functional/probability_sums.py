@@ -1,0 +1,86 @@
+"""What the probability gap of a batch (Eq. 9 and 10 of the paper) is made of."""
+
+import torch
+from torch import Tensor
+
+from mmasl.functional._validate import check_pred, flatten_target, flatten_weight
+
+
+@torch.no_grad()
+def probability_sums(pred: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    r"""Sums of p_t over the positives and over the negatives of each class, and their numbers.
+
+    .. math::
+
+        p_t = p \text{ of a positive}, \quad p_t = 1 - p \text{ of a negative}, \quad p = \sigma(z)
+
+    which is Eq. 9 of the paper. Sums, unlike means, add up over batches, pyramid levels and processes. A soft label y
+    counts as y of a positive and 1 - y of a negative. Class indices are not expanded, no value is read by the host.
+
+    Args:
+        pred: Logits z (N, ..., C) of a floating dtype. Half precision is computed in float32.
+        target: As :func:`mmasl.asymmetric_loss` takes it, dense or class indices; -1 is left out.
+        weight: As :func:`mmasl.asymmetric_loss` takes it; what weighs 0 is left out, all else counts once.
+
+    Returns:
+        (4, C) in float64: the sum of p_t of positives, their number, the sum of p_t of negatives, their number.
+
+    Raises:
+        TypeError, ValueError: As :func:`mmasl.asymmetric_loss` raises them for dtypes and shapes.
+
+    Example:
+        >>> pred = torch.tensor([[0.0, 0.0], [0.0, 100.0]])
+        >>> probability_sums(pred, torch.tensor([[1, 0], [-1, 0]]))
+        tensor([[0.5000, 0.0000],
+                [1.0000, 0.0000],
+                [0.0000, 0.5000],
+                [0.0000, 2.0000]], dtype=torch.float64)
+        >>> probability_gap(probability_sums(pred, torch.tensor([0, 2])).sum(1))  # row 1 is background
+        tensor(0.1667, dtype=torch.float64)
+    """
+    check_pred(pred)
+    num_classes = pred.shape[-1]
+    target, weight = flatten_target(pred, target), flatten_weight(pred, weight)
+    z = pred.reshape(-1, num_classes)
+    probability = torch.sigmoid(z if z.dtype == torch.float64 else z.float())
+    kept = (target != -1) if target.dim() == 2 else (target != -1).unsqueeze(1)
+    if weight is not None:
+        kept = kept & ((weight if weight.dim() == 2 else weight.unsqueeze(1)) != 0)
+    probability = torch.where(kept, probability, 0.0)
+    summed = _dense if target.dim() == 2 else _indexed
+    positive, positives = summed(probability, target, kept)
+    labels = kept.sum(0, dtype=torch.float64).expand(num_classes)
+    negatives = labels - positives
+    negative = negatives - (probability.sum(0, dtype=torch.float64) - positive)
+    return torch.stack([positive, positives, negative, negatives])
+
+
+def probability_gap(sums: Tensor) -> Tensor:
+    r""":math:`\Delta p = p_t^+ - p_t^-` (Eq. 10), of what :func:`probability_sums` returns or of its sum over classes.
+
+    NaN where there is no positive or no negative.
+
+    Example:
+        >>> probability_gap(torch.tensor([1.5, 2.0, 9.0, 10.0]))
+        tensor(-0.1500)
+    """
+    positive, positives, negative, negatives = sums.unbind()
+    return positive / positives - negative / negatives
+
+
+def _dense(probability, target, kept):
+    """The sum of y p and of y, each class."""
+    label = torch.where(kept, target, 0).to(probability.dtype)
+    return (label * probability).sum(0, dtype=torch.float64), label.sum(0, dtype=torch.float64)
+
+
+def _indexed(probability, target, kept):
+    num_classes = probability.shape[1]
+    sums = probability.new_zeros(2, num_classes, dtype=torch.float64)
+    if num_classes:
+        column = target.clamp(0, num_classes - 1)
+        own = column.unsqueeze(1)
+        positive = (target == column) & kept.expand_as(probability).gather(1, own).squeeze(1)
+        values = torch.stack([probability.gather(1, own).squeeze(1), torch.ones_like(probability[:, 0])])
+        sums.index_add_(1, column, torch.where(positive, values, 0.0).double())
+    return sums
