@@ -13,8 +13,8 @@ class SquishResize(BaseTransform):
 
     The filter is bilinear with antialiasing. MMCV's ``Resize(scale, backend='pillow')`` is the same thing, up to one
     gray value where rounding differs, and takes several times as long; its default backend has no antialiasing, so
-    that a network whose weights were trained with it sees other images. Reads ``img``; writes ``img``, ``img_shape``, ``scale``, ``scale_factor``
-    and ``keep_ratio``.
+    that a network whose weights were trained with it sees other images. Reads ``img``; writes ``img``, ``img_shape``,
+    ``scale``, ``scale_factor`` and ``keep_ratio``.
 
     Args:
         scale (int | tuple[int, int]): Width and height, or both, above 0.
