@@ -1,5 +1,7 @@
 """One experiment: a config with changes, trained and evaluated through MMEngine's runner."""
 
+import hashlib
+import json
 import logging
 import tempfile
 import uuid
@@ -46,6 +48,33 @@ def train_and_test(
     cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
     with tempfile.TemporaryDirectory() as folder:
         return _run(cfg, folder)
+
+
+def trial_spec(config: str | Path, overrides: dict, seed: int, split: str = 'val') -> dict:
+    """All that the result of a trial depends on, as JSON: the cell of a grid whose function is :func:`run_trial`.
+
+    Args:
+        config, overrides, seed, split: See :func:`train_and_test`.
+
+    Returns:
+        The arguments, and under ``settings`` a digest of what the config then says of model, data, evaluation and
+        training: a trial of a config that was changed counts as not finished.
+    """
+    cfg = Config.fromfile(config)
+    cfg.merge_from_dict(overrides)
+    parts = [f'{part}_{kind}' for part in ('train', split) for kind in ('dataloader', 'evaluator', 'cfg')]
+    parts += ['model', 'optim_wrapper', 'param_scheduler', 'custom_hooks', 'load_from', 'auto_scale_lr']
+    # without the place where the repository lies
+    text = json.dumps({part: cfg.get(part) for part in parts}, sort_keys=True, default=str)
+    text = text.replace(str(Path(config).resolve().parent), '')
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return dict(config=str(config), overrides=overrides, seed=seed, split=split, settings=digest)
+
+
+def run_trial(spec: dict) -> dict[str, float]:
+    """Train and evaluate what a :func:`trial_spec` says."""
+    metrics = train_and_test(spec['config'], spec['overrides'], spec['seed'], spec['split'])
+    return {name: round(value, 4) for name, value in metrics.items()}
 
 
 def _run(cfg, work_dir):

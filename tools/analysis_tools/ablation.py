@@ -1,0 +1,203 @@
+"""Ablations: one command trains a config with every value of its parameters and several seeds, and draws what came.
+
+    CONFIG=configs/digit_scenes/digitnet-asl_ft-1xb16_digitscenes-48px.py
+    python tools/analysis_tools/ablation.py $CONFIG --paper fig5 fig6 fig7      # the paper's, by their names
+    python tools/analysis_tools/ablation.py $CONFIG --name rates \
+        --x param_scheduler.eta_max=0.003,0.01 --lines model.head.loss.gamma_neg=2,4        # one of your own
+
+``--x`` and ``--lines`` take keys as ``--cfg-options`` does; keys joined by + get the same value. Each finished trial is
+kept: stop whenever you like, the same command goes on with what is left. Trials run in parallel processes of one
+thread (``--workers``), or as Slurm jobs (``--slurm slurm_partition=gpu timeout_min=600``; needs submitit).
+
+Afterwards, or with ``--report`` at any time, ``--out`` gets from the trials that are there: each ablation's table in
+``README.md``, and under its name a ``.json``, ``.png`` and ``.svg``. Trials are evaluated on the validation split, as
+that is what parameters are chosen on.
+"""
+
+import argparse
+import itertools
+import re
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import ablation_report
+from mmengine.config import Config
+
+from mmasl.utils.cfg_options import CfgOptions, apply_cfg_options, check_key
+from mmasl.utils.cli import Parser, read_config
+from mmasl.utils.components import type_name, walk
+from mmasl.utils.errors import UserError, command
+from mmasl.utils.experiment import run_trial, trial_spec
+from mmasl.utils.grid import run_grid
+
+# Keys are arguments of the config's loss. The values are those that the paper names or its figures' text implies; which
+# points the figures have is not known.
+PAPER = {
+    'fig5': dict(x='gamma_pos+gamma_neg=0,1,2,3,4,6', fixed=dict(clip=0.0)),
+    'fig6': dict(x='gamma_pos=0,1,2,3,4', lines='gamma_neg=2,4', fixed=dict(clip=0.0)),
+    'fig7': dict(x='clip=0,0.05,0.1,0.2,0.3,0.4', lines='gamma_pos+gamma_neg=0,2,4'),
+    'weighting': dict(
+        x='alpha=0.5,0.55,0.6,0.65,0.7,0.75,0.8,0.85,0.9,0.95', fixed=dict(gamma_pos=2.0, gamma_neg=2.0, clip=0.0)
+    ),
+    'asymmetries': dict(x='gamma_neg=2,3,4', lines='clip=0,0.05,0.2', fixed=dict(gamma_pos=0.0)),
+}
+
+
+class Axis(NamedTuple):
+    """Keys of the config that get the same value, and the values they get in turn."""
+
+    keys: tuple[str, ...]
+    values: list
+
+    @property
+    def label(self) -> str:
+        return ' = '.join(key.rsplit('.', 1)[-1] for key in self.keys)
+
+
+class Ablation(NamedTuple):
+    """A parameter along the x axis, perhaps another one with a line for each of its values, and what is held fixed."""
+
+    x: Axis
+    lines: Axis | None
+    fixed: dict
+
+    def trials(self) -> list[tuple]:
+        """For each trial its value along x, its line's value (None without lines), and its overrides of the config."""
+        lines = self.lines or Axis((), [None])
+        return [
+            (x, line, {**self.fixed, **dict.fromkeys(self.x.keys, x), **dict.fromkeys(lines.keys, line)})
+            for line, x in itertools.product(lines.values, self.x.values)
+        ]
+
+
+def parse_axis(text: str, flag: str = '--x') -> Axis:
+    """Read ``key=1,2`` or ``key+other.key=1,2``.
+
+    Example:
+        >>> parse_axis('head.gamma_pos+head.gamma_neg=0,0.5')
+        Axis(keys=('head.gamma_pos', 'head.gamma_neg'), values=[0.0, 0.5])
+    """
+    keys, equals, values = text.partition('=')
+    values = CfgOptions._parse_iterable(f'[{values}]') if values else []
+    if not (keys and equals and values) or '' in keys.split('+'):
+        raise UserError(f"{flag}: expected key=value,value,... or key+key=value,value,..., got '{text}'")
+    if any(isinstance(value, float) for value in values):  # 0 and 0.0 are one trial
+        values = [float(value) if isinstance(value, int) else value for value in values]
+    return Axis(tuple(keys.split('+')), values)
+
+
+def loss_key(cfg: Config) -> str:
+    """Where the config has its asymmetric loss."""
+    found = {'.'.join(path): type_name(node['type']) for path, node in walk(cfg.model, ('model',)) if 'type' in node}
+    ours = [key for key, name in found.items() if name == 'mmasl.AsymmetricLoss']
+    if len(ours) != 1:
+        losses = ', '.join(f'{key}: {name}' for key, name in found.items() if name.endswith('Loss'))
+        raise UserError(
+            f'--paper varies the arguments of mmasl.AsymmetricLoss, which stands {len(ours)} times in the config '
+            f'({losses}); take a config with one, or name the keys with --x'
+        )
+    return ours[0]
+
+
+def paper_ablation(name: str, key: str) -> Ablation:
+    """One of ``PAPER`` for a config whose loss stands at ``key``."""
+
+    def axis(text):
+        keys, values = parse_axis(text.replace('=', '=0.0,'))  # a float among them makes all of them floats
+        return Axis(tuple(f'{key}.{k}' for k in keys), values[1:])
+
+    spec = PAPER[name]
+    fixed = {f'{key}.{k}': value for k, value in spec.get('fixed', {}).items()}
+    return Ablation(axis(spec['x']), axis(spec['lines']) if 'lines' in spec else None, fixed)
+
+
+def trial_name(overrides: dict, seed: int) -> str:
+    """The name of a trial's file: the last part of each key with its value, and the seed.
+
+    Example:
+        >>> trial_name({'model.head.loss.gamma_neg': 4.0, 'train_cfg.max_epochs': 2}, 0)
+        'gamma_neg4_max_epochs2_seed0'
+    """
+    parts = [
+        f'{key.rsplit(".", 1)[-1]}{value:g}' if isinstance(value, float) else f'{key.rsplit(".", 1)[-1]}{value}'
+        for key, value in sorted(overrides.items())
+    ]
+    return re.sub(r'[^\w.+-]', '-', '_'.join([*parts, f'seed{seed}']))
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file that the trials change')
+    parser.add_argument('--paper', nargs='+', choices=PAPER, default=[], help='ablations of the paper')
+    parser.add_argument('--x', metavar='KEY=V,V', help='what varies along the x axis')
+    parser.add_argument('--lines', metavar='KEY=V,V', help='what has a line for each of its values')
+    parser.add_argument('--name', default='ablation', help='name of the files of --x (default: ablation)')
+    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, help='the same for all trials')
+    parser.add_argument('--seeds', type=int, default=1, help='number of seeds (default: 1)')
+    parser.add_argument('--seed-keys', nargs='+', default=[], metavar='KEY', help='other keys that get the seed')
+    parser.add_argument('--metric', default='mAP', help="last part of the metric's name (default: mAP)")
+    parser.add_argument('--split', choices=('val', 'test'), default='val', help='what is evaluated (default: val)')
+    parser.add_argument('--workers', type=int, default=2, help='single-thread processes at a time (default: 2)')
+    parser.add_argument('--slurm', nargs='+', action=CfgOptions, metavar='KEY=V', help='parameters of submitit')
+    parser.add_argument('--out', type=Path, help='folder (default: work_dirs/ablation/<name of the config>)')
+    parser.add_argument('--report', action='store_true', help='no training: report the trials that are there')
+    return parser.parse_args(argv)
+
+
+def make_ablations(args: argparse.Namespace) -> dict[str, Ablation]:
+    """What the arguments ask for, by name, with every key checked against the config."""
+    cfg = read_config(args.config)
+    apply_cfg_options(cfg, args.cfg_options)
+    if not args.paper and not args.x:
+        raise UserError(f'expected --paper with one of {", ".join(PAPER)}, or --x KEY=VALUE,VALUE,...')
+    ablations = {name: paper_ablation(name, loss_key(cfg)) for name in args.paper}
+    if args.x:
+        lines = parse_axis(args.lines, '--lines') if args.lines else None
+        ablations[args.name] = Ablation(parse_axis(args.x), lines, {})
+    for ablation in ablations.values():
+        for key in [*ablation.x.keys, *(ablation.lines or ablation.x).keys, *args.seed_keys]:
+            check_key(cfg, key)
+    return ablations
+
+
+def make_cells(args: argparse.Namespace, ablations: dict[str, Ablation]) -> dict[str, dict]:
+    """The trials of all ablations by name, whole seeds first; one that several ablations share is there once."""
+    cells = {}
+    for seed, ablation in itertools.product(range(args.seeds), ablations.values()):
+        for _, _, changes in ablation.trials():
+            overrides = {**args.cfg_options, **changes}
+            spec = trial_spec(args.config, {**overrides, **dict.fromkeys(args.seed_keys, seed)}, seed, args.split)
+            name = trial_name(overrides, seed)
+            if cells.setdefault(name, spec) != spec:
+                raise UserError(f'two different trials would be called {name}: run these ablations into two folders')
+    return cells
+
+
+def describe(metric: str, result: dict) -> str:
+    if metric not in result:
+        return f'has no {metric}; --metric can be {", ".join(result)}'
+    return f'{metric} {result[metric]:.4g}'
+
+
+@command
+def main(argv=None) -> None:
+    args = parse_args(argv)
+    out = args.out or Path('work_dirs', 'ablation', Path(args.config).stem)
+    ablations = make_ablations(args)
+    cells, failures = make_cells(args, ablations), 0
+    if not args.report:
+        options = dict(workers=args.workers, slurm=args.slurm, log=out / 'trials.log')
+        failures = run_grid(cells, out / 'trials', run_trial, lambda result: describe(args.metric, result), **options)
+    for name, ablation in ablations.items():
+        names = [
+            (x, line, [trial_name({**args.cfg_options, **changes}, seed) for seed in range(args.seeds)])
+            for x, line, changes in ablation.trials()
+        ]
+        ablation_report.write_report(name, ablation, names, cells, args.metric, out)
+    if failures:
+        raise UserError(f'{failures} trials failed; their output is in {out / "trials.log"}')
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""From the finished trials of an ablation to its table, JSON and figure."""
+
+from pathlib import Path
+
+from mmasl.utils.errors import UserError
+from mmasl.utils.grid import read_cell, write_json
+from mmasl.utils.report import insert, plus_minus, pyplot, save_figure, spread, table
+
+
+def write_report(name: str, ablation, names: list[tuple], cells: dict[str, dict], metric: str, out: Path) -> None:
+    """Write the table of an ablation into ``out``/README.md, and ``out``/``name`` with .json, .png and .svg.
+
+    Args:
+        name: Of the ablation.
+        ablation: With its axes, ``x`` and ``lines``.
+        names: For each point its value along x, its line's value, and the names of its trials, one a seed.
+        cells: The spec of each trial.
+        metric: The measure to report.
+        out: The folder; the finished trials are in its ``trials``.
+
+    Raises:
+        UserError: No trial is finished, or they do not measure ``metric``.
+    """
+    points = []
+    for x, line, trials in names:
+        found = [read_cell(out / 'trials', trial, cells[trial]) for trial in trials]
+        values = {cell['spec']['seed']: measure(cell, metric) for cell in found if cell}
+        if values:
+            points.append(dict(x=x, line=line, **spread(list(values.values())), seeds=values))
+    if not points:
+        raise UserError(f'{name}: no trial is finished in {out / "trials"}; run it without --report')
+    settings = dict(metric=metric, split=cells[names[0][2][0]]['split'], config=cells[names[0][2][0]]['config'])
+    axes = dict(x=ablation.x.label, lines=ablation.lines and ablation.lines.label, fixed=ablation.fixed)
+    write_json(out / f'{name}.json', dict(**settings, **axes, points=points))
+    draw(points, ablation, metric, out / name)
+    text = markdown(points, ablation, metric, name)
+    print(f'\n{name}\n\n{text}\n', flush=True)
+    insert_table(out / 'README.md', name, text)
+
+
+def measure(cell: dict, metric: str) -> float:
+    """The value of ``metric`` in a finished trial."""
+    if metric not in cell['result']:
+        raise UserError(f"--metric: the trials have no '{metric}', but {', '.join(cell['result'])}")
+    return cell['result'][metric]
+
+
+def markdown(points: list[dict], ablation, metric: str, name: str) -> str:
+    """The table: a row for each value along x, a column for each line; the best of a line in bold."""
+    lines = list(dict.fromkeys(point['line'] for point in points))
+    at = {(point['x'], point['line']): point for point in points}
+    best = {line: max((p for p in points if p['line'] == line), key=lambda p: p['mean']) for line in lines}
+    head = [ablation.x.label]
+    head += [metric if line is None else f'{metric}, {ablation.lines.label} = {label(line)}' for line in lines]
+    body = []
+    for x in dict.fromkeys(point['x'] for point in points):
+        row = [label(x)]
+        for line in lines:
+            point = at.get((x, line))
+            text = f'{plus_minus(point, 2)} ({point["n"]})' if point else ''
+            row.append(f'**{text}**' if point is best[line] else text)
+        body.append(row)
+    return f'{table(head, body)}\n\n![{name}]({name}.png)'
+
+
+def label(value) -> str:
+    """A value of an axis as text."""
+    return f'{value:g}' if isinstance(value, float) else str(value)
+
+
+def insert_table(readme: Path, name: str, text: str) -> None:
+    """Put ``text`` between the markers of ``name`` in ``readme``, which get to its end where they are missing."""
+    begin, end = f'<!-- {name}: begin (written by tools/analysis_tools/ablation.py) -->', f'<!-- {name}: end -->'
+    document = readme.read_text() if readme.exists() else '# Ablations\n'
+    if begin not in document:
+        document += f'\n## {name}\n\n{begin}\n{end}\n'
+    readme.write_text(insert(document, text, begin, end))
+
+
+def draw(points: list[dict], ablation, metric: str, path: Path) -> None:
+    """``metric`` against the values along x, with the spread over seeds as bars, as ``path``.png and ``path``.svg."""
+    figure, panel = pyplot().subplots(figsize=(4.8, 3.4))
+    values = list(dict.fromkeys(point['x'] for point in points))
+    numbers = all(isinstance(value, int | float) for value in values)
+    for line in dict.fromkeys(point['line'] for point in points):
+        mine = [point for point in points if point['line'] == line]
+        x = [point['x'] if numbers else values.index(point['x']) for point in mine]
+        error = [point['std'] or 0 for point in mine]
+        name = None if line is None else f'{ablation.lines.label} = {label(line)}'
+        panel.errorbar(x, [point['mean'] for point in mine], error, marker='o', capsize=3, label=name)
+    if not numbers:
+        panel.set_xticks(range(len(values)), [label(value) for value in values])
+    panel.set_xlabel(ablation.x.label)
+    panel.set_ylabel(metric)
+    panel.grid(alpha=0.3)
+    if ablation.lines:
+        panel.legend(fontsize=8)
+    figure.tight_layout()
+    save_figure(figure, path)
