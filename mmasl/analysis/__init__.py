@@ -9,6 +9,7 @@ from mmasl.analysis.curves import (
     positive_loss,
 )
 from mmasl.analysis.p_star import p_star, p_star_without_focusing
+from mmasl.analysis.probabilities import probability_gap, probability_sums
 from mmasl.analysis.properties import TABLE_1, GradientProperties, gradient_properties
 
 __all__ = [
@@ -23,4 +24,6 @@ __all__ = [
     'p_star_without_focusing',
     'positive_gradient',
     'positive_loss',
+    'probability_gap',
+    'probability_sums',
 ]
