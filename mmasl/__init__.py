@@ -8,11 +8,14 @@ from importlib import import_module
 
 __version__ = '0.1.0'
 
-# MMPretrain's registry of batch augmentations has no MMEngine parent, so a node of ours could only hang on it after
-# importing MMPretrain. MMEngine also takes a type for a Python path, which makes type='mmasl.IgnoreAwareMixup' work so.
+# MMEngine takes a type that no registry has for a Python path: so type='mmasl.AsymmetricQualityFocalLoss' imports
+# MMDetection when it is named, and not before. And MMPretrain's registry of batch augmentations has no MMEngine parent,
+# so a node of ours could only hang on it after importing MMPretrain.
 _HOMES = {
     'asymmetric_loss': 'mmasl.functional',
+    'asymmetric_quality_loss': 'mmasl.functional',
     'softmax_asymmetric_loss': 'mmasl.functional',
+    'AsymmetricQualityFocalLoss': 'mmasl.losses.asymmetric_quality_focal_loss',
     'IgnoreAwareCutMix': 'mmasl.batch_augments',
     'IgnoreAwareMixup': 'mmasl.batch_augments',
 }

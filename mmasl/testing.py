@@ -1,5 +1,7 @@
 """The exact values, cases and tolerances that tests and benchmarks compare every backend with."""
 
+import warnings
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -60,32 +62,71 @@ def logits(clip: float, dtype: torch.dtype) -> Tensor:
     return values
 
 
+def peak_memory(step: Callable[[], object]) -> int:
+    """The most bytes that ``step`` held on the CPU at a time, beyond those before it; what it returns counts.
+
+    Example:
+        >>> peak_memory(lambda: torch.zeros(8) + torch.ones(8))
+        96
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Warning: Profiler clears events')  # of which there is one here
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+            kept = step()
+    current = peak = 0
+    for event in profile.profiler.kineto_results.events():
+        if event.name() == '[memory]':
+            current += event.nbytes()
+            peak = max(peak, current)
+    del kept
+    return peak
+
+
+def _probability(z, activated):
+    """(p, 1 - p, the derivative of p) of a logit, or of a probability in (0, 1)."""
+    import mpmath
+
+    z = mpmath.mpf(z)
+    if activated:
+        return z, 1 - z, mpmath.mpf(1)
+    p, q = 1 / (1 + mpmath.exp(-z)), 1 / (1 + mpmath.exp(z))
+    return p, q, p * q
+
+
 @cache
-def _exact_entry(z, positive, gamma, clip):
+def _exact_entry(z, positive, gamma, clip, activated):
     """(loss, gradient with the focusing weight held, the rest of the gradient) of one side, by mpmath in 60 digits."""
     import mpmath
 
     with mpmath.workdps(60):
-        z, gamma, clip = mpmath.mpf(z), mpmath.mpf(gamma), mpmath.mpf(clip)
-        p, q = 1 / (1 + mpmath.exp(-z)), 1 / (1 + mpmath.exp(z))
+        gamma, clip = mpmath.mpf(gamma), mpmath.mpf(clip)
+        p, q, dp = _probability(z, activated)
         if positive:
             log_loss, focus = -mpmath.log(p), q**gamma
-            return [float(v) for v in (focus * log_loss, -focus * q, -focus * gamma * p * log_loss)]
+            return [float(v) for v in (focus * log_loss, -focus * dp / p, -focus * gamma * dp / q * log_loss)]
         p_m = p - clip
         if p_m <= 0:
             return [0.0, 0.0, 0.0]
         log_loss, focus = -mpmath.log(q + clip), p_m**gamma
-        slope, focus_slope = focus * p * q / (q + clip), focus / p_m * gamma * p * q * log_loss
+        slope, focus_slope = focus * dp / (q + clip), focus / p_m * gamma * dp * log_loss
         return [float(v) for v in (focus * log_loss, slope, focus_slope)]
 
 
 def exact_asymmetric_loss(
-    pred: Tensor, target: Tensor, gamma_pos=0.0, gamma_neg=4.0, clip=0.05, alpha=None, detach_focus=False
+    pred: Tensor,
+    target: Tensor,
+    gamma_pos=0.0,
+    gamma_neg=4.0,
+    clip=0.05,
+    alpha=None,
+    detach_focus=False,
+    activated=False,
 ) -> tuple[Tensor, Tensor]:
     """Element-wise loss (Eq. 7, mixed by Eq. 2) and gradient (Eq. 8) in arbitrary precision, rounded to float64.
 
     Args:
-        pred: Logits, any shape and floating dtype; taken as the exact numbers they are.
+        pred: Logits, any shape and floating dtype, or with ``activated`` probabilities in (0, 1); taken as the exact
+            numbers they are.
         target: Dense labels of the same shape in [0, 1], or -1 for ignored.
 
     Returns:
@@ -101,7 +142,7 @@ def exact_asymmetric_loss(
         sides = []
         for positive in (True, False):
             constants = (gamma_pos, 0.0) if positive else (gamma_neg, clip)
-            loss, slope, focus_slope = _exact_entry(z, positive, *constants)
+            loss, slope, focus_slope = _exact_entry(z, positive, *constants, activated)
             weight = 1.0 if alpha is None else alpha if positive else 1 - alpha
             sides.append((weight * loss, weight * (slope if detach_focus else slope + focus_slope)))
         (loss_pos, slope_pos), (loss_neg, slope_neg) = sides
@@ -109,6 +150,54 @@ def exact_asymmetric_loss(
         values.append(
             (0.0, 0.0) if ignored else (y * loss_pos + (1 - y) * loss_neg, y * slope_pos + (1 - y) * slope_neg)
         )
+    table = torch.tensor(values, dtype=torch.float64).reshape(*pred.shape, 2)
+    return table[..., 0], table[..., 1]
+
+
+@cache
+def _exact_quality(z, y, gamma, iou_weighted, activated):
+    """(loss, gradient) of a positive of quality y, by mpmath in 60 digits; at p = y the exponent has no gradient."""
+    import mpmath
+
+    with mpmath.workdps(60):
+        y, gamma = mpmath.mpf(y), mpmath.mpf(gamma)
+        p, q, dp = _probability(z, activated)
+        loss, slope = -y * mpmath.log(p) - (1 - y) * mpmath.log(q), ((1 - y) / q - y / p) * dp
+        focus = abs(y - p) ** gamma
+        focus_slope = focus * gamma / (p - y) * dp if p != y else 0
+        weight = y if iou_weighted else 1
+        return float(weight * focus * loss), float(weight * (focus * slope + focus_slope * loss))
+
+
+def exact_asymmetric_quality_loss(
+    pred: Tensor,
+    target: Tensor,
+    gamma_pos=2.0,
+    gamma_neg=4.0,
+    clip=0.05,
+    alpha=1.0,
+    iou_weighted=False,
+    activated=False,
+) -> tuple[Tensor, Tensor]:
+    """Element-wise loss for quality targets and its gradient in arbitrary precision, rounded to float64.
+
+    Args:
+        pred: As :func:`exact_asymmetric_loss` takes it.
+        target: Dense scores of the same shape in [0, 1], or -1 for ignored.
+
+    Example:
+        >>> loss, gradient = exact_asymmetric_quality_loss(torch.zeros(1), torch.tensor([0.75]), gamma_pos=0)
+        >>> loss.item(), gradient.item()
+        (0.6931471805599453, -0.25)
+    """
+    values = []
+    for z, y in zip(pred.double().flatten().tolist(), target.double().flatten().tolist(), strict=True):
+        if y > 0:
+            values.append(_exact_quality(z, y, gamma_pos, iou_weighted, activated))
+        else:
+            loss, slope, focus_slope = _exact_entry(z, False, gamma_neg, clip, activated)
+            weight = 0 if y == -1 else alpha
+            values.append((weight * loss, weight * (slope + focus_slope)))
     table = torch.tensor(values, dtype=torch.float64).reshape(*pred.shape, 2)
     return table[..., 0], table[..., 1]
 

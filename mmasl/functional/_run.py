@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from mmasl.functional._backend import choose_backend
@@ -15,6 +16,7 @@ from mmasl.functional._validate import (
     sum_scale,
 )
 from mmasl.ops import Op
+from mmasl.ops.probabilities import check_probabilities, logits_of
 
 
 def run_loss(
@@ -28,15 +30,25 @@ def run_loss(
     avg_factor: float | Tensor | None,
     check_target_range: bool | None,
     backend: str,
-    flatten: Callable = flatten_weight,
+    *,
+    activated: bool = False,
+    flatten_target: Callable = flatten_target,
+    flatten_weight: Callable = flatten_weight,
 ) -> Tensor:
-    """Arguments and errors as the public functions say; ``flatten`` brings ``weight`` into the form of the op."""
+    """Arguments and errors as the public functions say; the last two bring arguments into the form of the op."""
     check_reduction(reduction, avg_factor)
     check_pred(pred)
     flat_target = flatten_target(pred, target)
-    flat_weight = flatten(pred, weight)
+    flat_weight = flatten_weight(pred, weight)
     check_class_weight(pred, class_weight)
-    run = choose_backend(op, backend, pred, target, weight, class_weight)
+    dtype = torch.promote_types(pred.dtype, torch.float32)
+    check = reads_values(pred, check_target_range)
+    if activated:
+        if check:
+            check_probabilities(pred)
+        pred = logits_of(pred)
+    targets = flat_target if isinstance(flat_target, tuple) else (flat_target,)
+    run = choose_backend(op, backend, pred, *targets, weight, class_weight)
     loss = run(
         pred if pred.dim() == 2 else pred.reshape(-1, pred.shape[-1]),
         flat_target,
@@ -45,7 +57,7 @@ def run_loss(
         sum_scale(reduction, avg_factor),
         asymmetry,
         reduction != 'none',
-        reads_values(pred, check_target_range),
-    )
+        check,
+    ).to(dtype)
     # One loss an entry or one a row, whichever the op gives.
     return loss if loss.dim() == 0 or pred.dim() == 2 else loss.reshape(*pred.shape[:-1], *loss.shape[1:])

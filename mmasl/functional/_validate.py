@@ -57,6 +57,11 @@ def check_pred(pred: Tensor) -> None:
 
 def flatten_target(pred: Tensor, target: Tensor) -> Tensor:
     """``target`` as dense (R, C) or class indices (R,), for ``pred`` of R rows once flattened."""
+    if isinstance(target, tuple):
+        raise TypeError(
+            'target: expected a tensor, got a tuple; a head that passes (labels, scores) needs '
+            "loss_cls.type='mmasl.AsymmetricQualityLoss'"
+        )
     if not isinstance(target, Tensor) or target.is_complex():
         raise TypeError(f'target: expected a tensor of bool, integers or floats, got {_kind(target)}')
     if target.device != pred.device:
@@ -68,7 +73,8 @@ def flatten_target(pred: Tensor, target: Tensor) -> Tensor:
         if target.is_floating_point() or target.dtype == torch.bool:
             raise TypeError(
                 f'target: expected class indices of an integer dtype for shape {tuple(target.shape)} beside pred '
-                f'{tuple(pred.shape)}, got {target.dtype}; dense labels have the shape of pred'
+                f'{tuple(pred.shape)}, got {target.dtype}; dense labels have the shape of pred, and a quality for each '
+                "row goes in as (labels, scores), to loss_cls.type='mmasl.AsymmetricQualityLoss'"
             )
         return target.reshape(-1).long()  # unsigned dtypes too: 255 == -1 in uint8
     raise ValueError(

@@ -25,6 +25,7 @@ def asymmetric_loss(
     alpha: float | None = None,
     class_weight: Tensor | None = None,
     detach_focus: bool = False,
+    activated: bool = False,
     check_target_range: bool | None = None,
     backend: str = 'auto',
 ) -> Tensor:
@@ -58,8 +59,10 @@ def asymmetric_loss(
         alpha: Static weight of focal loss in [0, 1]: positives times alpha, negatives times 1 - alpha. None for none.
         class_weight: (C,), multiplied to every row.
         detach_focus: Do not differentiate the focusing weights, as the authors' script does.
-        check_target_range: Whether to check the values of ``target``, and those in tensors of constants. None checks on
-            the CPU; on a GPU the check would wait for the device.
+        activated: ``pred`` holds probabilities p in [0, 1] in place of logits, which TOOD passes. Computed in float64
+            (not by Triton); exactly 0 and 1 have a finite loss and gradient.
+        check_target_range: Whether to check the values of ``target``, of probabilities, and those in tensors of
+            constants. None checks on the CPU; on a GPU the check would wait for the device.
         backend: ``'reference'`` (plain torch), ``'cpu'`` or ``'triton'`` (one pass, analytic gradient),
             ``'compile'`` (the reference under torch.compile), or ``'auto'``: the fastest of the first three that can do
             what is asked. A named backend that cannot raises with the reason.
@@ -85,11 +88,22 @@ def asymmetric_loss(
         tensor(0.1520, grad_fn=<...>)
     """
     if isinstance(gamma_neg, Tensor) or isinstance(clip, Tensor):
-        asymmetry = _asymmetry_of_tensors(pred, check_target_range, gamma_pos, gamma_neg, clip, alpha, detach_focus)
+        computed = pred.detach().double() if activated else pred  # the constants get its dtype
+        asymmetry = _asymmetry_of_tensors(computed, check_target_range, gamma_pos, gamma_neg, clip, alpha, detach_focus)
     else:
         asymmetry = make_asymmetry(gamma_pos, gamma_neg, clip, alpha, detach_focus)
     return run_loss(
-        OP, asymmetry, pred, target, weight, class_weight, reduction, avg_factor, check_target_range, backend
+        OP,
+        asymmetry,
+        pred,
+        target,
+        weight,
+        class_weight,
+        reduction,
+        avg_factor,
+        check_target_range,
+        backend,
+        activated=activated,
     )
 
 

@@ -97,7 +97,7 @@ def softmax_asymmetric_loss(
         avg_factor,
         check_target_range,
         backend,
-        _flatten_row_weight,
+        flatten_weight=_flatten_row_weight,
     )
 
 

@@ -21,7 +21,7 @@ class AsymmetricLoss(nn.Module):
         use_sigmoid: Must be True. MMDetection reads it from the *config*, so write it there: a head without it builds
             C + 1 channels.
         eps: Accepted for configs written for MMPretrain, and without effect: nothing is clamped.
-        alpha, detach_focus, check_target_range, backend: See :func:`mmasl.asymmetric_loss`.
+        alpha, detach_focus, activated, check_target_range, backend: See :func:`mmasl.asymmetric_loss`.
         class_weight: A weight for each class, as a sequence; kept as a buffer that the checkpoint leaves out.
         num_classes: If given, logits of another number of classes are refused.
 
@@ -47,6 +47,7 @@ class AsymmetricLoss(nn.Module):
         alpha: float | None = None,
         class_weight=None,
         detach_focus: bool = False,
+        activated: bool = False,
         check_target_range: bool | None = None,
         backend: str = 'auto',
         num_classes: int | None = None,
@@ -69,6 +70,7 @@ class AsymmetricLoss(nn.Module):
         self.eps = eps
         self.alpha = alpha
         self.detach_focus = detach_focus
+        self.activated = activated
         self.check_target_range = check_target_range
         self.backend = backend
         self.num_classes = num_classes
@@ -89,19 +91,24 @@ class AsymmetricLoss(nn.Module):
                 f'pred: expected num_classes={self.num_classes} logits a row, got {pred.shape[-1]}; a detection head '
                 'builds one more where its loss_cls does not say use_sigmoid=True'
             )
-        loss = asymmetric_loss(
+        reduction = self.reduction if reduction_override is None else reduction_override
+        loss = self._loss(pred, target, weight, reduction, avg_factor)
+        return loss if self.loss_weight == 1 else self.loss_weight * loss
+
+    def _loss(self, pred, target, weight, reduction, avg_factor) -> Tensor:
+        return asymmetric_loss(
             pred,
             target,
             weight,
             self.gamma_pos,
             self.gamma_neg,
             self.clip,
-            self.reduction if reduction_override is None else reduction_override,
+            reduction,
             avg_factor,
             alpha=self.alpha,
             class_weight=self.class_weight,
             detach_focus=self.detach_focus,
+            activated=self.activated,
             check_target_range=self.check_target_range,
             backend=self.backend,
         )
-        return loss if self.loss_weight == 1 else self.loss_weight * loss

@@ -19,7 +19,7 @@ def check_target(target: Tensor, num_classes: int) -> None:
         >>> check_target(torch.tensor([0, 81]), num_classes=80)
         Traceback (most recent call last):
         ...
-        ValueError: target: class indices must lie in [0, 80] (80 = background) or be -1 (ignored), got 81 at row 1
+        ValueError: target: class indices must lie in [0, 80] (80 = background) or be -1 (ignored), got 81 at row 1; ...
     """
     if target.dtype == torch.bool or target.numel() == 0:
         return
@@ -38,7 +38,8 @@ def check_target(target: Tensor, num_classes: int) -> None:
     if len(position):
         first = position[0].tolist()
         where = f'row {first[0]}' if index else f'row {first[0]}, column {first[1]}'
-        raise ValueError(f'target: {allowed}, got {target[tuple(first)].item()} at {where}')
+        hint = '; is num_classes of the head that of the data set?' if index else ''
+        raise ValueError(f'target: {allowed}, got {target[tuple(first)].item()} at {where}{hint}')
 
 
 def count_labelled(target: Tensor, num_classes: int) -> Tensor:

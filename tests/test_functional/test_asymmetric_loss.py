@@ -366,9 +366,22 @@ def test_every_backend_agrees_with_the_reference(problem):
 
 BAD = {
     'shapes': (dict(target=torch.zeros(4, 2)), ValueError, r'target: expected .*\(4, 3\).*\(4,\).*got \(4, 2\)'),
-    'index above C': (dict(target=torch.tensor([0, 1, 2, 4])), ValueError, r'lie in \[0, 3\] .* got 4 at row 3'),
+    'index above C': (
+        dict(target=torch.tensor([0, 1, 2, 4])),
+        ValueError,
+        r'lie in \[0, 3\] .* got 4 at row 3; is num_classes of the head',
+    ),
     'index below -1': (dict(target=torch.tensor([0, -2, 2, 3])), ValueError, r'or be -1 .* got -2 at row 1'),
-    'float index': (dict(target=torch.zeros(4)), TypeError, 'class indices of an integer dtype .* got torch.float32'),
+    'float index': (
+        dict(target=torch.zeros(4)),
+        TypeError,
+        "class indices of an integer dtype .* got torch.float32; .* loss_cls.type='mmasl.AsymmetricQualityLoss'",
+    ),
+    'labels and scores': (
+        dict(target=(torch.zeros(4).long(), torch.zeros(4))),
+        TypeError,
+        "got a tuple; .* needs loss_cls.type='mmasl.AsymmetricQualityLoss'",
+    ),
     'label above 1': (
         dict(target=torch.full((4, 3), 1.5)),
         ValueError,

@@ -7,7 +7,7 @@ import torch
 
 from mmasl.ops.asymmetric_loss import Asymmetry, asymmetric_loss_cpu, asymmetric_loss_reference, compiled
 from mmasl.ops.cpu_support import LEVELS
-from mmasl.testing import CLIP, GAMMA_NEG, GAMMA_POS, assert_close, exact_asymmetric_loss, logits
+from mmasl.testing import CLIP, GAMMA_NEG, GAMMA_POS, assert_close, exact_asymmetric_loss, logits, peak_memory
 
 BACKENDS = ('reference', 'blocks', *LEVELS)
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -154,13 +154,7 @@ def test_no_one_hot_tensor_is_built_for_class_indices(run):
     """Peak memory above inputs and targets, the returned gradient included, as a multiple of the logits' bytes."""
     pred = torch.randn(44_800 // 4, 80, requires_grad=True)
     index = torch.randint(0, 81, (44_800 // 4,))
-    with torch.profiler.profile(profile_memory=True) as profile:
-        run(pred, index, None, None, 1.0, Asymmetry(), True).backward()
-    current = peak = 0
-    for event in profile.profiler.kineto_results.events():
-        if event.name() == '[memory]':
-            current += event.nbytes()
-            peak = max(peak, current)
+    peak = peak_memory(lambda: run(pred, index, None, None, 1.0, Asymmetry(), True).backward())
     assert peak < 2.2 * pred.numel() * pred.element_size()
 
 

@@ -46,13 +46,20 @@ def asymmetric_loss_reference(
         scale = 1 / count_labelled(target, pred.shape[1]).clamp(min=1)
     z = pred if pred.dtype == torch.float64 else pred.float()
     loss = _dense_loss(z, target, asymmetry) if target.dim() == 2 else _index_loss(z, target, asymmetry)
+    return weigh_and_reduce(loss, weight, class_weight, scale, reduce)
+
+
+def weigh_and_reduce(
+    loss: Tensor, weight: Tensor | None, class_weight: Tensor | None, scale: float | Tensor, reduce: bool
+) -> Tensor:
+    """``loss`` (N, C) times its weights, which are those of :func:`asymmetric_loss_reference`; its scaled sum."""
     # Summed in float64 where that is cheap: 3e38 times a weight, or twice 3e38, may still have a mean that fits.
     wide = loss.double() if reduce and loss.device.type == 'cpu' else loss
     if weight is not None:
         wide = wide * (weight.unsqueeze(-1) if weight.dim() == 1 else weight)
     if class_weight is not None:
         wide = wide * class_weight
-    return ((wide.sum() * scale) if reduce else wide).to(z.dtype)
+    return ((wide.sum() * scale) if reduce else wide).to(loss.dtype)
 
 
 def _dense_loss(z: Tensor, target: Tensor, asymmetry: Asymmetry) -> Tensor:

@@ -1,0 +1,130 @@
+"""The asymmetric loss of detection heads whose targets are qualities, such as the IoU of a predicted box."""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from mmasl.functional._run import run_loss
+from mmasl.functional._validate import check_number, flatten_target
+from mmasl.functional.asymmetric_loss import make_asymmetry
+from mmasl.ops.asymmetric_quality_loss import OP, QualityAsymmetry
+
+
+def asymmetric_quality_loss(
+    pred: Tensor,
+    target: Tensor | tuple[Tensor, Tensor],
+    weight: Tensor | None = None,
+    gamma_pos: float = 2.0,
+    gamma_neg: float = 4.0,
+    clip: float | None = 0.05,
+    reduction: str = 'mean',
+    avg_factor: float | Tensor | None = None,
+    *,
+    alpha: float = 1.0,
+    iou_weighted: bool = False,
+    class_weight: Tensor | None = None,
+    activated: bool = False,
+    check_target_range: bool | None = None,
+    backend: str = 'auto',
+) -> Tensor:
+    r"""Asymmetric loss for quality targets y: negatives as in Eq. 7 of the paper, positives by their quality. Ours.
+
+    .. math::
+
+        L = \begin{cases}
+            -\alpha \, p_m^{\gamma_-} \log(1 - p_m) & y = 0 \\
+            -[y] \, |y - p|^{\gamma_+} \, \big(y \log p + (1 - y) \log(1 - p)\big) & y > 0
+        \end{cases}, \quad
+        p = \sigma(z), \quad p_m = \max(p - m, 0)
+
+    The factor y in brackets stands with ``iou_weighted`` only. The loss of a positive is least at p = y, where
+    :func:`asymmetric_loss` would be least elsewhere for a soft y.
+
+    Special cases: ``gamma_neg = gamma_pos`` and ``clip=0`` give MMDetection's ``QualityFocalLoss`` with that ``beta``;
+    ``gamma_pos=0``, ``clip=0`` give its ``VarifocalLoss`` with ``gamma_neg`` as ``gamma``, and the same ``alpha`` and
+    ``iou_weighted``; qualities of 0 and 1 alone give :func:`asymmetric_loss`.
+
+    Args:
+        pred: Logits z (N, ..., C) of a floating dtype. Half precision is computed in float32, positives in float64.
+        target: ``(labels, scores)`` of shape (N, ...): class indices, 0 to C-1, C for background, -1 for a row that is
+            ignored as a whole, and the quality of that class, a float in [0, 1]. Or dense scores of the shape of
+            ``pred``, -1 for ignored; or labels alone, with quality 1. A quality of 0 is a negative.
+        weight: (N,) for each row (even where N = C), the shape of ``pred``, or that flattened.
+        gamma_pos: Exponent of the distance of positives from their quality, real and >= 0: ``beta`` of QFL.
+        gamma_neg: Focusing exponent of negatives, real and >= 0.
+        clip: Probability margin m of negatives, 0 or in [1e-30, 1). None means 0.
+        reduction, avg_factor: As :func:`asymmetric_loss` takes them; ``'none'`` has the shape of ``pred``, where QFL
+            sums each row.
+        alpha: Weight of negatives, >= 0: that of VFL. Positives keep theirs, unlike with ``asymmetric_loss``.
+        iou_weighted: Multiply the loss of a positive by its quality, as VFL does.
+        class_weight: (C,), multiplied to every row.
+        activated, check_target_range, backend: As :func:`asymmetric_loss` takes them.
+
+    Returns:
+        Float32 (float64 for float64 ``pred``): a scalar, or the shape of ``pred`` for ``'none'``. Nothing to sum gives
+        a zero that still back-propagates.
+
+    Raises:
+        TypeError: ``pred`` or scores are not floating point, or labels are not integers.
+        ValueError: A shape, a value or a combination outside what is said above.
+
+    Source: QFL: Li et al., "Generalized Focal Loss", arXiv 2006.04388; VFL: Zhang et al., "VarifocalNet",
+    arXiv 2008.13367; negatives: Ridnik et al., arXiv 2009.14119v4.
+
+    Example:
+        >>> import torch
+        >>> pred = torch.tensor([[2.0, -1.0, 0.0]], requires_grad=True)
+        >>> loss = asymmetric_quality_loss(pred, (torch.tensor([0]), torch.tensor([0.6])), avg_factor=1)
+        >>> loss.backward()
+        >>> loss, pred.grad
+        (tensor(0.0982, grad_fn=<...>), tensor([[0.0768, 0.0026, 0.0731]]))
+        >>> asymmetric_quality_loss(pred, torch.tensor([[0.6, 0.0, 0.0]]), avg_factor=1)  # the same, dense
+        tensor(0.0982, grad_fn=<...>)
+    """
+    return run_loss(
+        OP,
+        make_quality_asymmetry(gamma_pos, gamma_neg, clip, alpha, iou_weighted),
+        pred,
+        target,
+        weight,
+        class_weight,
+        reduction,
+        avg_factor,
+        check_target_range,
+        backend,
+        activated=activated,
+        flatten_target=_flatten_quality_target,
+    )
+
+
+@lru_cache(maxsize=256, typed=True)  # typed: True is no number here, though it equals 1
+def make_quality_asymmetry(gamma_pos=2.0, gamma_neg=4.0, clip=0.05, alpha=1.0, iou_weighted=False) -> QualityAsymmetry:
+    """The checked constants; arguments and errors as :func:`asymmetric_quality_loss` says."""
+    checked = make_asymmetry(gamma_pos, gamma_neg, clip)
+    return QualityAsymmetry(
+        checked.gamma_pos, checked.gamma_neg, checked.clip, check_number('alpha', alpha, 0), bool(iou_weighted)
+    )
+
+
+def _flatten_quality_target(pred: Tensor, target: Tensor | tuple[Tensor, Tensor]) -> Tensor | tuple[Tensor, Tensor]:
+    """``target`` as dense (R, C) or as labels and scores, both (R,), for ``pred`` of R rows once flattened."""
+    if isinstance(target, Tensor):
+        target = flatten_target(pred, target)
+        return target if target.dim() == 2 else (target, torch.ones_like(target, dtype=torch.float32))
+    rows = pred.shape[:-1]
+    if not isinstance(target, tuple | list) or len(target) != 2:
+        raise TypeError(f'target: expected dense scores or a tuple (labels, scores), got {type(target).__name__}')
+    labels, scores = target
+    if not isinstance(labels, Tensor) or labels.shape != rows:
+        got = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
+        raise ValueError(f'target: expected labels of shape {tuple(rows)} beside pred {tuple(pred.shape)}, got {got}')
+    if not isinstance(scores, Tensor) or not scores.is_floating_point():
+        got = scores.dtype if isinstance(scores, Tensor) else type(scores).__name__
+        raise TypeError(f'target: expected scores of a floating dtype beside the labels, got {got}')
+    if scores.shape != rows or scores.device != pred.device:
+        raise ValueError(
+            f'target: expected scores of shape {tuple(rows)} on {pred.device}, got {tuple(scores.shape)} on '
+            f'{scores.device}'
+        )
+    return flatten_target(pred, labels), scores.reshape(-1)

@@ -1,0 +1,82 @@
+"""The asymmetric quality loss in plain torch operations: differentiable twice, what torch.compile traces."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from mmasl.ops.asymmetric_loss.reference import asymmetric_loss_reference, weigh_and_reduce
+from mmasl.ops.asymmetric_quality_loss.asymmetry import QualityAsymmetry
+from mmasl.ops.asymmetric_quality_loss.target import QualityTarget, check_quality_target, without_positives
+from mmasl.ops.target import count_labelled
+
+LARGEST_LOGIT = 745.0  # beyond, exp underflows in float64
+
+
+def asymmetric_quality_loss_reference(
+    pred: Tensor,
+    target: QualityTarget,
+    weight: Tensor | None,
+    class_weight: Tensor | None,
+    scale: float | Tensor | None,
+    asymmetry: QualityAsymmetry,
+    reduce: bool,
+    check: bool = False,
+) -> Tensor:
+    """The asymmetric quality loss times its weights; README.md here has the equation.
+
+    Args:
+        pred: Logits (N, C), any floating dtype; half precision is computed in float32, positives in float64.
+        target: Dense scores (N, C) in [0, 1] with -1 for ignored, or labels (N,) with C for background and -1 for an
+            ignored row, and scores (N,). A score of 0 is a negative.
+        weight, class_weight, scale, reduce: As :func:`mmasl.ops.asymmetric_loss.asymmetric_loss_reference` takes them.
+        asymmetry: The constants.
+        check: Raise what :func:`check_quality_target` raises before anything is returned.
+
+    Returns:
+        Float32 (float64 for float64 ``pred``): 0-d with ``reduce``, else (N, C).
+
+    Example:
+        >>> pred, target = torch.zeros(1, 2), (torch.tensor([0]), torch.tensor([0.75]))
+        >>> asymmetric_quality_loss_reference(pred, target, None, None, 1.0, QualityAsymmetry(2, 2, 0), reduce=False)
+        tensor([[0.0433, 0.1733]])
+    """
+    num_classes = pred.shape[1]
+    if check:
+        check_quality_target(target, num_classes)
+    if scale is None:
+        scale = count_quality_labels(target, num_classes).clamp(min=1).reciprocal()
+    z = pred if pred.dtype == torch.float64 else pred.float()
+    constants = (None, None, 1.0, asymmetry.negatives, False)
+    loss = asymmetry.alpha * asymmetric_loss_reference(z, without_positives(target, num_classes), *constants)
+    if isinstance(target, Tensor):
+        loss = loss + _masked_positive(z, target, target > 0, asymmetry)
+    elif num_classes:  # one column a row: no (N, C) one-hot is built
+        labels, scores = (part.unsqueeze(1) for part in target)
+        column = labels.clamp(0, num_classes - 1)
+        foreground = (labels == column) & (scores > 0)
+        loss = loss.scatter_add(1, column, _masked_positive(z.gather(1, column), scores, foreground, asymmetry))
+    return weigh_and_reduce(loss, weight, class_weight, scale, reduce)
+
+
+def _masked_positive(z: Tensor, score: Tensor, mask: Tensor, asymmetry: QualityAsymmetry) -> Tensor:
+    """The loss of positives where ``mask`` says that it is one, else 0 without a gradient."""
+    loss = positive_loss(torch.where(mask, z, 0.0), torch.where(mask, score, 0.5), asymmetry)
+    return torch.where(mask, loss, 0.0).to(z.dtype)
+
+
+def positive_loss(z: Tensor, score: Tensor, asymmetry: QualityAsymmetry) -> Tensor:
+    """[y] * |y - p|^gamma_pos * BCE(p, y), in float64: y - p cancels where a positive is learnt, and they are few."""
+    z, score = z.double(), score.double()
+    loss = -(score * logsigmoid(z) + (1 - score) * logsigmoid(-z))
+    if asymmetry.gamma_pos != 0:
+        # Clamped, since 0 * inf would follow at z = -1e308. The power's derivative at 0 is infinite for exponents below
+        # 1; p = y is the minimum, where the gradient is taken as 0.
+        distance = (score - torch.sigmoid(z.clamp(-LARGEST_LOGIT, LARGEST_LOGIT))).abs()
+        learnt = distance == 0
+        loss = torch.where(learnt, 0.0, torch.where(learnt, 1.0, distance) ** asymmetry.gamma_pos) * loss
+    return score * loss if asymmetry.iou_weighted else loss
+
+
+def count_quality_labels(target: QualityTarget, num_classes: int) -> Tensor:
+    """The number of entries that are not ignored, as :func:`mmasl.ops.target.count_labelled` counts them."""
+    return count_labelled(target if isinstance(target, Tensor) else target[0], num_classes)
