@@ -4,7 +4,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.10 python3; do \
 	done; echo python3)
 SETUP := $(PYTHON) tools/misc/setup_env.py
 
-.PHONY: install demo test bench lint check format
+.PHONY: install demo test bench docs lint check format
 
 install:  ## the whole set-up into .venv; again: a no-op, or the end of what was cut short
 	@$(SETUP) full
@@ -23,6 +23,11 @@ lint: install  ## the style checks
 bench: install  ## every backend of the loss against its peers, then the loss in a training step
 	.venv/bin/python tools/benchmarks/loss.py
 	.venv/bin/python tools/benchmarks/loss_in_training.py
+
+docs:  ## the documentation as pages in docs/_build; a warning or a dead link is an error
+	@$(SETUP) docs
+	.venv/bin/python -m sphinx -q -W --keep-going -c docs . docs/_build
+	@echo file://$(CURDIR)/docs/_build/docs/index.html
 
 check:  ## versions and known troubles of the environment
 	.venv/bin/python -m mmasl.utils.check_env

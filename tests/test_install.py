@@ -62,7 +62,7 @@ def test_supported_pythons_pass(setup_env, version):
 
 def test_every_requirement_is_an_exact_pin_and_named_once(setup_env):
     files = sorted((ROOT / 'requirements').glob('*.txt'))
-    assert {file.stem for file in files} == {*setup_env.PROFILES['full'], 'mmcv'}
+    assert {file.stem for file in files} == {*setup_env.PROFILES['docs'], 'mmcv'}
     names = [setup_env.canonical(name) for file in files for name, _ in setup_env.read_pins(file)]
     assert len(names) == len(set(names)) > 60
 
@@ -99,7 +99,7 @@ def finished(setup_env, tmp_path, monkeypatch):
     root, site = tmp_path / 'a clone', tmp_path / 'site'
     for name in ('requirements', 'tools/misc', 'mmasl/ops'):
         (root / name).mkdir(parents=True)
-    for name in (*setup_env.PROFILES['full'], 'mmcv'):
+    for name in (*setup_env.PROFILES['docs'], 'mmcv'):
         (root / f'requirements/{name}.txt').write_text(f'of-{name}==1.0\n')
         package(site, f'of-{name}', '1.0')
     for name in (

@@ -39,7 +39,7 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
     fixed constants.
 
     Args:
-        *args, **kwargs: As :class:`AsymmetricLoss`; ``gamma_neg`` and ``clip`` are where the training starts.
+        args, kwargs: As :class:`AsymmetricLoss`; ``gamma_neg`` and ``clip`` are where the training starts.
         delta_p_target: The gap to steer to, in (-1, 1). Larger puts more weight on positives.
         step_size: λ for gamma_neg, above 0.
         clip_step_size: λ for the margin, above 0.

@@ -1,9 +1,10 @@
 """Makes ``.venv`` hold the pinned stack of ``requirements/``; run by ``make``, with any Python and no package.
 
-``setup_env.py demo`` is enough for classification: mmcv without compiled ops. ``setup_env.py full`` adds the ops,
-MMDetection and the test tools. What is in place is left alone, so running again costs nothing when all is done, and
-finishes what was cut short. Built mmcv wheels are kept in ``$XDG_CACHE_HOME/mmasl/wheels`` (``~/.cache`` by default),
-one folder per torch, Python and platform; ``WHEELHOUSE=dir`` names a folder of wheels to use before building.
+``setup_env.py demo`` is enough for classification: mmcv without compiled ops. ``full`` adds the ops, MMDetection and
+the test tools, ``docs`` what the documentation is built with. What is in place is left alone, so running again costs
+nothing when all is done, and finishes what was cut short. Built mmcv wheels are kept in
+``$XDG_CACHE_HOME/mmasl/wheels`` (``~/.cache`` by default), one folder per torch, Python and platform;
+``WHEELHOUSE=dir`` names a folder of wheels to use before building.
 """
 
 import argparse
@@ -39,6 +40,7 @@ PYTHONS = ((3, 10), (3, 11), (3, 12))
 PROFILES = {
     'demo': ['build', 'torch', 'classification'],
     'full': ['build', 'torch', 'classification', 'detection', 'tests'],
+    'docs': ['build', 'torch', 'classification', 'detection', 'tests', 'docs'],
 }
 TITLES = {
     'build': 'build tools',
@@ -46,6 +48,7 @@ TITLES = {
     'classification': 'MMEngine, MMPretrain and what they need',
     'detection': 'MMDetection',
     'tests': 'test tools',
+    'docs': 'Sphinx',
 }
 
 
@@ -303,13 +306,14 @@ def install(profile, root, lock):
         if missing(read_pins(requirements(root, name)), site):
             flags = [*house] if name == 'torch' else [*house, '--no-deps', '--no-build-isolation']
             log.run(TITLES[name], pip('install', *flags, '-r', requirements(root, name)))
-    install_mmcv(log, site, ops=profile == 'full')
+    install_mmcv(log, site, ops=profile != 'demo')
     log.run('mmasl', pip('install', '--no-deps', '--no-build-isolation', '-e', root))
     task = 'classification' if profile == 'demo' else 'all'
     if subprocess.call([sys.executable, os.path.join(root, 'mmasl', 'utils', 'check_env.py'), '--task', task]):
         raise SetupError('all is installed and does not work together (see above)')
-    for done in {profile, 'demo'}:  # full contains demo
-        write_stamp(root, done)
+    for done, parts in PROFILES.items():
+        if set(parts) <= set(PROFILES[profile]):
+            write_stamp(root, done)
     print(f'set up in {time.time() - start:.0f} s', flush=True)
 
 
