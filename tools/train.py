@@ -51,6 +51,8 @@ def merge_args(cfg: Config, args) -> None:
         cfg.resume = True
         cfg.load_from = args.resume
     cli.add_hook(cfg, 'ExactResumeHook')
+    cli.add_hook(cfg, 'StopAtNaNHook')
+    cli.keep_checkpoints_whole(cfg)
     cli.set_dataloaders(cfg, args)
 
 

@@ -4,5 +4,14 @@ from mmasl.hooks.asymmetry_hook import AsymmetryHook
 from mmasl.hooks.check_model_hook import CheckModelHook
 from mmasl.hooks.exact_resume_hook import ExactResumeHook
 from mmasl.hooks.probability_gap_hook import ProbabilityGapHook
+from mmasl.hooks.safe_checkpoint_hook import SafeCheckpointHook
+from mmasl.hooks.stop_at_nan_hook import StopAtNaNHook
 
-__all__ = ['AsymmetryHook', 'CheckModelHook', 'ExactResumeHook', 'ProbabilityGapHook']
+__all__ = [
+    'AsymmetryHook',
+    'CheckModelHook',
+    'ExactResumeHook',
+    'ProbabilityGapHook',
+    'SafeCheckpointHook',
+    'StopAtNaNHook',
+]

@@ -57,10 +57,16 @@ def check_resumable(checkpoint: dict | None, path: str) -> None:
 
 
 def latest(work_dir: str) -> str | None:
-    """Return the last checkpoint of ``work_dir``; it may have been moved there together with the folder."""
+    """Return the last checkpoint of ``work_dir``; it may have been moved there together with the folder.
+
+    A process that was killed may have left ``last_checkpoint`` empty: then it is the newest one.
+    """
     if not os.path.isfile(os.path.join(work_dir, 'last_checkpoint')):
         return None
     path = find_latest_checkpoint(work_dir)
+    if not path:
+        there = [file for pattern in ('epoch_*.pth', 'iter_*.pth') for file in Path(work_dir).glob(pattern)]
+        return str(max(there, key=os.path.getmtime)) if there else None
     moved = os.path.join(work_dir, os.path.basename(path))
     return moved if not os.path.exists(path) and os.path.exists(moved) else path
 

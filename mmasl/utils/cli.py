@@ -134,6 +134,14 @@ def add_hook(cfg: Config, name: str) -> None:
         cfg.custom_hooks = [*hooks, ConfigDict(type=f'mmasl.{name}')]
 
 
+def keep_checkpoints_whole(cfg: Config) -> None:
+    """Take our checkpoint hook where the config has MMEngine's, or none."""
+    hooks = cfg.setdefault('default_hooks', ConfigDict())
+    hook = hooks.setdefault('checkpoint', ConfigDict(type='CheckpointHook'))
+    if hook is not None and type_name(hook.type) == 'CheckpointHook':
+        hook.type = 'mmasl.SafeCheckpointHook'
+
+
 def say(text: str) -> None:
     """Print ``text``, once however many processes there are."""
     if os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0':

@@ -14,6 +14,7 @@ from types import FrameType, TracebackType
 
 from mmengine.config import Config
 
+from mmasl.utils import machine_errors
 from mmasl.utils.components import parameters, type_name, unknown_type, walk
 from mmasl.utils.errors import UserError, did_you_mean
 
@@ -31,13 +32,13 @@ START_METHODS = ('__init__', 'setup_env', 'wrap_model')
 
 @contextmanager
 def config_errors(cfg: Config) -> Iterator[None]:
-    """Turn what goes wrong inside into a ``UserError`` where a setting in ``cfg`` is to blame."""
+    """Turn what goes wrong inside into a ``UserError`` where ``cfg``, the machine or the data is to blame."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        message = explain(error, cfg)
+        message = machine_errors.explain(error, cfg) or explain(error, cfg)
         if message is None:
             raise
         raise UserError(message) from error

@@ -1,6 +1,7 @@
 """Checks before anything expensive: is everything there that the config and the command line name?"""
 
 import os
+import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -138,5 +139,10 @@ def check_work_dir(cfg: Config) -> None:
         os.makedirs(cfg.work_dir, exist_ok=True)
     except OSError as error:
         raise UserError(f'the work directory {cfg.work_dir} cannot be made: {error}') from error
-    if not os.access(cfg.work_dir, os.W_OK):
-        raise UserError(f'the work directory {cfg.work_dir} is not writable; choose another with --work-dir')
+    try:
+        # Only trying tells: os.access grants root everything, on read-only mounts and NFS too.
+        tempfile.TemporaryFile(dir=cfg.work_dir).close()
+    except OSError as error:
+        raise UserError(
+            f'the work directory {cfg.work_dir} is not writable ({error.strerror}); choose another with --work-dir'
+        ) from error
