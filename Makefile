@@ -4,7 +4,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.10 python3; do \
 	done; echo python3)
 SETUP := $(PYTHON) tools/misc/setup_env.py
 
-.PHONY: install demo test bench docs lint check format
+.PHONY: install demo demo-det test bench docs lint check format
 
 install:  ## the whole set-up into .venv; again: a no-op, or the end of what was cut short
 	@$(SETUP) full
@@ -12,6 +12,9 @@ install:  ## the whole set-up into .venv; again: a no-op, or the end of what was
 demo:  ## the set-up without compiled ops, then the main job
 	@$(SETUP) demo
 	.venv/bin/python tools/demo.py
+
+demo-det: install  ## the detection job: focal loss and ASL in FCOS
+	.venv/bin/python tools/demo_det.py
 
 test: lint  ## the set-up, the style checks and all tests
 	.venv/bin/python -m pytest -n 2

@@ -13,6 +13,8 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -20,15 +22,33 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
-LOSSES = {'ce': 'cross-entropy', 'fl': 'focal loss', 'asl': 'ASL'}
-COLUMNS = {
-    'mAP': 'mAP %',
-    'CF1': 'CF1 %',
-    'OF1': 'OF1 %',
-    'p_pos': 'mean p, pos.',
-    'p_neg': 'mean p, neg.',
-    'delta_p': 'Δp',
-}
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What is trained and shown; ``tools/demo_det.py`` has another one.
+
+    Args:
+        name: Of the output folder.
+        config: Path of the configs below ``configs/``, with ``{loss}``.
+        losses: Label of each loss, in the order of the tables.
+        train: Trains and evaluates one spec in a process of its own; returns the columns.
+        columns: Label of each result.
+        logged: For each point of the curves the metric in MMEngine's log, and a factor.
+        curves: Those that are drawn, with their line style and label.
+        axis: What the curves show.
+        scenes: Largest number of training, validation and test scenes.
+    """
+
+    name: str
+    config: str
+    losses: dict[str, str]
+    train: Callable[[dict], dict]
+    columns: dict[str, str]
+    logged: dict[str, tuple[str, float]]
+    curves: dict[str, tuple[str, str]]
+    axis: str
+    scenes: tuple[int, int, int]
 
 
 def train(spec: dict) -> dict[str, float]:
@@ -37,32 +57,49 @@ def train(spec: dict) -> dict[str, float]:
 
     metrics = train_and_test(spec['config'], spec['overrides'], spec['seed'], work_dir=spec['work_dir'])
     metrics['p_pos'], metrics['p_neg'] = metrics['pt_pos'], 1 - metrics['pt_neg']
-    return {key: round(metrics[key], 4) for key in COLUMNS}
+    return {key: round(metrics[key], 4) for key in CLASSIFICATION.columns}
 
 
-def make_specs(out: Path, epochs: int | None, scenes: int, seed: int) -> dict[str, dict]:
+CLASSIFICATION = Demo(
+    name='demo',
+    config='digit_scenes/digitnet-{loss}_ft-1xb16_digitscenes-48px.py',
+    losses={'ce': 'cross-entropy', 'fl': 'focal loss', 'asl': 'ASL'},
+    train=train,
+    columns={
+        'mAP': 'mAP %',
+        'CF1': 'CF1 %',
+        'OF1': 'OF1 %',
+        'p_pos': 'mean p, pos.',
+        'p_neg': 'mean p, neg.',
+        'delta_p': 'Δp',
+    },
+    logged={name: (f'multi-label/{name}', 1.0) for name in ('mAP', 'pt_pos', 'pt_neg')},
+    curves={'pt_pos': ('-', 'positives'), 'pt_neg': ('--', 'negatives')},
+    axis='mean $p_t$ on held-out scenes',
+    scenes=(4000, 500, 4000),
+)
+
+
+def make_specs(demo: Demo, out: Path, epochs: int | None, scenes: int, seed: int) -> dict[str, dict]:
     """What each training is to do; ``epochs`` None keeps the config's."""
-    overrides = {
-        'train_dataloader.dataset.num_scenes': scenes,
-        'val_dataloader.dataset.num_scenes': min(scenes, 500),
-        'test_dataloader.dataset.num_scenes': min(scenes, 4000),
-        'train_cfg.val_interval': 1,
-    }
+    splits = zip(('train', 'val', 'test'), demo.scenes, strict=True)
+    overrides = {f'{split}_dataloader.dataset.num_scenes': min(scenes, most) for split, most in splits}
+    overrides['train_cfg.val_interval'] = 1
     if epochs is not None:
         overrides['train_cfg.max_epochs'] = epochs
     return {
         loss: dict(
-            config=str(ROOT / 'configs' / 'digit_scenes' / f'digitnet-{loss}_ft-1xb16_digitscenes-48px.py'),
+            config=str(ROOT / 'configs' / demo.config.format(loss=loss)),
             overrides=overrides,
             seed=seed,
             work_dir=str(out / loss),
         )
-        for loss in LOSSES
+        for loss in demo.losses
     }
 
 
-def read_log(work_dir: Path) -> tuple[int, list[dict]]:
-    """What a training has logged so far: the number of epochs done, and for each the confidences on held-out scenes."""
+def read_log(demo: Demo, work_dir: Path) -> list[dict]:
+    """The points of the curves that a training has logged so far, one for each epoch."""
     curve = []
     for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
         for line in path.read_text().splitlines():
@@ -70,132 +107,141 @@ def read_log(work_dir: Path) -> tuple[int, list[dict]]:
                 entry = json.loads(line)
             except json.JSONDecodeError:  # the last line may be half written
                 continue
-            if 'multi-label/pt_pos' in entry:
-                names = ('mAP', 'pt_pos', 'pt_neg')
-                curve.append(dict(epoch=entry['step'], **{name: entry[f'multi-label/{name}'] for name in names}))
-    return len(curve), curve
+            if all(name in entry for name, _ in demo.logged.values()):
+                point = {key: round(factor * entry[name], 4) for key, (name, factor) in demo.logged.items()}
+                curve.append(dict(epoch=entry['step'], **point))
+    return curve
 
 
-def watch(out: Path, epochs: int, done: threading.Event, console: Console) -> None:
+def watch(demo: Demo, out: Path, epochs: int, done: threading.Event, console: Console) -> None:
     """Show how far each training is until ``done``: bars on a terminal, a line every 20 seconds elsewhere."""
     start = time.monotonic()
     if not console.is_terminal:
         while not done.wait(20):
-            state = ', '.join(f'{label} {read_log(out / loss)[0]}/{epochs}' for loss, label in LOSSES.items())
+            state = ', '.join(
+                f'{label} {len(read_log(demo, out / loss))}/{epochs}' for loss, label in demo.losses.items()
+            )
             print(f'{time.monotonic() - start:4.0f} s, epochs: {state}', flush=True)
         return
     columns = TextColumn('{task.description:>14}'), BarColumn(), TextColumn('{task.fields[note]}'), TimeElapsedColumn()
     with Progress(*columns, console=console) as progress:
-        tasks = {loss: progress.add_task(label, total=epochs, note='') for loss, label in LOSSES.items()}
+        tasks = {loss: progress.add_task(label, total=epochs, note='') for loss, label in demo.losses.items()}
         while True:
             last = done.wait(1)
             for loss, task in tasks.items():
-                count, curve = read_log(out / loss)
-                note = f'epoch {count}/{epochs}, held-out mAP {curve[-1]["mAP"]:.1f}' if curve else 'waits'
-                progress.update(task, completed=count, note=note)
+                curve = read_log(demo, out / loss)
+                note = f'epoch {len(curve)}/{epochs}, held-out mAP {curve[-1]["mAP"]:.1f}' if curve else 'waits'
+                progress.update(task, completed=len(curve), note=note)
             if last:
                 return
 
 
-def draw(results: dict[str, dict], path: Path) -> None:
-    """Bars of mAP, and p_t of positives and negatives over the training, as ``path``.png and ``path``.svg."""
-    import matplotlib
+def draw(demo: Demo, results: dict[str, dict], path: Path) -> None:
+    """Bars of mAP, and the curves over the training, as ``path``.png and ``path``.svg."""
+    from mmasl.utils.report import pyplot, save_figure
 
-    matplotlib.use('Agg')
-    import matplotlib.pyplot as plt
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), width_ratios=(1, 2))
+    figure, (left, right) = pyplot().subplots(1, 2, figsize=(9, 3.6), width_ratios=(1, 2))
     for number, (loss, result) in enumerate(results.items()):
         colour = f'C{number}'
-        bar = left.bar(LOSSES[loss], result['mAP'], color=colour)
+        bar = left.bar(demo.losses[loss], result['mAP'], color=colour)
         left.bar_label(bar, fmt='%.1f')
         epochs = [point['epoch'] for point in result['curve']]
-        for key, style, name in (('pt_pos', '-', 'positives'), ('pt_neg', '--', 'negatives')):
+        for key, (style, name) in demo.curves.items():
             values = [point[key] for point in result['curve']]
-            right.plot(epochs, values, style, color=colour, label=f'{LOSSES[loss]}, {name}')
+            right.plot(epochs, values, style, color=colour, label=f'{demo.losses[loss]}, {name}')
     left.set_ylabel('mAP on test scenes, %')
     left.tick_params(axis='x', labelsize=8)
     left.margins(y=0.1)
     right.set_xlabel('epoch')
-    right.set_ylabel('mean $p_t$ on held-out scenes')
-    right.legend(fontsize=7, ncols=3, loc='lower right')
+    right.set_ylabel(demo.axis)
+    right.legend(fontsize=7, ncols=len(demo.losses), loc='lower right')
     right.grid(alpha=0.3)
     figure.tight_layout()
-    figure.savefig(path.with_suffix('.png'), dpi=130)
-    figure.savefig(path.with_suffix('.svg'))
-    plt.close(figure)
+    save_figure(figure, path)
 
 
-def write(results: dict[str, dict], out: Path) -> None:
+def write(demo: Demo, results: dict[str, dict], out: Path) -> None:
     """``demo.json`` (with the curves), ``demo.csv`` and the figure."""
     from mmasl.utils.grid import write_json
 
     write_json(out / 'demo.json', results)
     with open(out / 'demo.csv', 'w', newline='') as file:
         writer = csv.writer(file)
-        writer.writerow(['loss', *COLUMNS, 'seconds'])
+        writer.writerow(['loss', *demo.columns, 'seconds'])
         for loss, result in results.items():
-            writer.writerow([LOSSES[loss], *(result[key] for key in COLUMNS), result['seconds']])
-    draw(results, out / 'demo')
+            writer.writerow([demo.losses[loss], *(result[key] for key in demo.columns), result['seconds']])
+    draw(demo, results, out / 'demo')
 
 
-def table(results: dict[str, dict]) -> Table:
+def table(demo: Demo, results: dict[str, dict]) -> Table:
     """The table that is printed."""
     table = Table(title='DigitScenes, unseen handwriting')
     table.add_column('loss', no_wrap=True)
-    for label in [*COLUMNS.values(), 'seconds']:
+    for label in [*demo.columns.values(), 'seconds']:
         table.add_column(label, justify='right')
     for loss, result in results.items():
-        cells = [f'{result[key]:.{1 if "%" in label else 3}f}' for key, label in COLUMNS.items()]
-        table.add_row(LOSSES[loss], *cells, f'{result["seconds"]:.0f}')
+        cells = [f'{result[key]:.{1 if "%" in label else 3}f}' for key, label in demo.columns.items()]
+        table.add_row(demo.losses[loss], *cells, f'{result["seconds"]:.0f}')
     return table
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--out', type=Path, default=ROOT / 'work_dirs' / 'demo', help='folder that is written anew')
+def make_parser(demo: Demo, description: str) -> argparse.ArgumentParser:
+    """The arguments that the demos share."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    out = ROOT / 'work_dirs' / demo.name
+    parser.add_argument('--out', type=Path, default=out, help='folder that is written anew')
     parser.add_argument('--epochs', type=int, help="length of each training (default: the config's)")
-    parser.add_argument('--scenes', type=int, default=4000, help='number of training scenes')
+    parser.add_argument('--scenes', type=int, default=demo.scenes[0], help='number of training scenes')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--workers', type=int, default=2, help='single-thread trainings at a time')
-    args = parser.parse_args(argv)
+    return parser
+
+
+def run(demo: Demo, specs: dict[str, dict], args: argparse.Namespace) -> int:
+    """Train, show progress, print the table and write it; return the exit status."""
     from mmengine import Config
 
     from mmasl.utils.grid import run_cells
 
     console = Console()
-    specs = make_specs(args.out, args.epochs, args.scenes, args.seed)
-    epochs = args.epochs or Config.fromfile(specs['ce']['config']).train_cfg.max_epochs
-    for loss in LOSSES:
+    epochs = args.epochs or Config.fromfile(next(iter(specs.values()))['config']).train_cfg.max_epochs
+    for loss in demo.losses:
         shutil.rmtree(args.out / loss, ignore_errors=True)
     shutil.rmtree(args.out / 'cells', ignore_errors=True)
     print(
-        f'Training {", ".join(LOSSES.values())}: {args.scenes} scenes, {epochs} epochs each, '
+        f'Training {", ".join(demo.losses.values())}: {args.scenes} scenes, {epochs} epochs each, '
         f'{args.workers} at a time, one thread each'
     )
     done, results = threading.Event(), {}
-    watcher = threading.Thread(target=watch, args=(args.out, epochs, done, console), daemon=True)
+    watcher = threading.Thread(target=watch, args=(demo, args.out, epochs, done, console), daemon=True)
     watcher.start()
     try:
-        for loss, cell in run_cells(specs, args.out / 'cells', train, args.workers, log=args.out / 'trainings.log'):
+        cells = run_cells(specs, args.out / 'cells', demo.train, args.workers, log=args.out / 'trainings.log')
+        for loss, cell in cells:
             results[loss] = cell
     finally:
         done.set()
         watcher.join()
-    failed = {loss: cell for loss, cell in results.items() if isinstance(cell, Exception)}
+    failed = {loss: cell for loss, cell in results.items() if isinstance(cell, BaseException)}
     if failed:
         for loss, error in failed.items():
-            print(f'{LOSSES[loss]} failed: {type(error).__name__}: {error}', file=sys.stderr)
+            print(f'{demo.losses[loss]} failed: {type(error).__name__}: {error}', file=sys.stderr)
         print(f'the log of the trainings is {args.out / "trainings.log"}', file=sys.stderr)
         return 1
     results = {
-        loss: {**results[loss]['result'], 'seconds': results[loss]['seconds'], 'curve': read_log(args.out / loss)[1]}
-        for loss in LOSSES
+        loss: {**results[loss]['result'], 'seconds': results[loss]['seconds'], 'curve': read_log(demo, args.out / loss)}
+        for loss in demo.losses
     }
-    write(results, args.out)
-    console.print(table(results))
+    write(demo, results, args.out)
+    console.print(table(demo, results))
     print(f'written: {args.out}/demo.json, demo.csv, demo.png, demo.svg')
     return 0
+
+
+def main(argv=None) -> int:
+    args = make_parser(CLASSIFICATION, __doc__).parse_args(argv)
+    specs = make_specs(CLASSIFICATION, args.out, args.epochs, args.scenes, args.seed)
+    return run(CLASSIFICATION, specs, args)
 
 
 if __name__ == '__main__':

@@ -40,6 +40,8 @@ def train_and_test(
     cfg.randomness = dict(seed=seed)
     cfg.log_level = logging.getLevelName(logging.WARNING)
     cfg.experiment_name = f'{Path(config).stem}_{uuid.uuid4().hex}'  # several may run in one process
+    if 'visualizer' in cfg:
+        cfg.visualizer.name = cfg.experiment_name  # MMDetection's have a name, under which the next run would find it
     if split == 'val':
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
     if work_dir is not None:

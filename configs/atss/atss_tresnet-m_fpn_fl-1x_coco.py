@@ -1,0 +1,15 @@
+_base_ = 'mmdet::atss/atss_r50_fpn_1x_coco.py'
+
+# TResNet-M in place of ResNet-50, as in the paper; all else is MMDetection's and not known to be the paper's.
+model = dict(
+    data_preprocessor=dict(mean=[0.0, 0.0, 0.0], std=[255.0, 255.0, 255.0]),  # the weights expect RGB in [0, 1]
+    backbone=dict(
+        _delete_=True,
+        type='mmpretrain.TIMMBackbone',
+        model_name='tresnet_m',  # miil_in21k_ft_in1k of timm
+        pretrained=True,
+        features_only=True,
+        out_indices=(1, 2, 3, 4),
+    ),
+    neck=dict(in_channels=[64, 128, 1024, 2048]),
+)

@@ -1,0 +1,15 @@
+_base_ = './atss_digitnet_fpn_fl_1xb16_digitscenes-96px.py'
+
+model = dict(
+    bbox_head=dict(
+        loss_cls=dict(
+            _delete_=True,
+            type='mmasl.AsymmetricLoss',
+            use_sigmoid=True,
+            gamma_pos=1.0,
+            gamma_neg=2.0,
+            clip=0.05,
+            alpha=0.25,
+        )
+    )
+)

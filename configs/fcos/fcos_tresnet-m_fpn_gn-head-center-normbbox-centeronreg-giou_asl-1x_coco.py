@@ -1,0 +1,16 @@
+_base_ = './fcos_tresnet-m_fpn_gn-head-center-normbbox-centeronreg-giou_fl-1x_coco.py'
+
+# ours, as in fcos_r50-caffe_fpn_gn-head_asl-1x_coco.py
+model = dict(
+    bbox_head=dict(
+        loss_cls=dict(
+            _delete_=True,
+            type='mmasl.AsymmetricLoss',
+            use_sigmoid=True,
+            gamma_pos=1.0,
+            gamma_neg=2.0,
+            clip=0.0,
+            alpha=0.25,
+        )
+    )
+)

@@ -1,0 +1,59 @@
+"""What makes the configs of each folder small enough for two iterations in a test, and where their data are."""
+
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mmasl.datasets.miniatures import Size, make_miniature
+
+SIDE = 64
+
+
+def digit_scenes(cfg: Config, folder: Path, scenes: int = 8) -> None:
+    """Eight scenes in two batches."""
+    for split in ('train', 'val', 'test'):
+        loader = cfg[f'{split}_dataloader']
+        loader.batch_size = scenes // 2
+        loader.dataset.num_scenes = scenes
+
+
+def coco_detection(cfg: Config, folder: Path) -> None:
+    """Two batches, of three images with objects or of all four; nothing pre-trained."""
+    root = folder / 'coco'
+    if not root.exists():
+        make_miniature('coco', root, Size(train=3, val=2, side=SIDE))
+    for split in ('train', 'val', 'test'):
+        loader = cfg[f'{split}_dataloader']
+        loader.update(batch_size=2, num_workers=0, persistent_workers=False)
+        loader.dataset.data_root = f'{root}/'
+        set_scales(loader.dataset.pipeline)
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        evaluator.ann_file = str(root / 'annotations' / Path(evaluator.ann_file).name)
+    if 'score_thr' in cfg.model.test_cfg:
+        cfg.model.test_cfg.score_thr = 0.0  # an untrained head scores 0.01, and no box at all gives no metric
+    for part in ('encoder', 'decoder'):
+        if part in cfg.model:
+            cfg.model[part].num_layers = 1
+    backbone = cfg.model.backbone
+    backbone.update(pretrained=False) if 'pretrained' in backbone else backbone.update(init_cfg=None)
+
+
+def set_scales(node) -> None:
+    """Have the transforms of a pipeline, however nested, make images of about ``SIDE`` pixels."""
+    if isinstance(node, list | tuple):
+        for part in node:
+            set_scales(part)
+    elif isinstance(node, dict):
+        small = dict(scale=(2 * SIDE, SIDE), scales=[(SIDE, 2 * SIDE)], crop_size=(SIDE // 2, SIDE))
+        node.update({key: value for key, value in small.items() if key in node})
+        set_scales(list(node.values()))
+
+
+FAMILIES = {
+    'digit_scenes': digit_scenes,
+    'digit_scenes_det': digit_scenes,
+    'fcos': coco_detection,
+    'atss': coco_detection,
+    'retinanet': coco_detection,
+    'deformable_detr': coco_detection,
+}
