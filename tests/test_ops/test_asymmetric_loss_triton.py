@@ -96,6 +96,33 @@ def test_soft_labels_alpha_and_ignored_match_the_oracle(dtype, gamma, clip):
 
 
 @dtypes
+@pytest.mark.parametrize('tensors', ['gamma', 'clip', 'both', 'scalars', 'gamma without clip'])
+def test_constants_in_tensors_match_the_oracle(dtype, tensors):
+    classes = [(0.3, 0.05), (0, 1e-6), (1, 0.3), (4, 0.2), (6.2, 0), (0.3, 0)]
+    if tensors == 'scalars':
+        classes = [(0.3, 0.05)] * 2
+    gamma, clip = torch.tensor(classes, device=DEVICE).unbind(1)
+    columns = [logits(m if 'gamma' not in tensors else 0.05, dtype) for m in clip.tolist()]
+    size = min(map(len, columns))
+    pred = torch.stack([column[-size:] for column in columns], 1)  # the logits next to the margin come last
+    if tensors == 'scalars':
+        gamma, clip = gamma[0], clip[0]
+    of_class = {
+        'gamma': (gamma, 0.05), 'gamma without clip': (gamma, 0.0), 'clip': (2.0, clip),
+    }.get(tensors, (gamma, clip))  # fmt: skip
+    for labels in ([0], [1, 0, -1], [1.0, 0.25, 0.0, -1.0]):
+        target = torch.tensor(labels).repeat(size)[:size, None].expand_as(pred)
+        for detach_focus in (False, True):
+            asymmetry = Asymmetry(1, *of_class, 0.3, detach_focus)
+            results = loss_and_gradient(pred, target, asymmetry=asymmetry, upstream=torch.ones(pred.shape))
+            for c in range(len(classes)):
+                constants = [v.reshape(-1)[c * v.dim()].item() if torch.is_tensor(v) else v for v in of_class]
+                exact = exact_asymmetric_loss(pred[:, c], target[:, c], 1, *constants, 0.3, detach_focus)
+                for actual, value, what in zip(results, exact, ('loss', 'gradient'), strict=True):
+                    assert_close(actual[:, c], value, dtype, f'{what} of {constants}')
+
+
+@dtypes
 @pytest.mark.parametrize('clip', [0, 1e-30, 0.05, 0.999])
 @pytest.mark.parametrize('gamma', [0, 0.3, 4])
 def test_loss_and_gradient_are_finite_at_every_finite_logit(dtype, gamma, clip):
@@ -334,13 +361,16 @@ def compile(kernel, types, **constants):
 
 pointers = 'pred weight class_weight upstream scale out loss used_scale partials'.split()
 types = dict.fromkeys(pointers, '*fp32') | {'counts': '*i32', 'total': 'i64', 'programs': 'i32'}
-settings = dict(GAMMA_POS=1, MARGIN=True, ALPHA=True, DETACH=False, IGNORE=True, CLASS_WEIGHT=True, UPSTREAM='scaled')
+settings = dict(GAMMA_POS=1,  ALPHA=True, DETACH=False, IGNORE=True, CLASS_WEIGHT=True, UPSTREAM='scaled')
 shape = dict(COLUMNS=80, SEGMENTS=64, WIDTH=16)
-for mode, target, dtype, gamma, weight in [
-    ('sum', '*i64', 'index', 4, 'row'), ('grad', '*i64', 'index', 4, 'row'), ('none', '*u8', 'hard', 0, 'element'),
-    ('grad', '*fp16', 'soft', -1, 'element'),
+for mode, target, dtype, gamma, weight, of in [
+    ('sum', '*i64', 'index', 4, 'row', 'number'), ('grad', '*i64', 'index', 4, 'row', 'number'),
+    ('none', '*u8', 'hard', 0, 'element', 'number'), ('grad', '*fp16', 'soft', -1, 'element', 'number'),
+    ('grad', '*i64', 'index', -1, 'row', 'class'), ('sum', '*u8', 'hard', -1, 'element', 'one'),
 ]:
     out = {'target': target, 'pred': '*bf16', 'out': '*bf16' if mode == 'grad' else '*fp32'}
+    out |= {} if of == 'number' else {'gamma_neg': '*fp32', 'clip': '*fp32'}
+    settings |= dict(GAMMA_IS=of, CLIP_IS=of, MARGIN='all' if of == 'number' else 'some')
     text = compile(kernels.asymmetric_loss, types | out, TARGET=dtype, GAMMA_NEG=gamma, WEIGHT=weight, MODE=mode,
                    COUNT=mode == 'sum', **settings, **shape)
     assert 'rcp.approx.ftz.f32' in text and 'ex2.approx.ftz.f32' in text

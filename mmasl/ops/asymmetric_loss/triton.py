@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry, margin_logit
+from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry, margin_logit, margin_logit_tensor
 from mmasl.ops.asymmetric_loss.reference import asymmetric_loss_reference
 from mmasl.ops.target import check_target
 from mmasl.ops.triton_support import interpreting, triton_unavailable
@@ -51,7 +51,7 @@ def asymmetric_loss_triton(
     if check:
         check_target(target, pred.shape[1])
     constants = (target, weight, class_weight, scale, asymmetry, reduce)
-    if pred.numel() == 0 or asymmetry.has_tensors:
+    if pred.numel() == 0:
         return asymmetric_loss_reference(pred, *constants)
     if torch.is_grad_enabled() and pred.requires_grad:
         return _AsymmetricLoss.apply(pred, *constants)
@@ -173,14 +173,16 @@ def _launch(
     columns = pred.shape[1]
     index = target.dim() == 1
     weight_is = 'none' if weight is None else 'row' if weight.dim() == 1 else 'element'
-    rows_matter = index or weight_is == 'row' or class_weight is not None
+    gamma_neg = asymmetry.gamma_neg
+    by_class = class_weight is not None or 'class' in (_kind(gamma_neg), _kind(asymmetry.clip))
+    rows_matter = index or weight_is == 'row' or by_class
     width = BLOCK
     if rows_matter:
         width = min(columns & -columns, BLOCK)  # the largest power of two that divides C
         width = 1 if width < 4 else width  # below, a thread's neighbours share too little to be worth narrow reads
     if target.dtype == torch.bool:
         target = target.contiguous().view(torch.uint8)
-    hi, lo = margin_logit(asymmetry.clip, torch.float32) if asymmetry.clip else (0.0, 0.0)
+    clip, margin = _margin(asymmetry.clip)
     alpha = asymmetry.alpha
     with torch.cuda.device_of(pred):  # Triton launches on the current device
         _kernels().asymmetric_loss[(_programs(pred),)](
@@ -190,18 +192,18 @@ def _launch(
             out,
             counts,
             pred.numel(),
-            float(asymmetry.gamma_pos),  # an int would be compiled in
-            float(asymmetry.gamma_neg),
-            float(asymmetry.clip),
-            hi,
-            lo,
-            1.0 if alpha is None else float(alpha),
-            1.0 if alpha is None else 1.0 - alpha,
+            _number(asymmetry.gamma_pos),
+            gamma_neg.contiguous() if isinstance(gamma_neg, Tensor) else _number(gamma_neg),
+            *clip,
+            1.0 if alpha is None else _number(alpha),
+            1.0 if alpha is None else _number(1 - alpha),
             GAMMA_POS=_whole(asymmetry.gamma_pos),
-            GAMMA_NEG=_whole(asymmetry.gamma_neg),
-            MARGIN=asymmetry.clip > 0,
+            GAMMA_NEG=-1 if asymmetry.has_tensors else _whole(gamma_neg),
+            MARGIN=margin,
             ALPHA=alpha is not None,
             DETACH=asymmetry.detach_focus,
+            GAMMA_IS=_kind(gamma_neg),
+            CLIP_IS=_kind(asymmetry.clip),
             TARGET='index' if index else 'soft' if target.is_floating_point() else 'hard',
             IGNORE=_may_ignore(target),
             WEIGHT=weight_is,
@@ -222,6 +224,28 @@ def _programs(pred: Tensor) -> int:
     if pred.is_cuda:
         programs = torch.cuda.get_device_properties(pred.device).multi_processor_count * PROGRAMS
     return min((pred.numel() + BLOCK - 1) // BLOCK, programs, MOST_PROGRAMS)
+
+
+def _number(value: float) -> float:
+    """A float, for an int would be compiled in; 0 below the normal numbers, which the interpreter takes for float64."""
+    return float(value) if value >= torch.finfo(torch.float32).tiny else 0.0
+
+
+def _kind(constant: float | Tensor) -> str:
+    return ('one', 'class')[constant.dim()] if isinstance(constant, Tensor) else 'number'
+
+
+@lru_cache(maxsize=256)
+def _margin_of_number(clip: float) -> tuple[tuple, str]:
+    hi, lo = margin_logit(clip, torch.float32) if clip else (0.0, 0.0)
+    return (float(clip), hi, lo), 'all' if clip else 'none'
+
+
+def _margin(clip: float | Tensor) -> tuple[tuple, str]:
+    """The kernel's ``clip, margin_hi, margin_lo``, and its MARGIN."""
+    if isinstance(clip, Tensor):
+        return (torch.stack([clip, *margin_logit_tensor(clip)]), 0.0, 0.0), 'some'
+    return _margin_of_number(clip)
 
 
 def _whole(gamma: float) -> int:

@@ -130,7 +130,7 @@ def _loss_or_slope(
     q = tl.where(z < 0, r, s)
 
     f, k = _log1p_parts(e)
-    if MARGIN:
+    if MARGIN == 'all':
         u = q + clip  # 1 - p_m, without cancellation near p = 1
         f_u, k_u = _log_parts(u)
         if HARD and (GAMMA_POS != 0 or not SLOPE):  # one logarithm serves both sides
@@ -144,6 +144,10 @@ def _loss_or_slope(
         log = _log(f, k)
         loss_pos = tl.maximum(-z, 0.0) + log
         loss_neg = tl.maximum(z, 0.0) + log
+        if MARGIN == 'some':
+            u = q + clip
+            f_u, k_u = _log_parts(u)
+            loss_neg = tl.where(clip > 0, tl.maximum(-_log(f_u, k_u), 0.0), loss_neg)
 
     slope_pos = -q
     if GAMMA_POS != 0:
@@ -153,7 +157,20 @@ def _loss_or_slope(
         slope_pos *= w
         loss_pos *= w
 
-    if MARGIN:
+    if MARGIN == 'some':  # both ways of what stands below, for any exponent
+        active = z - margin_hi > margin_lo
+        distance = tl.where(active, (z - margin_hi) - margin_lo, 1.0)
+        p_m = (1.0 - clip) * p * _one_minus_exp(distance)
+        v = tl.maximum(tl.where(clip > 0, 1.0 - u, p), 1.1754944e-38)
+        ratio = tl.where(u < 1.0, loss_neg * _reciprocal(v), 1.0)
+        slope_neg = p * tl.where(clip > 0, q * _reciprocal(tl.maximum(u, 1.1754944e-38)), 1.0)
+        if not DETACH:
+            slope_neg += gamma_neg * (p * q * ratio)
+        loss_neg = p_m * ratio
+        w = tl.where(active, _power(p_m, gamma_neg), 0.0)
+        slope_neg *= w
+        loss_neg *= w
+    elif MARGIN == 'all':
         active = z - margin_hi > margin_lo
         if GAMMA_NEG >= 0:  # p_m ** (gamma - 1), since s / p_m is then not needed
             p_m = tl.maximum(p - clip, 0.0)
@@ -207,8 +224,8 @@ def asymmetric_loss(
     pred, target, weight, class_weight, upstream, scale, out, counts,
     total, gamma_pos, gamma_neg, clip, margin_hi, margin_lo, weight_pos, weight_neg,
     GAMMA_POS: tl.constexpr, GAMMA_NEG: tl.constexpr, MARGIN: tl.constexpr, ALPHA: tl.constexpr, DETACH: tl.constexpr,
-    TARGET: tl.constexpr, IGNORE: tl.constexpr, WEIGHT: tl.constexpr, CLASS_WEIGHT: tl.constexpr,
-    UPSTREAM: tl.constexpr, COUNT: tl.constexpr, MODE: tl.constexpr,
+    GAMMA_IS: tl.constexpr, CLIP_IS: tl.constexpr, TARGET: tl.constexpr, IGNORE: tl.constexpr, WEIGHT: tl.constexpr,
+    CLASS_WEIGHT: tl.constexpr, UPSTREAM: tl.constexpr, COUNT: tl.constexpr, MODE: tl.constexpr,
     COLUMNS: tl.constexpr, SEGMENTS: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     """Run over the logits in tiles of SEGMENTS x WIDTH neighbours, the programs taking turns.
@@ -221,14 +238,14 @@ def asymmetric_loss(
             'grad': the gradient (N, C).
         counts: With COUNT, an int32 for each program: how many of its labels are not ignored.
         total: Number of logits.
+        gamma_neg: A number; or a pointer, to one where GAMMA_IS is 'one', to (C,) where it is 'class'.
+        clip: A number; or, by CLIP_IS, a pointer to (3,) or (3, C): the margin and both parts of its logit.
         GAMMA_POS, GAMMA_NEG: The exponent where it is 0, 1, 2, 3 or 4; -1 takes any other from gamma_pos, gamma_neg.
+        MARGIN: 'none', 'all', or 'some' where ``clip`` is a pointer and may hold zeros.
         TARGET: 'index', 'hard' (dense integers) or 'soft' (dense floats).
         WEIGHT: 'none', 'row' or 'element'.
         COLUMNS: C where the tiles need rows and columns, else 0. WIDTH divides it: a row begins with a segment, so
             what belongs to a row is found and read once a segment.
-
-    Exponents on the device, one or one a class, would be a pointer in the place of gamma_neg, read at ``column`` like
-    class_weight (or at 0), under GAMMA_NEG = -1: that path holds for every exponent >= 0.
     """
     block: tl.constexpr = SEGMENTS * WIDTH
     segment = tl.arange(0, SEGMENTS)
@@ -236,6 +253,11 @@ def asymmetric_loss(
     local = segment[:, None] * WIDTH + within[None, :]
     # Offsets of a tile are 64 bits wide, those inside it 32.
     tiles = (tl.cast(total, tl.int64) + (block - 1)) // block
+    if GAMMA_IS == 'one':
+        gamma_neg = tl.load(gamma_neg)
+    if CLIP_IS == 'one':
+        margin_hi, margin_lo = tl.load(clip + 1), tl.load(clip + 2)
+        clip = tl.load(clip)
     if MODE == 'sum':
         losses = tl.full((SEGMENTS, WIDTH), 0.0, tl.float32)
         labelled = tl.full((SEGMENTS, WIDTH), 0, tl.int32)
@@ -266,8 +288,14 @@ def asymmetric_loss(
             y = tl.load(target + base + local, mask=mask, other=-1 if IGNORE else 0)
             valid = y != -1 if IGNORE else mask
             label = y > 0 if TARGET == 'hard' else y.to(tl.float32)
+        gamma_of = tl.load(gamma_neg + column) if GAMMA_IS == 'class' else gamma_neg
+        if CLIP_IS == 'class':
+            clip_of = tl.load(clip + column)
+            hi_of, lo_of = tl.load(clip + COLUMNS + column), tl.load(clip + 2 * COLUMNS + column)
+        else:
+            clip_of, hi_of, lo_of = clip, margin_hi, margin_lo
         result = _loss_or_slope(
-            z, label, gamma_pos, gamma_neg, clip, margin_hi, margin_lo, weight_pos, weight_neg,
+            z, label, gamma_pos, gamma_of, clip_of, hi_of, lo_of, weight_pos, weight_neg,
             GAMMA_POS, GAMMA_NEG, MARGIN, ALPHA, DETACH, TARGET != 'soft', MODE == 'grad',
         )  # fmt: skip
         result = tl.where(valid, result, 0.0)
