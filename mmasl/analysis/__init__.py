@@ -8,13 +8,16 @@ from mmasl.analysis.curves import (
     positive_gradient,
     positive_loss,
 )
+from mmasl.analysis.label_statistics import LabelStatistics, count_labels
 from mmasl.analysis.p_star import p_star, p_star_without_focusing
-from mmasl.analysis.probabilities import probability_gap, probability_sums
 from mmasl.analysis.properties import TABLE_1, GradientProperties, gradient_properties
+from mmasl.analysis.starting_ladder import starting_ladder
 
 __all__ = [
     'TABLE_1',
     'GradientProperties',
+    'LabelStatistics',
+    'count_labels',
     'gradient_properties',
     'largest_gradient',
     'negative_gradient',
@@ -24,6 +27,5 @@ __all__ = [
     'p_star_without_focusing',
     'positive_gradient',
     'positive_loss',
-    'probability_gap',
-    'probability_sums',
+    'starting_ladder',
 ]

@@ -11,7 +11,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from mmasl.analysis.probabilities import probability_gap, probability_sums
+from mmasl.functional.probability_sums import probability_sums
 from mmasl.registry import HOOKS
 from mmasl.utils.errors import UserError
 
@@ -65,9 +65,8 @@ class ProbabilityGapHook(Hook):
         if self.interval is None:
             self.interval = next((hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), 10)
         found = find_losses(runner.model, self.losses)
-        self._none = torch.zeros(
-            2, 2, dtype=torch.float64, device=next(runner.model.parameters(), torch.empty(0)).device
-        )
+        device = next(runner.model.parameters(), torch.empty(0)).device
+        self._none = torch.zeros(4, dtype=torch.float64, device=device)
         for name, loss in found.items():
             prefix = f'{name.rpartition(".")[0]}/' if len(found) > 1 else ''
             self._parts[prefix] = []
@@ -90,7 +89,7 @@ class ProbabilityGapHook(Hook):
             sums = torch.stack([self._none, *parts]).sum(0)  # processes whose head made no call take part too
             all_reduce(sums)
             parts.clear()
-            for name, value in probability_gap(sums).items():
+            for name, value in scalars(sums).items():
                 runner.message_hub.update_scalar(f'train/{prefix}{name}', value)
 
     def after_train(self, runner: Runner) -> None:
@@ -109,7 +108,16 @@ class ProbabilityGapHook(Hook):
         ignored = getattr(loss, 'ignore_index', None)
         if ignored is not None:
             target = target.masked_fill(target == ignored, -1)
-        parts.append(probability_sums(pred, target, weight))
+        parts.append(probability_sums(pred, target, weight).sum(1))
+
+
+def scalars(sums: torch.Tensor) -> dict[str, float]:
+    """What is logged of the sums of a batch; nothing where it has no positive or no negative."""
+    positive, positives, negative, negatives = sums.tolist()
+    if not (positives and negatives):
+        return {}
+    pt_pos, pt_neg = positive / positives, negative / negatives
+    return dict(pt_pos=pt_pos, pt_neg=pt_neg, delta_p=pt_pos - pt_neg)
 
 
 def find_losses(model: nn.Module, names: Sequence[str] | None = None) -> dict[str, nn.Module]:

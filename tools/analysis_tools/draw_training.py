@@ -1,0 +1,117 @@
+"""Draws what trainings have logged: mean probabilities (Fig. 4), or the asymmetry with its gap (Fig. 9).
+
+    python tools/analysis_tools/draw_training.py fig4 work_dirs/ce work_dirs/fl work_dirs/asl
+    python tools/analysis_tools/draw_training.py fig9 work_dirs/target0 work_dirs/target0.1 --labels 0 0.1
+
+It reads the JSON logs of work directories. Fig. 4 needs what mmasl.ProbabilityGapHook logs, for any loss:
+``tools/train.py CONFIG --cfg-options default_hooks.gap.type=mmasl.ProbabilityGapHook``; Fig. 9 what
+mmasl.AsymmetryHook logs of mmasl.AdaptiveAsymmetricLoss. ``--out`` gets a .png, a .svg and a .csv.
+"""
+
+import argparse
+import csv
+import json
+import sys
+from pathlib import Path
+
+from mmasl.utils.cli import Parser
+from mmasl.utils.errors import UserError, command
+from mmasl.utils.report import pyplot, save_figure
+
+FIGURES = {
+    'fig4': dict(keys=('pt_pos', 'pt_neg', 'delta_p'), hook='mmasl.ProbabilityGapHook'),
+    'fig9': dict(keys=('gamma_neg', 'delta_p'), hook='mmasl.AsymmetryHook'),
+}
+SYMBOLS = dict(pt_pos='$p_t^+$', pt_neg='$p_t^-$', delta_p=r'$\Delta p$', gamma_neg=r'$\gamma_-$')
+
+
+def read_log(place: Path, figure: str) -> dict[int, list[float]]:
+    """The figure's values of each logged iteration, from a work directory (all its runs) or from one JSON log.
+
+    Raises:
+        UserError: There is no log, or it has not what the figure shows.
+    """
+    keys, hook = FIGURES[figure]['keys'], FIGURES[figure]['hook']
+    logs = [place] if place.is_file() else sorted(place.glob('*/vis_data/scalars.json'))
+    if not logs:
+        raise UserError(f'{place}: expected a work directory with a JSON log (<time>/vis_data/scalars.json)')
+    curve = {}
+    for log in logs:  # what a resumed run has logged again replaces the earlier run's
+        for line in log.read_text().splitlines():
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:  # of a run that goes on, the last line may be half written
+                continue
+            if all(key in entry for key in keys):
+                curve[entry['step']] = [entry[key] for key in keys]
+    if not curve:
+        raise UserError(
+            f'{place}: the log has no {", ".join(keys)}; train with --cfg-options default_hooks.gap.type={hook}'
+        )
+    return dict(sorted(curve.items()))
+
+
+def smooth(values: list[float], window: int) -> list[float]:
+    """The mean of each value and those before it, ``window`` at most.
+
+    Example:
+        >>> smooth([0.0, 2.0, 4.0], 2)
+        [0.0, 1.0, 3.0]
+    """
+    return [sum(part) / len(part) for i in range(len(values)) if (part := values[max(0, i + 1 - window) : i + 1])]
+
+
+def draw_fig4(curves: dict[str, dict], window: int):
+    """A panel for each training, with the confidence in positives and in negatives."""
+    figure, panels = pyplot().subplots(1, len(curves), figsize=(0.6 + 2.8 * len(curves), 3), sharey=True, squeeze=False)
+    for panel, (label, curve) in zip(panels[0], curves.items(), strict=True):
+        for number, key in enumerate(('pt_pos', 'pt_neg')):
+            panel.plot(list(curve), smooth([values[number] for values in curve.values()], window), label=SYMBOLS[key])
+        last = smooth([values[2] for values in curve.values()], window)[-1]
+        panel.set(xlabel='iteration', title=f'{label}\n{SYMBOLS["delta_p"]} = {last:.2f} at the end', ylim=(0, 1))
+        panel.title.set_fontsize(9)
+        panel.grid(alpha=0.3)
+    panels[0][0].set_ylabel('mean probability of the right answer')
+    panels[0][0].legend()
+    return figure
+
+
+def draw_fig9(curves: dict[str, dict], window: int):
+    """The asymmetry on the left, the gap on the right, a line for each training."""
+    figure, panels = pyplot().subplots(1, 2, figsize=(7.6, 3))
+    for number, (panel, key) in enumerate(zip(panels, ('gamma_neg', 'delta_p'), strict=True)):
+        for label, curve in curves.items():
+            panel.plot(list(curve), smooth([values[number] for values in curve.values()], window), label=label)
+        panel.set(xlabel='iteration', ylabel=SYMBOLS[key])
+        panel.grid(alpha=0.3)
+    panels[0].legend(fontsize=8)
+    return figure
+
+
+@command
+def main(argv=None) -> None:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('figure', choices=FIGURES)
+    parser.add_argument('logs', type=Path, nargs='+', help='work directories or scalars.json files')
+    parser.add_argument('--labels', nargs='+', help='a name for each (default: those of the folders)')
+    parser.add_argument('--smooth', type=int, default=1, metavar='N', help='mean of the last N logged values (1)')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/analysis'), help='folder (work_dirs/analysis)')
+    args = parser.parse_args(argv)
+    labels = args.labels or [place.name for place in args.logs]
+    if len(set(labels)) != len(args.logs):
+        raise UserError(f'--labels: expected {len(args.logs)} different names, got {", ".join(labels)}')
+    if args.smooth < 1:
+        raise UserError(f'--smooth: expected an integer above 0, got {args.smooth}')
+    curves = {label: read_log(place, args.figure) for label, place in zip(labels, args.logs, strict=True)}
+    drawing = (draw_fig4 if args.figure == 'fig4' else draw_fig9)(curves, args.smooth)
+    drawing.tight_layout()
+    save_figure(drawing, args.out / args.figure)
+    with open(args.out / f'{args.figure}.csv', 'w', newline='', encoding='utf-8') as file:
+        writer = csv.writer(file)
+        writer.writerow(['training', 'iteration', *FIGURES[args.figure]['keys']])
+        writer.writerows([label, step, *values] for label, curve in curves.items() for step, values in curve.items())
+    print(f'{args.figure} is in {args.out}')
+
+
+if __name__ == '__main__':
+    sys.exit(main())

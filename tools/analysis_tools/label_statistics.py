@@ -1,0 +1,126 @@
+"""Reads the training set of a config, says what its labels are like, and proposes the losses to try first.
+
+    python tools/analysis_tools/label_statistics.py configs/digit_scenes/digitnet-ce_ft-1xb16_digitscenes-48px.py
+
+For multi-label, single-label and detection configs. Prints the figures and the ladder with its reasons; ``--out`` gets
+``label_statistics`` as .json, .png and .svg, and as .csv a row for each class. It promises no accuracy: only trials on
+your own data tell.
+"""
+
+import argparse
+import csv
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
+from tqdm import tqdm
+
+from mmasl.analysis import LabelStatistics, count_labels, starting_ladder
+from mmasl.utils.cfg_options import CfgOptions, apply_cfg_options
+from mmasl.utils.cli import Parser, read_config
+from mmasl.utils.components import type_name, walk
+from mmasl.utils.config_errors import config_errors
+from mmasl.utils.errors import UserError, command
+from mmasl.utils.grid import write_json
+from mmasl.utils.report import pyplot, save_figure
+
+
+def build_dataset(cfg: Config):
+    """The training set of the config, without its pipelines, whose images need not be there."""
+    if not cfg.get('train_dataloader'):
+        raise UserError('the config has no train_dataloader')
+    for _, node in walk(cfg.train_dataloader.dataset):
+        if 'pipeline' in node:
+            node.pipeline = []
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    with config_errors(cfg):
+        return DATASETS.build(cfg.train_dataloader.dataset)
+
+
+def is_detection(cfg: Config) -> bool:
+    """Whether the config trains a detector: one of its loading pipelines packs boxes."""
+    names = [
+        type_name(node['type']).rsplit('.', 1)[-1] for _, node in walk(cfg.train_dataloader.dataset) if 'type' in node
+    ]
+    return 'PackDetInputs' in names
+
+
+def read_samples(dataset, most: int) -> Iterator[dict]:
+    """The annotations of the images, evenly spaced ones where there are more than ``most``."""
+    number = len(dataset)
+    chosen = range(number) if number <= most else np.linspace(0, number - 1, most).astype(int).tolist()
+    if number > most:
+        print(f'{most:,} of {number:,} images are read; --images sets how many', flush=True)
+    for index in tqdm(chosen, unit=' images', disable=None):  # None: on terminals only
+        yield dataset.get_data_info(index)
+
+
+def describe(figures: dict) -> str:
+    """The figures, a line for each."""
+    return '\n'.join(
+        f'{name.replace("_", " "):>32}  {"-" if value is None else value}' for name, value in figures.items()
+    )
+
+
+def draw(statistics: LabelStatistics, path: Path) -> None:
+    """The frequency of the classes, and how many labels images have, as ``path``.png and ``path``.svg."""
+    figure, (left, right) = pyplot().subplots(1, 2, figsize=(8, 3))
+    what = 'boxes' if statistics.kind == 'detection' else 'images'
+    left.bar(range(1, len(statistics.positive) + 1), np.sort(statistics.positive)[::-1], width=1.0)
+    left.set(xlabel='classes, by frequency', ylabel=what, yscale='log' if statistics.positive.any() else 'linear')
+    values, counts = np.unique(statistics.labels_per_image, return_counts=True)
+    right.bar(values, counts, width=0.9)
+    right.set(xlabel=f'{"boxes" if statistics.kind == "detection" else "labels"} of an image', ylabel='images')
+    figure.tight_layout()
+    save_figure(figure, path)
+
+
+def write_classes(statistics: LabelStatistics, names, path: Path) -> None:
+    """A row for each class."""
+    negative = statistics.negative
+    with open(path, 'w', newline='', encoding='utf-8') as file:
+        writer = csv.writer(file)
+        writer.writerow(['class', 'positive', 'ignored', 'negative', 'positive_negative_ratio'])
+        for index, name in enumerate(names):
+            positive, ignored = int(statistics.positive[index]), int(statistics.ignored[index])
+            rest = ('', '') if negative is None else (int(negative[index]), positive / max(int(negative[index]), 1))
+            writer.writerow([name, positive, ignored, *rest])
+
+
+@command
+def main(argv=None) -> None:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, help='settings of the config')
+    parser.add_argument('--images', type=int, default=100_000, help='most images to read (100,000)')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/analysis'), help='folder (work_dirs/analysis)')
+    args = parser.parse_args(argv)
+    cfg = read_config(args.config)
+    with config_errors(cfg):
+        apply_cfg_options(cfg, args.cfg_options)
+    detection = is_detection(cfg)
+    dataset = build_dataset(cfg)
+    names = dataset.metainfo.get('classes')
+    if names is None:
+        raise UserError('train_dataloader.dataset: the data set does not name its classes; set its metainfo')
+    try:
+        statistics = count_labels(read_samples(dataset, args.images), len(names), detection)
+    except ValueError as error:
+        raise UserError(f'train_dataloader.dataset: {error}') from error
+    figures = statistics.summary()
+    ladder = starting_ladder(figures)
+    path = args.out / 'label_statistics'
+    write_json(path.with_suffix('.json'), dict(config=args.config, **figures, ladder=ladder))
+    write_classes(statistics, names, path.with_suffix('.csv'))
+    draw(statistics, path)
+    print(f'\n\n{describe(figures)}\n\nWhat to try, each with a learning rate of its own (no accuracy is promised):')
+    for number, step in enumerate(ladder, start=1):
+        print(f'{number}. {step["name"]}: {step["reason"]}\n   loss={step["loss"]}')
+    print(f'\n{path} is there as .json, .csv, .png and .svg')
+
+
+if __name__ == '__main__':
+    sys.exit(main())
