@@ -84,7 +84,10 @@ def count_labels(samples: Iterable[dict], num_classes: int, detection: bool = Fa
         per_image.append(len(labels))
     if kind is None:
         raise ValueError('the training set has no image')
-    return LabelStatistics(kind, len(per_image), positive, ignored, np.array(per_image))
+    per_image = np.array(per_image)
+    if kind == 'multi-label' and not ignored.any() and len(per_image) > 1 and (per_image == 1).all():
+        kind = 'single-label'  # though each label comes in a list
+    return LabelStatistics(kind, len(per_image), positive, ignored, per_image)
 
 
 def _labels(sample: dict, detection: bool) -> tuple[str, np.ndarray, np.ndarray]:

@@ -30,8 +30,6 @@ from mmasl.utils.report import pyplot, save_figure
 
 def build_dataset(cfg: Config):
     """The training set of the config, without its pipelines, whose images need not be there."""
-    if not cfg.get('train_dataloader'):
-        raise UserError('the config has no train_dataloader')
     for _, node in walk(cfg.train_dataloader.dataset):
         if 'pipeline' in node:
             node.pipeline = []
@@ -101,6 +99,8 @@ def main(argv=None) -> None:
     cfg = read_config(args.config)
     with config_errors(cfg):
         apply_cfg_options(cfg, args.cfg_options)
+    if not cfg.get('train_dataloader'):
+        raise UserError('the config has no train_dataloader')
     detection = is_detection(cfg)
     dataset = build_dataset(cfg)
     names = dataset.metainfo.get('classes')
