@@ -1,5 +1,16 @@
-"""What a user calls from Python."""
+"""What a user calls from Python; classification needs MMPretrain, detection MMDetection."""
 
-from mmasl.apis.model_hub import register_models
+from importlib import import_module
 
-__all__ = ['register_models']
+_HOMES = {
+    'MultiLabelInferencer': 'mmasl.apis.multilabel_inferencer',
+    'detect': 'mmasl.apis.detection',
+    'register_models': 'mmasl.apis.model_hub',
+}
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,117 @@
+"""Labels of pictures from a trained multi-label classifier."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import mmpretrain.models  # noqa: F401  prints a line when it is imported: rather here than in the middle of the work
+import numpy as np
+import torch
+from mmengine.dataset import default_collate
+from mmpretrain.apis import ImageClassificationInferencer
+from mmpretrain.structures import DataSample
+
+from mmasl.apis.pictures import batched, list_pictures, load_picture
+from mmasl.evaluation.thresholds import read_thresholds
+
+
+class MultiLabelInferencer(ImageClassificationInferencer):
+    """MMPretrain's inferencer with any number of labels for a picture.
+
+    Args:
+        model: A config (path or object), a built model, or a name of MMPretrain's model zoo.
+        pretrained: A checkpoint; True: the one that the config or the zoo names; None: random weights.
+        device: Where to run; None: where the model is, the CPU for a new one.
+        classes: Names of the classes; None: those in the checkpoint, or else those of the config's data set.
+        thr: A label is predicted where its probability is at least this: one number, one for each class, or a file of
+            ``tools/analysis_tools/tune_threshold.py``.
+        topk: No more labels than this for a picture; None: all that pass.
+        **kwargs: As :class:`mmpretrain.apis.ImageClassificationInferencer`.
+
+    Raises:
+        ValueError: For thresholds that are not in [0, 1] or not one for each class, or ``topk`` < 1.
+
+    Example:
+        >>> config = 'configs/digit_scenes/digitnet-asl_ft-1xb16_digitscenes-48px.py'
+        >>> inferencer = MultiLabelInferencer(config, pretrained=None, thr=0.0, topk=2)
+        >>> result = inferencer(np.zeros((48, 48, 3), np.uint8))[0]
+        >>> len(result['pred_class']), len(result['pred_scores'])
+        (2, 80)
+    """
+
+    visualize_kwargs = {'show_dir', 'draw_score', 'resize', 'rescale_factor'}
+
+    def __init__(
+        self,
+        model,
+        pretrained: str | bool | None = True,
+        device: str | torch.device | None = None,
+        classes: Sequence[str] | None = None,
+        thr: float | Sequence[float] | str = 0.5,
+        topk: int | None = None,
+        **kwargs,
+    ) -> None:
+        if topk is not None and topk < 1:
+            raise ValueError(f'topk: expected an integer above 0 or None, got {topk}')
+        self.thr, self.topk = read_thresholds(thr), topk
+        super().__init__(model, pretrained, device, classes, **kwargs)
+
+    def __call__(self, inputs, return_datasamples: bool = False, batch_size: int = 1, **kwargs) -> list:
+        """Return the labels of every input, in their order.
+
+        Args:
+            inputs: The path of a picture or of a folder (its subfolders too), an array ``(H, W, 3)`` of uint8 in
+                **BGR**, as mmcv loads pictures, or a list of these.
+            return_datasamples: Return MMPretrain's data samples instead of dicts.
+            batch_size: Pictures in one forward pass.
+            **kwargs: ``show_dir``: a folder for the pictures with their labels drawn in; ``draw_score``, ``resize``,
+                ``rescale_factor``: as MMPretrain draws them.
+
+        Returns:
+            For each input a dict of ``pred_label`` (class indices, the most probable first), ``pred_class`` (their
+            names), ``pred_score`` (their probabilities) and ``pred_scores`` (``(C,)``, of all classes); or, for an
+            input that cannot be read, of ``error`` alone, with the reason.
+        """
+        return list(self.stream(inputs, batch_size, return_datasamples, **kwargs))
+
+    def stream(self, inputs, batch_size: int = 1, return_datasamples: bool = False, **kwargs) -> Iterator:
+        """Yield the same one by one: neither pictures nor results of a large folder have to fit into memory."""
+        _, _, visualize_kwargs, _ = self._dispatch_kwargs(**kwargs)
+        for chunk in batched(list_pictures(inputs), batch_size):
+            loaded, results = [], [None] * len(chunk)
+            for number, source in enumerate(chunk):
+                try:
+                    loaded.append((number, load_picture(source)))
+                except ValueError as error:
+                    results[number] = dict(error=str(error))
+            samples = self._predict([picture for _, picture in loaded])
+            for (number, picture), sample in zip(loaded, samples, strict=True):
+                if visualize_kwargs:
+                    name = chunk[number] if isinstance(chunk[number], str | Path) else picture[..., ::-1]
+                    self.visualize([name], [sample], **visualize_kwargs)
+                results[number] = sample if return_datasamples else self.postprocess([sample], None)[0]
+            yield from results
+
+    def _predict(self, pictures: list[np.ndarray]) -> list[DataSample]:
+        if not pictures:
+            return []
+        infos = [dict(img=img, img_shape=img.shape[:2], ori_shape=img.shape[:2]) for img in pictures]
+        samples = self.forward(default_collate([self.pipeline(info) for info in infos]))
+        for sample in samples:
+            scores = sample.pred_score
+            thr = scores.new_tensor(read_thresholds(self.thr, len(scores)))
+            ranked = scores.argsort(descending=True, stable=True)
+            sample.set_pred_label(ranked[(scores >= thr)[ranked]][: self.topk])
+        return samples
+
+    def postprocess(self, preds: list[DataSample], visualization, return_datasamples: bool = False) -> list:
+        """Return what :meth:`__call__` does, from the model's predictions."""
+        if return_datasamples:
+            return preds
+        results = []
+        for sample in preds:
+            scores, labels = sample.pred_score.cpu().numpy(), sample.pred_label.tolist()
+            result = dict(pred_label=labels, pred_score=[float(scores[i]) for i in labels], pred_scores=scores)
+            if self.classes is not None:
+                result['pred_class'] = [self.classes[i] for i in labels]
+            results.append(result)
+        return results

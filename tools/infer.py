@@ -1,0 +1,155 @@
+"""Label pictures with a trained classifier, or find objects in them with a trained detector."""
+
+import csv
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from tqdm import tqdm
+
+from mmasl.apis.pictures import list_pictures
+from mmasl.evaluation.thresholds import as_thr
+from mmasl.utils import checkpoints, cli, preflight
+from mmasl.utils.cfg_options import CfgOptions, apply_cfg_options
+from mmasl.utils.config_errors import config_errors
+from mmasl.utils.errors import UserError, command
+from mmasl.utils.grid import write_json
+
+COLUMNS = ('picture', 'class', 'score', 'x1', 'y1', 'x2', 'y2', 'error')
+
+
+def parse_args(argv=None):
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('inputs', nargs='+', help='pictures, and folders of them (their subfolders too)')
+    parser.add_argument(
+        '--thr',
+        type=as_thr,
+        help='lowest probability of a label: a number, or a file of tools/analysis_tools/tune_threshold.py '
+        '(classifiers: 0.5; detectors: 0.3, a number only)',
+    )
+    parser.add_argument('--topk', type=int, help='no more labels than this for a picture')
+    parser.add_argument('--out', metavar='FILE', help='write the results to a .json or .csv file')
+    parser.add_argument('--show-dir', metavar='DIR', help='draw the results into a folder')
+    parser.add_argument('--batch-size', type=int, default=1, help='pictures in one pass of a classifier')
+    parser.add_argument('--device', default=get_device(), help='where to run')
+    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE')
+    return parser.parse_args(argv)
+
+
+def check_args(args) -> list[str]:
+    """Raise before any work where an argument is wrong; return the pictures."""
+    if args.out is not None and not args.out.endswith(('.json', '.csv')):
+        raise UserError(f'--out {args.out}: the name must end in .json or .csv')
+    if args.batch_size < 1:
+        raise UserError(f'--batch-size must be at least 1, got {args.batch_size}')
+    if args.out is None and args.show_dir is None and len(args.inputs) > 20:
+        raise UserError('--out or --show-dir is missing: the results would only run over the screen')
+    try:
+        return list_pictures(args.inputs)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def results_of(cfg: Config, args, checkpoint: dict, pictures: list[str]):
+    """Return an iterator over the results, of a classifier or of a detector."""
+    if cfg.get('default_scope') == 'mmdet':
+        return results_of_detector(cfg, args, checkpoint, pictures)
+    from mmasl.apis import MultiLabelInferencer
+
+    try:
+        thr = 0.5 if args.thr is None else args.thr
+        inferencer = MultiLabelInferencer(cfg, args.checkpoint, args.device, thr=thr, topk=args.topk)
+    except ValueError as error:
+        raise UserError(f'--topk and --thr: {error}') from error
+    checkpoints.check_fit(inferencer.model, checkpoint, args.checkpoint, whole=True)
+    return inferencer.stream(pictures, args.batch_size, **({'show_dir': args.show_dir} if args.show_dir else {}))
+
+
+def results_of_detector(cfg: Config, args, checkpoint: dict, pictures: list[str]):
+    from mmdet.apis import DetInferencer
+
+    from mmasl.apis import detect
+
+    if args.topk is not None or isinstance(args.thr, str):
+        raise UserError(f'{args.config} is a detector, for which --thr is a number and --topk does not exist')
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    if not any(str(step['type']).endswith('LoadImageFromFile') for step in pipeline):
+        cfg.test_dataloader.dataset.pipeline = [dict(type='LoadImageFromFile'), *pipeline]
+    inferencer = DetInferencer(cfg, args.checkpoint, args.device, show_progress=False)
+    checkpoints.check_fit(inferencer.model, checkpoint, args.checkpoint, whole=True)
+    return detect(inferencer, pictures, 0.3 if args.thr is None else args.thr, args.show_dir)
+
+
+def as_row(picture: str, result: dict) -> dict:
+    """Return what is written of one picture: names, or indices where there are none, with their scores."""
+    if 'error' in result:
+        return dict(picture=picture, error=result['error'])
+    names = result.get('pred_class', result['pred_label'])
+    row = dict(picture=picture, classes=list(names), scores=[round(float(score), 6) for score in result['pred_score']])
+    if 'pred_bbox' in result:
+        row['boxes'] = [[round(float(edge), 2) for edge in box] for box in result['pred_bbox']]
+    return row
+
+
+def write_csv(path: Path, rows: list[dict]) -> None:
+    """Write a line for each label; a picture without any, or with an error, has one line too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile('w', dir=path.parent, suffix='.part', delete=False, newline='') as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        for row in rows:
+            boxes = row.get('boxes') or [()] * len(row.get('classes', ()))
+            lines = [
+                {'class': name, 'score': score, **dict(zip(COLUMNS[3:7], box, strict=False))}
+                for name, score, box in zip(row.get('classes', ()), row.get('scores', ()), boxes, strict=True)
+            ]
+            for line in lines or [{'error': row.get('error', '')}]:
+                writer.writerow({'picture': row['picture'], **line})
+    os.replace(file.name, path)
+
+
+def describe(row: dict) -> str:
+    if 'error' in row:
+        return f'{row["picture"]}: skipped, {row["error"]}'
+    labels = ', '.join(f'{name} {score:.2f}' for name, score in zip(row['classes'], row['scores'], strict=True))
+    return f'{row["picture"]}: {labels or "nothing"}'
+
+
+@command
+def main(argv=None) -> None:
+    args = parse_args(argv)
+    pictures = check_args(args)
+    cfg = cli.read_config(args.config)
+    with config_errors(cfg):
+        apply_cfg_options(cfg, args.cfg_options)
+        preflight.check_scope(cfg)
+        preflight.check_sections(cfg, 'test')
+        checkpoint = checkpoints.read(args.checkpoint, 'checkpoint')
+        rows = []
+        progress = tqdm(total=len(pictures), unit='picture', disable=None if args.out or args.show_dir else True)
+        for picture, result in zip(pictures, results_of(cfg, args, checkpoint, pictures), strict=True):
+            rows.append(as_row(picture, result))
+            progress.update()
+            if args.out is None or 'error' in result:
+                progress.write(describe(rows[-1]))
+        progress.close()
+    if args.out is not None:
+        write_json(Path(args.out), rows) if args.out.endswith('.json') else write_csv(Path(args.out), rows)
+    places = ' and '.join(place for place in (args.out, args.show_dir) if place)
+    skipped = [row['picture'] for row in rows if 'error' in row]
+    if skipped:
+        more = ', ...' if len(skipped) > 3 else ''
+        raise UserError(
+            f'{len(skipped)} of {len(rows)} pictures could not be read ({", ".join(skipped[:3])}{more}); '
+            f'the others are done{": " + places if places else ""}'
+        )
+    cli.say(f'done: {len(rows)} pictures' + (f' in {places}' if places else ''))
+
+
+if __name__ == '__main__':
+    sys.exit(main())
