@@ -1,12 +1,14 @@
 """Evaluate a checkpoint of a classifier or a detector."""
 
+import copy
 import sys
 
 import mmengine
 from mmengine.config import Config, ConfigDict
 
+from mmasl.evaluation.thresholds import as_thr, read_thresholds
 from mmasl.utils import checkpoints, cli, preflight
-from mmasl.utils.components import find_component, parameters
+from mmasl.utils.components import find_component, parameters, type_name, walk
 from mmasl.utils.config_errors import config_errors
 from mmasl.utils.errors import UserError, command
 
@@ -16,6 +18,13 @@ PICKLES = ('.pkl', '.pickle')
 def parse_args(argv=None):
     parser = cli.make_parser(__doc__)
     parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--split', choices=['val', 'test'], default='test', help='which data to evaluate on')
+    parser.add_argument(
+        '--thr',
+        type=as_thr,
+        help='probability from which a label is predicted: a number, or a file of '
+        'tools/analysis_tools/tune_threshold.py',
+    )
     parser.add_argument('--out', '--dump', metavar='FILE', help='write the predictions to a .pkl file')
     parser.add_argument(
         '--out-item',
@@ -49,6 +58,10 @@ def merge_args(cfg: Config, args) -> None:
     cfg.resume = False
     if args.amp:
         cfg.test_cfg.fp16 = True
+    if args.split == 'val':
+        take_validation(cfg)
+    if args.thr is not None:
+        set_thresholds(cfg, args.thr)
     if args.show or args.show_dir:
         enable_drawing(cfg, args)
     if args.tta:
@@ -56,6 +69,31 @@ def merge_args(cfg: Config, args) -> None:
     if args.out and args.out_item == 'pred':
         add_dump(cfg, args.out)
     cli.set_dataloaders(cfg, args)
+
+
+def take_validation(cfg: Config) -> None:
+    """Evaluate on the validation data: thresholds, say, must not be chosen on the test data."""
+    if cfg.get('val_dataloader') is None or cfg.get('val_evaluator') is None:
+        raise UserError(f'--split val: {cfg.filename} has no val_dataloader with a val_evaluator')
+    cfg.test_dataloader, cfg.test_evaluator = copy.deepcopy((cfg.val_dataloader, cfg.val_evaluator))
+
+
+def set_thresholds(cfg: Config, thr: float | str) -> None:
+    """Give the metrics that have one a threshold, or one for each class."""
+    try:
+        thr, found = read_thresholds(thr), False
+    except ValueError as error:
+        raise UserError(f'--{error}') from error
+    for path, node in walk(cfg.test_evaluator, ('test_evaluator',)):
+        if type_name(node.get('type', '')).endswith('MultiLabelMetric'):
+            if isinstance(thr, list) and 'mmasl' not in str(node['type']):
+                raise UserError(
+                    f'{".".join(path)} ({type_name(node["type"])}) has one threshold for all classes; '
+                    '--cfg-options test_evaluator.type=mmasl.MultiLabelMetric takes one for each'
+                )
+            node['thr'], found = thr, True
+    if not found:
+        raise UserError('--thr: test_evaluator has no MultiLabelMetric, which is what has a threshold')
 
 
 def enable_drawing(cfg: Config, args) -> None:

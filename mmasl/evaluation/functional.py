@@ -43,7 +43,7 @@ def average_precision(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def label_counts(
-    scores: np.ndarray, targets: np.ndarray, thr: float | None = 0.5, topk: int | None = None
+    scores: np.ndarray, targets: np.ndarray, thr: float | np.ndarray | None = 0.5, topk: int | None = None
 ) -> np.ndarray:
     r"""Count true positives, predicted labels and positive targets of each class; counts of sample blocks add up.
 
@@ -54,7 +54,7 @@ def label_counts(
     Args:
         scores: ``(N, C)``, floating, finite.
         targets: ``(N, C)``, 1 positive, 0 negative, -1 ignored.
-        thr: Threshold, or None.
+        thr: Threshold, one for each class ``(C,)``, or None.
         topk: Number of labels a sample may be given, or None; all labels where it is above C.
 
     Returns:
@@ -150,7 +150,7 @@ def probability_gap(scores: np.ndarray, targets: np.ndarray) -> dict[str, float]
 def multilabel_metrics(
     scores: Sequence[np.ndarray],
     targets: Sequence[np.ndarray],
-    thr: float = 0.5,
+    thr: float | np.ndarray = 0.5,
     topk: int | None = 3,
     forced_topk: bool = False,
 ) -> dict[str, float | np.ndarray]:
@@ -159,7 +159,7 @@ def multilabel_metrics(
     Args:
         scores: ``(N, C)`` or N rows ``(C,)``, floating, in [0, 1].
         targets: ``(N, C)`` or N rows ``(C,)``, 1 positive, 0 negative, -1 ignored.
-        thr: A label is predicted where its score is at least this.
+        thr: A label is predicted where its score is at least this; a number, or one for each class ``(C,)``.
         topk: Measure also the ``topk`` highest labels that pass the threshold; None: do not.
         forced_topk: Measure also the ``topk`` highest labels whether or not they pass.
 

@@ -10,6 +10,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 from mmasl.evaluation.functional import multilabel_metrics
+from mmasl.evaluation.thresholds import read_thresholds
 from mmasl.registry import METRICS
 
 
@@ -26,7 +27,8 @@ class MultiLabelMetric(BaseMetric):
     ``pt_pos``, ``pt_neg``, ``delta_p`` (Eq. 9 and 10; ``pt_neg`` is one minus the mean probability given to negatives).
 
     Args:
-        thr: A label is predicted where its score is at least this, in [0, 1].
+        thr: A label is predicted where its score is at least this, in [0, 1]: one number, one for each class, or a file
+            of ``tools/analysis_tools/tune_threshold.py``.
         topk: Number of labels of the top-k rows, above 0; None leaves these rows out.
         forced_topk: Report also ``topk`` labels for every sample, whether or not they pass the threshold.
         per_class: Report the AP of each class, NaN for a class without a positive, under the names in
@@ -56,7 +58,7 @@ class MultiLabelMetric(BaseMetric):
 
     def __init__(
         self,
-        thr: float = 0.5,
+        thr: float | Sequence[float] | str = 0.5,
         topk: int | None = 3,
         forced_topk: bool = False,
         per_class: bool = False,
@@ -64,8 +66,7 @@ class MultiLabelMetric(BaseMetric):
         prefix: str | None = None,
         collect_dir: str | None = None,
     ) -> None:
-        if not 0 <= thr <= 1:
-            raise ValueError(f'thr: expected a number in [0, 1], got {thr}')
+        thr = read_thresholds(thr)
         if topk is not None and (not isinstance(topk, int) or topk < 1):
             raise ValueError(f'topk: expected an integer above 0 or None, got {topk!r}')
         if forced_topk and topk is None:
@@ -116,7 +117,8 @@ class MultiLabelMetric(BaseMetric):
         if not results:
             raise ValueError('results: expected at least one sample, got none: was `process` called with any?')
         scores, targets = zip(*results, strict=True)
-        measures = multilabel_metrics(scores, targets, self.thr, self.topk, self.forced_topk)
+        thr = np.asarray(read_thresholds(self.thr, len(scores[0])))
+        measures = multilabel_metrics(scores, targets, thr, self.topk, self.forced_topk)
         ap = measures.pop('AP')
         missing = int(np.isnan(ap).sum())
         if missing:

@@ -1,4 +1,5 @@
 import inspect
+import json
 
 import numpy as np
 import pytest
@@ -26,6 +27,16 @@ def samples(scores=SCORES, targets=TARGETS):
     return [
         DataSample().set_pred_score(score).set_gt_score(target) for score, target in zip(scores, targets, strict=True)
     ]
+
+
+def test_a_threshold_for_each_class(tmp_path):
+    one = evaluate(samples(), thr=0.75, topk=None)
+    num_classes = SCORES.shape[1]
+    assert evaluate(samples(), thr=[0.75] * num_classes, topk=None) == one
+    (tmp_path / 'thr.json').write_text(json.dumps(dict(thr=[1.0] * num_classes)))
+    assert evaluate(samples(), thr=str(tmp_path / 'thr.json'), topk=None)['multi-label/CR'] < one['multi-label/CR']
+    with pytest.raises(ValueError, match=f'expected one number or {num_classes}, one for each class, got 1'):
+        evaluate(samples(), thr=[0.5])
 
 
 def test_values_by_hand():
@@ -147,7 +158,7 @@ def test_defaults_are_those_of_the_function():
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        ({'thr': 1.5}, r'thr: expected a number in \[0, 1\], got 1.5'),
+        ({'thr': 1.5}, r'thr: expected numbers in \[0, 1\], got \[1.5\]'),
         ({'topk': 0}, 'topk: expected an integer above 0 or None, got 0'),
         ({'topk': 2.5}, 'topk: expected an integer above 0 or None, got 2.5'),
         ({'topk': None, 'forced_topk': True}, 'forced_topk: expected a topk with it, got topk=None'),

@@ -1,0 +1,77 @@
+"""From a validation dump to thresholds that tools/test.py uses."""
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine import Config
+from mmpretrain import get_model
+
+from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, Refusals, load_main, write_config
+
+tune = load_main('analysis_tools/tune_threshold')
+evaluate = load_main('test')
+CONFIG = CLASSIFICATION.replace(
+    "dict(type='MultiLabelMetric', thr=0.02)", "dict(type='mmasl.MultiLabelMetric', topk=None)"
+)
+
+
+@pytest.fixture(scope='module')
+def dumped(tmp_path_factory):
+    """A config, a checkpoint and its validation dump."""
+    folder = tmp_path_factory.mktemp('tune')
+    # No test data: nothing here may read any.
+    config = write_config(folder, CONFIG, "test_dataloader = dict(dataset=dict(type='Nothing'))\n")
+    torch.manual_seed(0)
+    model = get_model(Config.fromfile(config))
+    checkpoint, dump = str(folder / 'weights.pth'), str(folder / 'val.pkl')
+    torch.save(dict(state_dict=model.state_dict(), meta={}), checkpoint)
+    assert evaluate([config, checkpoint, '--split', 'val', '--dump', dump, '--work-dir', str(folder / 'wd')]) == 0
+    return config, checkpoint, dump
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize('per_class', [[], ['--per-class']])
+def test_what_is_promised_is_what_test_py_measures(dumped, capsys, per_class):
+    config, checkpoint, dump = dumped
+    assert tune([dump, *per_class, '--out', 'found/thr.json']) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith('| % | CP | CR | CF1 |') and lines[-1].startswith('done: CF1, threshold 0.')
+    content = json.loads(Path('found/thr.json').read_text())
+    assert np.size(content['thr']) == (80 if per_class else 1) and content['samples'] == 16
+    assert Path('found/thr.png').stat().st_size > 1000 and '</svg>' in Path('found/thr.svg').read_text()
+    promised = content['validation']
+    assert promised['chosen here']['CF1'] > promised['chosen on one half, used on the other']['CF1']
+    assert promised['chosen here']['CF1'] >= promised['thresholds of 0.5']['CF1']
+    out = ['--out', 'metrics.json', '--out-item', 'metrics']
+    assert evaluate([config, checkpoint, '--split', 'val', '--thr', 'found/thr.json', *out]) == 0
+    measured = json.loads(Path('metrics.json').read_text())
+    for key, value in promised['chosen here'].items():
+        assert measured[f'multi-label/{key}'] == pytest.approx(value)
+
+
+def test_refusals(dumped, capsys, tmp_path):
+    config, checkpoint, dump = dumped
+    refuse = Refusals('analysis_tools/tune_threshold', capsys)
+    assert '--split val --dump absent.pkl writes it' in refuse('absent.pkl')
+    Path('other.pkl').write_bytes(pickle.dumps([dict(pred_instances=1)]))
+    assert "other.pkl is no dump of a multi-label classifier: data_samples: expected the key 'pred_score'" in refuse(
+        'other.pkl'
+    )
+    assert '--out thr.txt: the name must end in .json' in refuse(dump, '--out', 'thr.txt')
+    assert '--floor: expected a precision' in refuse(dump, '--objective', 'precision', '--floor', '2')
+    refuse = Refusals('test', capsys)
+    assert '--thr absent.json: expected a number or a file' in refuse(config, checkpoint, '--thr', 'absent.json')
+    path = write_config(tmp_path, DETECTION)
+    assert '--thr: test_evaluator has no MultiLabelMetric' in refuse(path, checkpoint, '--thr', '0.1')
+    Path('each.json').write_text(json.dumps(dict(thr=[0.1, 0.2])))
+    mmpretrains = ['--thr', 'each.json', '--cfg-options', 'val_evaluator.type=MultiLabelMetric']
+    said = refuse(config, checkpoint, '--split', 'val', *mmpretrains, 'val_evaluator.topk=3')
+    assert 'test_evaluator (MultiLabelMetric) has one threshold for all classes' in said
