@@ -1,0 +1,68 @@
+"""Strip a checkpoint to what inference and fine-tuning need, and put its hash into its name.
+
+The weights (those of the moving average where training had one) and, of the meta data, the config, the classes and the
+versions stay. The file holds nothing that needs an unsafe load.
+"""
+
+import hashlib
+import io
+import sys
+from pathlib import Path
+
+import torch
+
+from mmasl.utils import checkpoints
+from mmasl.utils.atomic_backend import AtomicLocalBackend
+from mmasl.utils.cli import Parser
+from mmasl.utils.errors import UserError, command
+
+KEPT = ('cfg', 'dataset_meta', 'epoch', 'iter', 'seed', 'experiment_name', 'time', 'mmengine_version', 'timm_model')
+
+
+def parse_args(argv=None):
+    parser = Parser(description=__doc__)
+    parser.add_argument('source', help='checkpoint of a training')
+    parser.add_argument('target', help='file to write; NAME.pth becomes NAME-HASH.pth')
+    return parser.parse_args(argv)
+
+
+def plain(value):
+    """Return ``value`` with nothing but what JSON has, so that a safe load takes it."""
+    if isinstance(value, dict):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [plain(entry) for entry in value]
+    if hasattr(value, 'tolist'):  # of NumPy and torch
+        return value.tolist()
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def publish(checkpoint: dict) -> dict:
+    """Return what is published of ``checkpoint``."""
+    if 'state_dict' not in checkpoint:
+        raise UserError('expected a checkpoint with a state_dict and meta data, got raw weights')
+    meta = checkpoint.get('meta') or {}
+    state = {str(key).removeprefix('module.'): value.detach().cpu() for key, value in checkpoint['state_dict'].items()}
+    return dict(meta=plain({key: meta[key] for key in KEPT if key in meta}), state_dict=state)
+
+
+@command
+def main(argv=None) -> None:
+    args = parse_args(argv)
+    target = Path(args.target)
+    if target.suffix != '.pth':
+        raise UserError(f'{target}: the name must end in .pth')
+    checkpoint = checkpoints.read(args.source, 'source')
+    if checkpoint is None:
+        raise UserError(f'{args.source} is a folder: only the strategy that wrote it can read it')
+    with io.BytesIO() as file:
+        torch.save(publish(checkpoint), file)
+        content = file.getvalue()
+    target = target.with_name(f'{target.stem}-{hashlib.sha256(content).hexdigest()[:8]}.pth')
+    AtomicLocalBackend().put(content, target)
+    before = Path(args.source).stat().st_size if Path(args.source).is_file() else 0
+    print(f'done: {target}, {len(content):,} bytes of {before:,}')
+
+
+if __name__ == '__main__':
+    sys.exit(main())
