@@ -80,9 +80,11 @@ def label_counts(
         raise ValueError(f'topk: expected an integer above 0 or None, got {topk}')
     _check(scores, targets)
     valid, positive = targets >= 0, targets == 1
-    predicted = valid if thr is None else valid & (scores >= thr)
-    if topk is not None and topk < scores.shape[1]:
-        predicted = predicted & _topk_mask(np.where(valid, scores, -np.inf), topk)
+    predicted = valid.copy() if thr is None else valid & (scores >= thr)
+    if topk is not None:
+        crowded = np.count_nonzero(predicted, axis=1) > topk  # few of them, once a model is trained
+        if crowded.any():
+            predicted[crowded] &= _topk_mask(np.where(valid[crowded], scores[crowded], -np.inf), topk)
     return np.stack([np.count_nonzero(mask, axis=0) for mask in (predicted & positive, predicted, positive)])
 
 
@@ -154,7 +156,7 @@ def multilabel_metrics(
     topk: int | None = 3,
     forced_topk: bool = False,
 ) -> dict[str, float | np.ndarray]:
-    """Everything this module measures, in percent; works through blocks of rows and columns to bound the memory.
+    r"""Everything this module measures, in percent; works through blocks of rows and columns to bound the memory.
 
     Args:
         scores: ``(N, C)`` or N rows ``(C,)``, floating, in [0, 1].
@@ -164,9 +166,11 @@ def multilabel_metrics(
         forced_topk: Measure also the ``topk`` highest labels whether or not they pass.
 
     Returns:
-        ``AP``: ``(C,)``, NaN for a class without a positive; ``mAP``: its unweighted mean over the other classes;
-        ``CP, CR, CF1, OP, OR, OF1``, and the same as ``top3_CP`` (with ``topk``), ``forced_top3_CP``, ..., all these in
-        percent; ``pt_pos, pt_neg, delta_p`` in [0, 1] (see :func:`probability_gap`).
+        In percent: ``AP`` ``(C,)``, each over the samples that are annotated for the class, NaN without a positive;
+        ``mAP`` :math:`= \frac{1}{C} \sum_c AP_c` and ``mAP_weighted`` :math:`= \sum_c P_c AP_c / \sum_c P_c`, over the
+        other classes and with :math:`P_c` positives of class c; ``CP, CR, CF1, OP, OR, OF1``, and the same as
+        ``top3_CP`` (with ``topk``), ``forced_top3_CP``, ... In [0, 1]: ``pt_pos, pt_neg, delta_p`` (see
+        :func:`probability_gap`).
 
     Raises:
         ValueError: For empty input, no positive at all, and what the functions above raise for.
@@ -206,7 +210,9 @@ def multilabel_metrics(
         columns = slice(start, start + step)
         ap.append(average_precision(*(np.asarray([row[columns] for row in rows]) for rows in (scores, targets))))
     ap = 100 * np.concatenate(ap)
-    return {'mAP': float(np.nanmean(ap)), **result, **_gap(sums), 'AP': ap}
+    positives = counts[''][2]
+    weighted = np.sum(ap * positives, where=positives > 0) / np.sum(positives)
+    return {'mAP': float(np.nanmean(ap)), 'mAP_weighted': float(weighted), **result, **_gap(sums), 'AP': ap}
 
 
 def _check(scores: np.ndarray, targets: np.ndarray, probabilities: bool = False) -> None:

@@ -22,9 +22,11 @@ class MultiLabelMetric(BaseMetric):
     a positive target are left out of mAP, CP and CR, and a log line gives their number. It reads what MMPretrain's
     heads write: ``pred_score`` (probabilities), and ``gt_score`` or else ``gt_label`` (class indices).
 
-    Keys, in percent: ``mAP``, ``CP``, ``CR``, ``CF1``, ``OP``, ``OR``, ``OF1``; ``top3_CP``, ... for the top labels
-    that also pass the threshold; ``forced_top3_CP``, ... whether they pass or not; ``AP_<class>``. In [0, 1]:
-    ``pt_pos``, ``pt_neg``, ``delta_p`` (Eq. 9 and 10; ``pt_neg`` is one minus the mean probability given to negatives).
+    Keys, in percent: ``mAP``, the unweighted mean of the classes' AP, and ``mAP_weighted``, their mean weighted by the
+    positives of each (for Open Images the paper has two averages, "micro" and "macro"; the authors' later code calls
+    ours "mAP" and "macro"); ``CP``, ``CR``, ``CF1``, ``OP``, ``OR``, ``OF1``; ``top3_CP``, ... for the top labels that
+    also pass the threshold; ``forced_top3_CP``, ... whether they pass or not; ``AP_<class>``. In [0, 1]: ``pt_pos``,
+    ``pt_neg``, ``delta_p`` (Eq. 9 and 10; ``pt_neg`` is one minus the mean probability given to negatives).
 
     Args:
         thr: A label is predicted where its score is at least this, in [0, 1]: one number, one for each class, or a file

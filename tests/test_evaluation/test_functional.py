@@ -133,7 +133,9 @@ def test_everything_in_blocks(monkeypatch, block):
 
     ap = 100 * average_precision(scores, targets)
     np.testing.assert_array_equal(result.pop('AP'), ap)
-    expected = {'mAP': ap[:-1].mean(), **probability_gap(scores, targets)}
+    positives = (targets == 1).sum(axis=0)
+    weighted = sum(positives[c] * ap[c] for c in range(len(ap) - 1)) / positives.sum()
+    expected = {'mAP': ap[:-1].mean(), 'mAP_weighted': weighted, **probability_gap(scores, targets)}
     for prefix, rule in {'': (0.9, None), 'top2_': (0.9, 2), 'forced_top2_': (None, 2)}.items():
         values = precision_recall_f1(label_counts(scores, targets, *rule))
         expected.update({prefix + name: 100 * value for name, value in values.items()})

@@ -47,6 +47,7 @@ def test_values_by_hand():
     assert result == pytest.approx(
         {
             'multi-label/mAP': 100 * ((1 + 2 / 3) / 2 + 1 + 1) / 3,
+            'multi-label/mAP_weighted': 100 * (2 * (1 + 2 / 3) / 2 + 2 * 1 + 2 * 1) / 6,
             'multi-label/CP': 100 * cp,
             'multi-label/CR': 100 * cr,
             'multi-label/CF1': 100 * 2 * cp * cr / (cp + cr),
@@ -63,7 +64,7 @@ def test_values_by_hand():
 
 def test_default_rows_and_options():
     names = ['CP', 'CR', 'CF1', 'OP', 'OR', 'OF1']
-    extra = ['mAP', 'pt_pos', 'pt_neg', 'delta_p']
+    extra = ['mAP', 'mAP_weighted', 'pt_pos', 'pt_neg', 'delta_p']
     expected = names + [f'top3_{name}' for name in names] + extra
     assert sorted(evaluate(samples(), prefix='x')) == sorted(f'x/{name}' for name in expected)
 
