@@ -46,7 +46,7 @@ def probability_sums(pred: Tensor, target: Tensor, weight: Tensor | None = None)
     kept = (target != -1) if target.dim() == 2 else (target != -1).unsqueeze(1)
     if weight is not None:
         kept = kept & ((weight if weight.dim() == 2 else weight.unsqueeze(1)) != 0)
-    probability = torch.where(kept, probability, 0.0)
+    probability.masked_fill_(~kept, 0)
     summed = _dense if target.dim() == 2 else _indexed
     positive, positives = summed(probability, target, kept)
     labels = kept.sum(0, dtype=torch.float64).expand(num_classes)
@@ -70,7 +70,7 @@ def probability_gap(sums: Tensor) -> Tensor:
 
 def _dense(probability, target, kept):
     """The sum of y p and of y, each class."""
-    label = torch.where(kept, target, 0).to(probability.dtype)
+    label = target.to(probability.dtype, copy=True).masked_fill_(~kept, 0)
     return (label * probability).sum(0, dtype=torch.float64), label.sum(0, dtype=torch.float64)
 
 
@@ -82,5 +82,5 @@ def _indexed(probability, target, kept):
         own = column.unsqueeze(1)
         positive = (target == column) & kept.expand_as(probability).gather(1, own).squeeze(1)
         values = torch.stack([probability.gather(1, own).squeeze(1), torch.ones_like(probability[:, 0])])
-        sums.index_add_(1, column, torch.where(positive, values, 0.0).double())
+        sums.index_add_(1, column, values.masked_fill_(~positive, 0).double())
     return sums

@@ -27,11 +27,12 @@ STUDY = ladder.Study(
         'pm': 'probability margin',
         'asl': 'both (ASL)',
         'asl-t2': 'ASL, values of Table 2',
+        'asl-ad': 'ASL, adaptive γ₋',
     },
     baselines={'ft': 'ce', 'scratch': 'ce'},
     metrics={name: (name, 1.0) for name in _KEPT},
     shown={'CF1': 1, 'OF1': 1, 'pt_pos': 3, 'pt_neg': 3, 'delta_p': 3},
-    own=dict(alpha='α', gamma_pos='γ₊', gamma_neg='γ₋', clip='m'),
+    own=dict(alpha='α', gamma_pos='γ₊', gamma_neg='γ₋', clip='m', delta_p_target='Δp target', step_size='λ'),
     plain=('ce', 'fl'),
 )
 

@@ -117,7 +117,13 @@ def make_spec(
 
 def run_cell(study: Study, spec: dict) -> dict:
     """Train and evaluate one cell."""
-    metrics = train_and_test(
+    metrics = train_cell(study, spec)
+    return {name: round(factor * metrics[metric], 4) for name, (metric, factor) in study.metrics.items()}
+
+
+def train_cell(study: Study, spec: dict, **overrides) -> dict[str, float]:
+    """All metrics of a cell, with what ``overrides`` changes in its config besides."""
+    return train_and_test(
         study.config_path(spec['regime'], spec['loss']),
         {
             'param_scheduler.eta_max': spec['lr'],
@@ -127,11 +133,11 @@ def run_cell(study: Study, spec: dict) -> dict:
             'train_dataloader.dataset.seed': spec['seed'],
             'train_dataloader.dataset.missing_rate': spec['missing'],
             **{f'{study.loss_key}.{key}': value for key, value in spec['criterion'].items()},
+            **overrides,
         },
         seed=spec['seed'],
         split=spec['split'],
     )
-    return {name: round(factor * metrics[metric], 4) for name, (metric, factor) in study.metrics.items()}
 
 
 def grid(study: Study, args: argparse.Namespace) -> dict[str, dict]:
