@@ -4,7 +4,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.10 python3; do \
 	done; echo python3)
 SETUP := $(PYTHON) tools/misc/setup_env.py
 
-.PHONY: install demo demo-det test bench docs lint check format
+.PHONY: install demo demo-det test test-all bench docs lint check format
 
 install:  ## the whole set-up into .venv; again: a no-op, or the end of what was cut short
 	@$(SETUP) full
@@ -22,6 +22,9 @@ test: lint  ## the set-up, the style checks and all tests
 lint: install  ## the style checks
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
+
+test-all: test  ## and the slow ones: every config at full depth, minutes each
+	.venv/bin/python -m pytest -m slow
 
 bench: install  ## every backend of the loss against its peers, then the loss in a training step
 	.venv/bin/python tools/benchmarks/loss.py

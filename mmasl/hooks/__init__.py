@@ -3,6 +3,7 @@
 from mmasl.hooks.asymmetry_hook import AsymmetryHook
 from mmasl.hooks.check_model_hook import CheckModelHook
 from mmasl.hooks.exact_resume_hook import ExactResumeHook
+from mmasl.hooks.last_and_best_hook import LastAndBestHook
 from mmasl.hooks.probability_gap_hook import ProbabilityGapHook
 from mmasl.hooks.safe_checkpoint_hook import SafeCheckpointHook
 from mmasl.hooks.stop_at_nan_hook import StopAtNaNHook
@@ -11,6 +12,7 @@ __all__ = [
     'AsymmetryHook',
     'CheckModelHook',
     'ExactResumeHook',
+    'LastAndBestHook',
     'ProbabilityGapHook',
     'SafeCheckpointHook',
     'StopAtNaNHook',

@@ -8,10 +8,12 @@ from mmengine import Config
 from mmengine.runner import Runner
 
 from mmasl.utils.check_model import check_model
+from tests.test_configs.recipes import FOLDERS
 from tests.test_configs.shrink import FAMILIES
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
-PATHS = sorted(path for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts)
+# those of the paper's classification experiments: test_recipes.py
+PATHS = sorted(p for p in CONFIGS.rglob('*.py') if '_base_' not in p.parts and p.parent.name not in FOLDERS)
 
 
 @pytest.fixture(scope='module')

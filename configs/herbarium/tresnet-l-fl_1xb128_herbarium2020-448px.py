@@ -1,0 +1,4 @@
+_base_ = './tresnet-l-asl_1xb128_herbarium2020-448px.py'
+
+# focal loss
+model = dict(head=dict(loss=dict(gamma_pos=2.0, gamma_neg=2.0, clip=0.0)))

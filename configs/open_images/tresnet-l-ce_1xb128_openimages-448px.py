@@ -1,0 +1,4 @@
+_base_ = './tresnet-l-asl_1xb128_openimages-448px.py'
+
+# cross-entropy (Table 11)
+model = dict(head=dict(loss=dict(gamma_neg=0.0, clip=0.0)))
