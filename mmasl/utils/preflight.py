@@ -68,7 +68,7 @@ def check_amp(cfg: Config) -> None:
     if type_name(cfg.optim_wrapper.get('type', '')).endswith('AmpOptimWrapper') and not has_accelerator():
         raise UserError(
             '--amp (optim_wrapper.type=AmpOptimWrapper) needs a GPU or another accelerator, and torch finds none here: '
-            'leave --amp out'
+            'leave --amp out, and where the config has it: --cfg-options optim_wrapper.type=OptimWrapper'
         )
 
 

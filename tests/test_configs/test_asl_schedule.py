@@ -1,4 +1,4 @@
-"""configs/_base_/schedules/asl_onecycle_41of80e.py is the authors' script: optimizer, average, and what scaling does."""
+"""configs/_base_/schedules/asl_onecycle_41of80e.py is the authors' script: its optimizer, average and scaling."""
 
 import copy
 
@@ -40,12 +40,10 @@ def test_the_optimizer_is_the_scripts(cfg):
     model, theirs = make_model(), make_model()
     ours = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
     assert type(ours) is torch.optim.Adam
-    spared = [p.ndim == 1 or name.endswith('.bias') for name, p in theirs.named_parameters()]
-    groups = [
-        dict(params=[p for p, free in zip(theirs.parameters(), spared, strict=True) if free is which], weight_decay=decay)
-        for which, decay in ((False, 1e-4), (True, 0.0))
-    ]
-    assert {len(group['params']) for group in groups} == {7, 13}
+    groups = [dict(params=[], weight_decay=1e-4), dict(params=[], weight_decay=0.0)]
+    for name, weight in theirs.named_parameters():
+        groups[weight.ndim == 1 or name.endswith('.bias')]['params'].append(weight)
+    assert [len(group['params']) for group in groups] == [7, 13]
     expected = torch.optim.Adam(groups, lr=1e-4)
     for _ in range(3):
         step(model, ours)
