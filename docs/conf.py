@@ -11,7 +11,14 @@ version = release = mmasl.__version__
 
 extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'sphinx.ext.mathjax', 'sphinx_copybutton']
 root_doc = 'docs/index'
-include_patterns = ['*.md', 'docs/**', 'configs/**/README.md', 'mmasl/**/README.md', 'tools/**/README.md']
+include_patterns = [
+    '*.md',
+    'docs/**',
+    'configs/README.md',
+    'configs/**/README.md',
+    'mmasl/**/README.md',
+    'tools/**/README.md',
+]
 exclude_patterns = ['docs/_build', '.venv', '**/work_dirs']
 
 myst_enable_extensions = ['dollarmath', 'amsmath']

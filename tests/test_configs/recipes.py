@@ -6,8 +6,6 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config, ConfigDict
 
-from mmasl.datasets.miniatures import Size, make_miniature
-
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 # For each folder: its miniature, the data set within it, and the number of classes there where it is another one.
 FOLDERS = {
@@ -75,16 +73,3 @@ def make_shallow(cfg: Config) -> None:
         backbone['layers'] = [1, 1, 1, 1]
     elif backbone.type == 'ResNet':
         backbone.depth = 50
-
-
-@pytest.fixture(scope='session')
-def small_data(tmp_path_factory):
-    """``small_data(folder)``: the root of the miniature of a folder of configs, written once."""
-    root = tmp_path_factory.mktemp('recipes')
-
-    @functools.cache
-    def get(folder):
-        name = FOLDERS[folder][0]
-        return str(make_miniature(name, root / name, Size(train=24, val=4, test=4, side=48)))
-
-    return get

@@ -10,16 +10,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS, MODELS
 from modelindex.load_model_index import load as load_index
 
-from tests.test_configs.recipes import (
-    CONFIGS,
-    FOLDERS,
-    every_config,
-    load,
-    make_shallow,
-    make_small,
-    one_of_each,
-    small_data,  # noqa: F401
-)
+from tests.test_configs.recipes import CONFIGS, FOLDERS, every_config, load, make_shallow, make_small, one_of_each
 
 INDEX = {model.name: model for model in load_index(str(CONFIGS.parent / 'model-index.yml')).models}
 
@@ -32,7 +23,7 @@ def test_the_indices_name_it(path):
 
 
 @pytest.fixture
-def small(path, small_data):  # noqa: F811
+def small(path, small_data):
     """The config ``path`` made small, as ``small(pixels=..., shallow=...)``."""
 
     def make(pixels=64, shallow=False):
