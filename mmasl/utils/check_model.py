@@ -17,6 +17,7 @@ UNFIT_HEADS = {
     'FreeAnchorRetinaHead': 'never calls its loss_cls and trains with a loss of its own',
     'CenterNetUpdateHead': 'passes probabilities and heatmaps, for which GaussianFocalLoss is made',
 }
+PROBABILITY_HEADS = {'TOODHead'}  # they pass no logits
 
 
 def check_model(model: nn.Module) -> None:
@@ -28,8 +29,8 @@ def check_model(model: nn.Module) -> None:
 
     Raises:
         UserError: A head has other than ``num_classes`` channels, as the config of its loss does not say
-            ``use_sigmoid=True`` or as it is a softmax head, or it does not use its ``loss_cls``. One line that names
-            the config key.
+            ``use_sigmoid=True`` or as it is a softmax head; or it does not use its ``loss_cls``; or it passes
+            probabilities to a loss without ``activated=True``. One line that names the config key.
 
     Example:
         >>> from mmasl.losses import AsymmetricLoss
@@ -61,12 +62,19 @@ def check_head(head: nn.Module, loss: nn.Module, key: str) -> None:
     for cls in type(head).__mro__:
         if cls.__name__ in UNFIT_HEADS:
             raise UserError(f'{key}: {name} {UNFIT_HEADS[cls.__name__]}; {loss_name} cannot work there')
+        if cls.__name__ in PROBABILITY_HEADS and not loss.activated:
+            raise UserError(f'{key}.activated=True is missing in the config: {name} passes probabilities to its loss')
     classes, channels = getattr(head, 'num_classes', None), count_channels(head)
-    if classes is None or channels is None or channels == classes:
+    if classes is None or channels is None:
         return
     found = f'{name} has {channels} class channels for {classes} classes'
     if not getattr(head, 'use_sigmoid_cls', True):
-        raise UserError(f'{key}.use_sigmoid=True is missing in the config: {found}, {loss_name} wants one for each')
+        trouble = (
+            ' and takes their softmax in prediction' if channels == classes else f', {loss_name} wants one for each'
+        )
+        raise UserError(f'{key}.use_sigmoid=True is missing in the config: {found}{trouble}')
+    if channels == classes:
+        return
     raise UserError(
         f'{key}: {found}; it is made for softmax classification with background as the last channel, and {loss_name} '
         f'is for heads with sigmoid classification. Take a softmax loss here: {key}.type=CrossEntropyLoss'

@@ -60,6 +60,12 @@ def test_without_exponent_and_margin_it_is_varifocal_loss(logits, target, backen
 
 
 @backends
+def test_without_any_exponent_it_is_binary_cross_entropy(logits, target, backend):
+    ours = asymmetric_quality_loss(logits, target, None, 0, 0, None, backend=backend)
+    agree(ours, torch.nn.functional.binary_cross_entropy_with_logits(logits, dense(target)), logits)
+
+
+@backends
 @pytest.mark.parametrize('gammas', [(0, 4, 0.05), (1, 2, 0), (2, 0.5, 0.3)])
 def test_with_qualities_of_0_and_1_it_is_the_asymmetric_loss(logits, target, backend, gammas):
     labels = target[0]

@@ -54,6 +54,12 @@ DARKNET = dict(
     neck=dict(in_channels=[32, 64, 128], out_channels=32),
     bbox_head=dict(in_channels=32, feat_channels=32, stacked_convs=1),
 )
+BATCH_NORM = dict(type='BN')
+CSPNEXT = dict(
+    backbone=dict(deepen_factor=0.167, widen_factor=0.125, norm_cfg=BATCH_NORM),
+    neck=dict(in_channels=[32, 64, 128], out_channels=32, num_csp_blocks=1, norm_cfg=BATCH_NORM),
+    bbox_head=dict(in_channels=32, feat_channels=32, stacked_convs=1, norm_cfg=BATCH_NORM),
+)
 
 # head: (config of MMDetection, what makes it small)
 DETECTORS = {
@@ -73,16 +79,29 @@ DETECTORS = {
     'DDQ-DETR': ('ddq/ddq-detr-4scale_r50_8xb2-12e_coco.py', TRANSFORMER),
     'YOLOF': ('yolof/yolof_r50-c5_8xb8-1x_coco.py', STAGE),
     'DAB-DETR': ('dab_detr/dab-detr_r50_8xb2-50e_coco.py', DAB),
+    'GFL': ('gfl/gfl_r50_fpn_1x_coco.py', PYRAMID),
+    'LD': ('ld/ld_r18-gflv1-r101_fpn_1x_coco.py', PYRAMID),
+    'RTMDet': ('rtmdet/rtmdet_l_8xb32-300e_coco.py', CSPNEXT),
+    'TOOD': ('tood/tood_r50_fpn_1x_coco.py', PYRAMID),
+    'VFNet': ('vfnet/vfnet_r50_fpn_1x_coco.py', PYRAMID),
 }
+# The DETR family with quality targets, which its configs leave out; {name here: name above}.
+WITH_QUALITY = {f'{name}, quality': name for name in ('Deformable DETR', 'DINO', 'DDQ-DETR')}
 
 
 def small_config(name: str) -> ConfigDict:
     """The model of MMDetection's config, with its losses and assigners but few channels and layers."""
-    path, small = DETECTORS[name]
+    path, small = DETECTORS[WITH_QUALITY.get(name, name)]
     cfg = Config.fromfile(CONFIGS / path)
     cfg.merge_from_dict({'model': small})
-    cfg.model.bbox_head.num_classes = NUM_CLASSES
-    return cfg.model
+    model = cfg.model
+    model.bbox_head.num_classes = NUM_CLASSES
+    if name in WITH_QUALITY:
+        own = model.bbox_head.loss_cls
+        model.bbox_head.loss_cls = dict(type='QualityFocalLoss', beta=own.gamma, loss_weight=own.loss_weight)
+    if name == 'LD':
+        model.update(teacher_config=dict(model=small_config('GFL')), teacher_ckpt=None)
+    return model
 
 
 def build(cfg: ConfigDict, seed: int = 0) -> torch.nn.Module:
@@ -92,7 +111,8 @@ def build(cfg: ConfigDict, seed: int = 0) -> torch.nn.Module:
     with DefaultScope.overwrite_default_scope('mmdet'):
         model = MODELS.build(cfg)
         model.init_weights()
-    return model.train()
+    model.train()
+    return model
 
 
 def losses(model: torch.nn.Module, data: dict, seed: int = 0) -> dict[str, torch.Tensor]:

@@ -26,19 +26,35 @@ def built_head(cfg, **loss):
 @pytest.mark.parametrize('name', DETECTORS)
 def test_heads_of_mmdetection(name):
     cfg = small_config(name).bbox_head
-    check_model(built_head(cfg, **FIT))
-    model = built_head(cfg, **OURS)
+    activated = dict(activated=True) if name == 'TOOD' else {}
+    check_model(built_head(cfg, **FIT, **activated))
+    model = built_head(cfg, **OURS, **activated)
     head = model['bbox_head']
     if name in NOT_FROM_CONFIG:
         assert head.cls_out_channels == NUM_CLASSES
         return check_model(model)
-    assert head.cls_out_channels == NUM_CLASSES + 1
+    channels = 7 if name == 'VFNet' else 8  # its channels are those of the base class's own loss
+    trouble = ' and takes their softmax in prediction' if name == 'VFNet' else ', AsymmetricLoss wants one for each'
+    assert head.cls_out_channels == channels
     with pytest.raises(UserError) as error:
         check_model(model)
     assert str(error.value) == (
-        f'model.bbox_head.loss_cls.use_sigmoid=True is missing in the config: {type(head).__name__} has 8 class '
-        'channels for 7 classes, AsymmetricLoss wants one for each'
+        f'model.bbox_head.loss_cls.use_sigmoid=True is missing in the config: {type(head).__name__} has {channels} '
+        f'class channels for 7 classes{trouble}'
     )
+
+
+def test_a_head_that_passes_probabilities():
+    detector = small_config('TOOD')
+    cfg = dict(detector.bbox_head, train_cfg=detector.train_cfg)
+    for key in ('loss_cls', 'initial_loss_cls'):
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            model = nn.ModuleDict({'bbox_head': MODELS.build(dict(cfg, **{key: FIT}))})
+        with pytest.raises(UserError) as error:
+            check_model(model)
+        assert str(error.value) == (
+            f'model.bbox_head.{key}.activated=True is missing in the config: TOODHead passes probabilities to its loss'
+        )
 
 
 def test_losses_of_others_are_not_looked_at():
