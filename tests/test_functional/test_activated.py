@@ -148,7 +148,6 @@ def test_with_constants_in_tensors():
 
 
 def test_under_autocast():
-    """Where torch's binary_cross_entropy raises, and with it TOOD's losses of MMDetection."""
     p = torch.rand(4, 3).requires_grad_()
     with torch.autocast('cpu', dtype=torch.bfloat16):
         loss = asymmetric_loss(p, torch.tensor([0, 3, 2, 1]), activated=True)
