@@ -1,0 +1,36 @@
+"""The measurement of margin and prior: one cell of one epoch, and what is kept of them."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmasl.utils.grid import write_json
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / 'tools' / 'benchmarks'
+
+
+@pytest.fixture
+def tool(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import prior_and_margin
+
+    yield prior_and_margin
+    sys.modules.pop('prior_and_margin')
+
+
+def test_a_cell_shows_prior_and_margin(tool, tmp_path, monkeypatch, capsys):
+    cells = tool.make_cells(tool.CONFIG, epochs=1, scenes=32, seeds=1)
+    assert len(cells) == 6
+    name = 'clip0.05_prior0.01_seed0'
+    result = tool.run_cell(cells[name])
+    assert all(len(result[series]) == 2 for series in tool.SERIES) and 0 <= result['mAP'] <= 100
+    assert result['negatives'][0] == pytest.approx(0.01, rel=0.3) and result['loss'][0] > 0
+    assert result['active'][0] == 0
+    write_json(tmp_path / 'cells' / f'{name}.json', dict(spec=cells[name], result=result, seconds=1.0))
+    monkeypatch.setattr(tool, 'SHOWN', (1, 2))
+    tool.report(cells, tmp_path)
+    table = capsys.readouterr().out
+    assert '| bias_prob | clip | loss at 1 | loss at 2 | active at 1 |' in table and '| 0.01 | 0.05 |' in table
+    for suffix in ('json', 'png', 'svg'):
+        assert (tmp_path / f'prior_and_margin.{suffix}').stat().st_size > 0

@@ -1,0 +1,136 @@
+"""Time and memory of our losses beside MMDetection's, forward + backward, on what its heads pass: 44,800 anchors x 80.
+
+Each pair is first shown to be the same function, loss and gradient; a difference ends the run before any speed is
+printed. Then both are timed in one run on the same inputs, ours also with asymmetry, which has no counterpart there.
+Memory is the peak above inputs and targets, the returned gradient included, in units of the logits' own bytes.
+
+    python tools/benchmarks/detection_losses.py              # one thread; writes JSON and table under --out
+    python tools/benchmarks/detection_losses.py --threads 2
+"""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+import torch
+from loss_cases import POSITIVES, Case
+from loss_report import machine
+from loss_timing import peak_memory, time_interleaved
+from mmdet.models.losses import FocalLoss, QualityFocalLoss, VarifocalLoss
+from tqdm import tqdm
+
+from mmasl.losses import AsymmetricLoss, AsymmetricQualityLoss
+from mmasl.testing import TOLERANCE, largest_error
+from mmasl.utils.grid import write_json
+from mmasl.utils.report import table
+
+ROWS, CLASSES = 44_800, 80  # FCOS, two images
+ASYMMETRY = dict(gamma_neg=4.0, clip=0.05)
+QUALITY = dict(gamma_pos=2.0)
+VARIFOCAL = dict(gamma_pos=0.0, alpha=0.75, iou_weighted=True)
+SAME = dict(gamma_neg=2.0, clip=0.0)
+OURS, ASYMMETRIC = 'ours, the same function', 'ours, with asymmetry'
+
+
+def make_cases(rows: int = ROWS, classes: int = CLASSES) -> list[Case]:
+    """One case a kind of target; in each MMDetection's loss, ours as the same function, ours with asymmetry."""
+    generator = torch.Generator().manual_seed(0)
+    pred = 1.5 * torch.randn(rows, classes, generator=generator) - 5
+    labels = torch.randint(classes, (rows,), generator=generator)
+    labels[torch.rand(rows, generator=generator) > POSITIVES] = classes
+    scores = torch.rand(rows, generator=generator) * (labels < classes)
+    dense = torch.zeros(rows, classes + 1).scatter_(1, labels[:, None], scores[:, None])[:, :classes].contiguous()
+    focal = dict(gamma_pos=2.0, alpha=0.25)
+    activated = dict(activated=True)
+    kinds = {
+        'class index': (labels, FocalLoss(), AsymmetricLoss, focal),
+        '(labels, scores)': ((labels, scores), QualityFocalLoss(), AsymmetricQualityLoss, QUALITY),
+        'dense scores': (dense, VarifocalLoss(), AsymmetricQualityLoss, VARIFOCAL),
+        'class index, probabilities': (labels, FocalLoss(**activated), AsymmetricLoss, focal | activated),
+        '(labels, scores), probabilities': (
+            (labels, scores),
+            QualityFocalLoss(**activated),
+            AsymmetricQualityLoss,
+            QUALITY | activated,
+        ),
+    }
+    cases = []
+    for kind, (target, theirs, ours, constants) in kinds.items():
+        leaf = (pred.sigmoid() if 'probabilities' in kind else pred.clone()).requires_grad_()
+        losses = {
+            f'MMDetection {type(theirs).__name__}': theirs,
+            OURS: ours(**constants, **SAME),
+            ASYMMETRIC: ours(**constants, **ASYMMETRY),
+        }
+        contenders = {name: partial(loss, leaf, target, avg_factor=rows) for name, loss in losses.items()}
+        cases.append(Case(kind, '', leaf, target, contenders, [OURS, ASYMMETRIC], rows))
+    return cases
+
+
+def differences(case: Case) -> list[str]:
+    """Where ours, as the same function, differs from MMDetection's by more than the tolerance; empty if nowhere."""
+    (theirs, *_), found = case.contenders, []
+    results = []
+    for name in (theirs, OURS):
+        loss = case.contenders[name]()
+        (gradient,) = torch.autograd.grad(loss, case.pred)
+        results.append((loss.detach(), gradient * case.gated))  # before the division by avg_factor
+    for what, expected, actual in zip(('loss', 'gradient'), *results, strict=True):
+        error = largest_error(actual, expected.double(), torch.float32)
+        if not error <= TOLERANCE[torch.float32]:
+            found.append(f'{case.workload}: the {what} of ours differs from {theirs} by {error:.2g}')
+    return found
+
+
+def measure(case: Case, repeats: int) -> list[dict]:
+    """One row a contender; ratios of the minima, since noise only adds time."""
+    seconds = {name: sorted(samples) for name, samples in time_interleaved(case, repeats).items()}
+    theirs = next(iter(seconds.values()))[0]
+    return [
+        dict(
+            target=case.workload,
+            loss=name,
+            ns_median=round(1e9 * samples[len(samples) // 2] / case.numel, 3),
+            ns_min=round(1e9 * samples[0] / case.numel, 3),
+            times_faster=round(theirs / samples[0], 2),
+            peak_memory=round(peak_memory(case, name), 3),
+        )
+        for name, samples in seconds.items()
+    ]
+
+
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--repeats', type=int, default=11, help='rounds of interleaved timing')
+    parser.add_argument('--rows', type=int, default=ROWS, help='anchors')
+    parser.add_argument('--out', type=Path, default=Path(__file__).parent / 'results' / 'loss')
+    args = parser.parse_args(argv)
+    torch.set_num_threads(args.threads)
+    info, rows = machine('cpu', args.threads), []
+    for case in (progress := tqdm(make_cases(args.rows), unit='case')):
+        progress.set_description(case.workload)
+        wrong = differences(case)
+        if wrong:
+            print('\n'.join(['correctness gate failed, no speed is reported:', *wrong]), file=sys.stderr)
+            return 1
+        rows += measure(case, args.repeats)
+    info['load_after'] = machine('cpu', args.threads)['load']
+    head = ['target', 'loss', 'ns/logit: median', 'min', 'times as fast', 'peak memory / logits']
+    keys = ('target', 'loss', 'ns_median', 'ns_min', 'times_faster', 'peak_memory')
+    body = [[value if isinstance(value := row[key], str) else f'{value:.2f}' for key in keys] for row in rows]
+    text = (
+        f'Forward + backward, {args.rows:,} x {CLASSES} logits, {info["cpu"]} ({info["capability"]}), '
+        f'{args.threads} thread(s), torch {info["torch"]}, {info["date"]}. '
+        'Made by `tools/benchmarks/detection_losses.py`.'
+    )
+    stem = args.out / f'detection-{info["name"]}-{args.threads}threads'
+    write_json(stem.with_name(f'{stem.name}.json'), dict(machine=info, rows=rows))
+    stem.with_name(f'{stem.name}.md').write_text(f'{text}\n\n{table(head, body)}\n')
+    print(f'{text}\n\n{table(head, body)}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
