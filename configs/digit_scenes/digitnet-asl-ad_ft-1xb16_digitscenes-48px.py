@@ -1,5 +1,5 @@
-_base_ = './digitnet-asl-t2_ft-1xb16_digitscenes-48px.py'
+_base_ = './digitnet-asl_ft-1xb16_digitscenes-48px.py'
 
-# starts from the values of Table 2, from where gamma_neg follows the probability gap; the target is the unbiased one
+# starts from the best fixed values, from where gamma_neg follows the probability gap; the target is the unbiased one
 model = dict(head=dict(loss=dict(type='mmasl.AdaptiveAsymmetricLoss', delta_p_target=0.0)))
 custom_hooks = [dict(type='mmasl.AsymmetryHook', interval=20)]

@@ -74,10 +74,10 @@ def test_asymmetric_rows_are_what_they_are_called():
     assert (table_2.gamma_pos, table_2.gamma_neg, table_2.clip) == (0, 4, 0.05)
 
 
-def test_the_adaptive_row_starts_as_table_2():
-    row, table_2 = (load(loss).model.head.loss.to_dict() for loss in ('asl-ad', 'asl-t2'))
+def test_the_adaptive_row_starts_as_the_fixed_one():
+    row, fixed = (load(loss).model.head.loss.to_dict() for loss in ('asl-ad', 'asl'))
     assert row.pop('type') == 'mmasl.AdaptiveAsymmetricLoss' and -1 < row.pop('delta_p_target') < 1
-    assert row == {key: value for key, value in table_2.items() if key != 'type'}
+    assert row == {key: value for key, value in fixed.items() if key != 'type'}
 
 
 def test_all_rows_are_tested():

@@ -202,6 +202,16 @@ def test_the_state_stays_wide_in_a_model_of_half_precision():
     assert loss.to('meta').gamma_neg.device.type == 'meta'
 
 
+@pytest.mark.parametrize('per_class', [False, True])
+@pytest.mark.parametrize('target', [TARGET.repeat(2, 1), torch.tensor([1, 3])], ids=['dense', 'index'])
+def test_the_host_never_waits_for_a_value(target, per_class):
+    """Meta tensors have no values: reading one raises, as it would wait for a GPU."""
+    loss = adaptive(adapt='both', per_class=per_class, num_classes=3).to('meta')
+    train(loss, torch.zeros(2, 3, device='meta'), target.to('meta'), steps=3, weight=torch.ones(2, device='meta'))
+    with pytest.raises(RuntimeError, match='meta'):
+        loss.gamma_neg.sum().item()
+
+
 def test_it_runs_under_torch_compile():
     loss, plain = adaptive(), adaptive()
     compiled = torch.compile(loss, backend='eager')

@@ -30,7 +30,7 @@ CELLS = ladder.RESULTS / 'adaptive'
 NAIVE = dict(gamma_neg=1.0, step_size=0.05, momentum=0.0)
 TRIALS = {  # by what they change in the config
     'the config': {},
-    'm=0.2, start 2': dict(gamma_neg=2.0, clip=0.2),
+    'start 4, m=0.05': dict(gamma_neg=4.0, clip=0.05),
     'start 1': dict(gamma_neg=1.0),
     'λ=0.01': dict(step_size=0.01),
     'λ=1': dict(step_size=1.0),
@@ -45,9 +45,9 @@ PER_CLASS = dict(per_class=True, num_classes=80)
 def trials(args) -> dict[str, dict]:
     """Changes of one setting at a time, and the issue's naive setting in a short training beside a fixed exponent."""
     make = functools.partial(ladder.make_spec, STUDY, 'ft', seed=ladder.TUNING_SEED, split='val')
-    cells = {'fixed': make('asl-t2')}
+    cells = {'fixed': make('asl'), 'fixed, γ₋=4, m=0.05': make('asl-t2')}
     cells.update((name, make('asl-ad', criterion=changes)) for name, changes in TRIALS.items())
-    cells['3 epochs, fixed'] = make('asl-t2', epochs=3)
+    cells['3 epochs, fixed'] = make('asl', epochs=3)
     cells['3 epochs, the config'] = make('asl-ad', epochs=3)
     cells['3 epochs, λ=0.05, start 1'] = make('asl-ad', epochs=3, criterion=NAIVE)
     return {f'trial {name}': spec for name, spec in cells.items()}
@@ -71,7 +71,7 @@ def steps(args) -> dict[str, dict]:
 
 
 def tail(args) -> dict[str, dict]:
-    rows = {'fixed': ('asl-t2', {}), 'global': ('asl-ad', {}), 'per class': ('asl-ad', PER_CLASS)}
+    rows = {'fixed': ('asl', {}), 'global': ('asl-ad', {}), 'per class': ('asl-ad', PER_CLASS)}
     return {
         f'tail {name} seed {seed}': dict(
             ladder.make_spec(STUDY, 'ft', loss, seed, criterion=changes), tail_exponent=TAIL
