@@ -8,7 +8,10 @@ from mmengine import registry as mmengine_registry
 from mmengine.registry import Registry
 
 MODELS = Registry(
-    'model', parent=mmengine_registry.MODELS, scope='mmasl', locations=['mmasl.losses', 'mmasl.backbones']
+    'model',
+    parent=mmengine_registry.MODELS,
+    scope='mmasl',
+    locations=['mmasl.losses', 'mmasl.backbones', 'mmasl.classifiers'],
 )
 DATASETS = Registry('dataset', parent=mmengine_registry.DATASETS, scope='mmasl', locations=['mmasl.datasets'])
 METRICS = Registry('metric', parent=mmengine_registry.METRICS, scope='mmasl', locations=['mmasl.evaluation'])

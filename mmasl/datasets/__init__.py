@@ -6,8 +6,9 @@ Those for published classification data are MMPretrain's with a few additions, s
 from importlib.util import find_spec
 
 from mmasl.datasets.digit_scenes import DigitScenes
+from mmasl.datasets.features import Features
 
-__all__ = ['DigitScenes']
+__all__ = ['DigitScenes', 'Features']
 
 if find_spec('mmpretrain') is not None:
     from mmasl.datasets.coco_multi_label import CocoMultiLabel

@@ -154,5 +154,5 @@ def move_data_root(cfg: Config, new: str) -> None:
         return value
 
     for field in cfg:
-        if field.endswith(('_dataloader', '_evaluator')):
+        if field == 'model' or field.endswith(('_dataloader', '_evaluator')):
             cfg[field] = moved(cfg[field])

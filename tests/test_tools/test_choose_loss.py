@@ -1,0 +1,70 @@
+"""Which loss, by cross-validation: equal trials, honest selection, a verdict with spread."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.test_tools.tool_runs import Refusals, load_main
+
+main = load_main('analysis_tools/choose_loss')
+tool = sys.modules[main.__module__]
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(150, 5))
+    y = (x @ rng.normal(size=(5, 4)) > 1).astype(int)
+    np.savez('my.npz', train_x=x[:100], train_y=y[:100], test_x=x[100:], test_y=y[100:])
+
+
+QUICK = ['--folds', '3', '--epochs', '2', '--hidden', '--trials', '2']
+
+
+def test_every_loss_has_as_many_trials():
+    assert {len(trials) for trials in tool.LADDER.values()} == {6}
+
+
+def test_a_fold_is_measured_with_what_is_best_on_the_others():
+    results = np.array([[9.0, 1.0, 2.0], [3.0, 3.0, 3.0]])  # the first trial is best on the first fold only
+    values, best = tool.select(results)
+    assert values.tolist() == [3.0, 1.0, 2.0] and best == 0
+
+
+@pytest.mark.parametrize(
+    ('gains', 'choice', 'words'),
+    [
+        ([2.0, 3.0, 2.5], 'ASL', 'take ASL: ASL is worth +2.5 ± 0.5 mAP against cross-entropy, ahead on 3 of 3 folds'),
+        ([9.0, -4.0, 1.0], 'cross-entropy', 'no loss is ahead by more than the folds differ, take cross-entropy: '),
+        ([-2.0, -3.0, -2.5], 'cross-entropy', 'take cross-entropy: ASL is worth -2.5 ± 0.5 mAP'),
+    ],
+)
+def test_the_verdict(gains, choice, words):
+    values = {'cross-entropy': np.full(3, 40.0), 'ASL': 40 + np.array(gains)}
+    found, said = tool.judge(values)
+    assert found == choice and said.startswith(words)
+
+
+def test_a_run_and_its_continuation(data, capsys, monkeypatch):
+    assert main(['my.npz', *QUICK, '--losses', 'ASL', '--test']) == 0
+    out = capsys.readouterr().out
+    report = json.loads(Path('choose_loss/choose_loss.json').read_text())
+    assert out.splitlines()[-1].startswith(report['verdict']) and report['choice'] in ('cross-entropy', 'ASL')
+    assert set(report['losses']) == {'cross-entropy', 'ASL'} and len(report['losses']['ASL']['folds']) == 3
+    assert 0 < report['losses']['cross-entropy']['test'] <= 100
+    assert len(list(Path('choose_loss/trials').iterdir())) == 12
+    assert Path('choose_loss/choose_loss.png').stat().st_size > 1000
+    monkeypatch.setattr(tool, 'train', lambda *args: pytest.fail('it was trained before'))
+    assert main(['my.npz', *QUICK, '--losses', 'ASL']) == 0
+    assert json.loads(Path('choose_loss/choose_loss.json').read_text())['verdict'] == report['verdict']
+
+
+def test_refusals(data, capsys):
+    refuse = Refusals('analysis_tools/choose_loss', capsys)
+    assert refuse('my.npz', '--trials', '4') == '--trials must divide 6, got 4'
+    assert refuse('my.npz', '--folds', '2') == '--folds must lie in 3 ... 100, got 2'
+    assert 'absent.npz: expected a .npz with' in refuse('absent.npz')

@@ -1,0 +1,182 @@
+"""Say, by cross-validation on your own features, which loss of the ladder to take and how much it is worth.
+
+Every loss gets the same number of trials (its parameters and the learning rate). A fold is measured with the trial that
+was best on the other folds, so that a loss gains nothing from having its best trial picked. Stopped, it goes on where
+it was. Data: a .npz with train_x, train_y, test_x, test_y (labels 1, 0, -1 unknown), or a folder of
+tools/misc/extract_features.py; the test split is touched by --test alone, at the end.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from mmasl.classifiers import FeatureClassifier
+from mmasl.datasets.features import read_features
+from mmasl.evaluation import multilabel_metrics
+from mmasl.utils.cli import Parser
+from mmasl.utils.errors import UserError, command
+from mmasl.utils.grid import read_cell, write_json
+from mmasl.utils.report import plus_minus, pyplot, save_figure, spread, table
+
+BASELINE = 'cross-entropy'
+RATES = (3e-4, 1e-3, 3e-3)
+# Six trials each; cross-entropy has no parameter and tries as many learning rates instead.
+LADDER = {
+    BASELINE: [(dict(gamma_pos=0.0, gamma_neg=0.0, clip=0.0), lr) for lr in (1e-4, 3e-4, 6e-4, 1e-3, 3e-3, 1e-2)],
+    'focal loss': [(dict(gamma_pos=g, gamma_neg=g, clip=0.0), lr) for g in (1.0, 2.0) for lr in RATES],
+    'asymmetric focusing': [(dict(gamma_pos=0.0, gamma_neg=g, clip=0.0), lr) for g in (2.0, 4.0) for lr in RATES],
+    'ASL': [(dict(gamma_pos=0.0, gamma_neg=g, clip=m), lr) for g, m in ((2.0, 0.2), (4.0, 0.05)) for lr in RATES],
+}
+OTHERS = [name for name in LADDER if name != BASELINE]
+
+
+def parse_args(argv=None):
+    parser = Parser(description=__doc__)
+    parser.add_argument('data', help='.npz file or folder with features')
+    parser.add_argument(
+        '--losses', nargs='+', choices=[*LADDER][1:], default=[*LADDER][1:], help='beside cross-entropy'
+    )
+    parser.add_argument('--trials', type=int, default=6, help='trials of each loss, 1 to 6')
+    parser.add_argument('--folds', type=int, default=5, help='number of folds, at least 3')
+    parser.add_argument('--epochs', type=int, default=20, help='length of a training')
+    parser.add_argument('--hidden', type=int, nargs='*', default=[512], help='hidden layers; none: a linear classifier')
+    parser.add_argument('--test', action='store_true', help='at the end measure baseline and choice on the test split')
+    parser.add_argument('--out', default='choose_loss', metavar='DIR', help='folder for trials, report and figure')
+    return parser.parse_args(argv)
+
+
+def train(x: torch.Tensor, y: torch.Tensor, spec: dict, batch_size: int = 64) -> FeatureClassifier:
+    """Return a classifier trained as ``configs/features`` do."""
+    torch.manual_seed(spec['fold'])
+    loss = dict(type='mmasl.AsymmetricLoss', **spec['loss'])
+    dropout = 0.2 if spec['hidden'] else 0.0
+    model = FeatureClassifier(loss, None, x.shape[1], y.shape[1], spec['hidden'], dropout)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=spec['lr'], weight_decay=1e-2)
+    steps = max(len(x) // batch_size, 1)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, spec['lr'], spec['epochs'] * steps, pct_start=0.25)
+    for _ in range(spec['epochs']):
+        for indices in torch.randperm(len(x))[: steps * batch_size].chunk(steps):
+            optimizer.zero_grad()
+            model(x[indices], y[indices], mode='loss')['loss'].backward()
+            optimizer.step()
+            cycle.step()
+    return model.eval()
+
+
+@torch.no_grad()
+def measure(model: FeatureClassifier, x: torch.Tensor, y: torch.Tensor) -> float:
+    """Return mAP in percent."""
+    return multilabel_metrics(model(x).sigmoid().numpy(), y.numpy(), topk=None)['mAP']
+
+
+def run_trials(x: torch.Tensor, y: torch.Tensor, args, folder: Path) -> dict[str, np.ndarray]:
+    """Return the mAP of every loss, ``(trials, folds)``; finished trainings are read from ``folder``."""
+    fold_of = torch.from_numpy(np.random.default_rng(0).permutation(len(x)) % args.folds)
+    names = [BASELINE, *args.losses]
+    results = {name: np.zeros((args.trials, args.folds)) for name in names}
+    jobs = [(name, t, fold) for fold in range(args.folds) for name in names for t in range(args.trials)]
+    for name, trial, fold in tqdm(jobs, unit='training', disable=None):
+        loss, lr = LADDER[name][:: 6 // args.trials][trial]
+        spec = dict(loss=loss, lr=lr, fold=fold, folds=args.folds, epochs=args.epochs, hidden=args.hidden)
+        spec |= dict(data=args.data, samples=len(x))
+        cell = f'{name.replace(" ", "-")}_{trial}_of_{args.trials}_fold{fold}'
+        kept = read_cell(folder, cell, spec)
+        if kept is None:
+            inside, outside = fold_of != fold, fold_of == fold
+            value = measure(train(x[inside], y[inside], spec), x[outside], y[outside])
+            kept = dict(spec=spec, result=dict(mAP=value))
+            write_json(folder / f'{cell}.json', kept)
+        results[name][trial, fold] = kept['result']['mAP']
+    return results
+
+
+def select(results: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return for each fold the value of the trial that is best on the others, and the best trial over all."""
+    trials, folds = results.shape
+    others = [[f for f in range(folds) if f != fold] for fold in range(folds)]
+    chosen = [int(results[:, other].mean(1).argmax()) for other in others]
+    return results[chosen, range(folds)], int(results.mean(1).argmax())
+
+
+def judge(values: dict[str, np.ndarray]) -> tuple[str, str]:
+    """Return the loss to take, and in words why: it must be ahead by twice the standard error over the folds."""
+    gains = {name: value - values[BASELINE] for name, value in values.items() if name != BASELINE}
+    best = max(gains, key=lambda name: gains[name].mean())
+    gain = gains[best]
+    worth = f'{best} is worth {plus_minus(spread(gain.tolist()), sign=True)} mAP against {BASELINE}'
+    worth += f', ahead on {(gain > 0).sum()} of {len(gain)} folds'
+    if gain.mean() > 2 * gain.std(ddof=1) / len(gain) ** 0.5:
+        return best, f'take {best}: {worth}'
+    if all(g.mean() < -2 * g.std(ddof=1) / len(g) ** 0.5 for g in gains.values()):
+        return BASELINE, f'take {BASELINE}: {worth}, and that is the best of the others'
+    return BASELINE, f'no loss is ahead by more than the folds differ, take {BASELINE}: {worth}'
+
+
+def draw(path: Path, values: dict[str, np.ndarray]) -> None:
+    figure, axes = pyplot().subplots(figsize=(6, 0.5 * len(values) + 1.2), layout='constrained')
+    for row, value in enumerate(reversed(values.values())):
+        gain = value - values[BASELINE]
+        axes.plot(gain, np.full(len(gain), row), 'o', color='0.6', ms=5, label='a fold' if row == 0 else None)
+        axes.plot(gain.mean(), row, 'D', color='C0', ms=7, label='mean' if row == 0 else None)
+    axes.axvline(0, color='k', lw=0.8, ls=':')
+    axes.set_yticks(range(len(values)), reversed(values))
+    axes.set(xlabel=f'mAP beyond {BASELINE}', ylim=(-0.6, len(values) - 0.4))
+    axes.legend(frameon=False, fontsize=8)
+    save_figure(figure, path)
+
+
+def check_args(args) -> None:
+    for name, value, low, high in (('trials', args.trials, 1, 6), ('folds', args.folds, 3, 100)):
+        if not low <= value <= high:
+            raise UserError(f'--{name} must lie in {low} ... {high}, got {value}')
+    if 6 % args.trials:
+        raise UserError(f'--trials must divide 6, got {args.trials}')
+
+
+@command
+def main(argv=None) -> None:
+    args = parse_args(argv)
+    check_args(args)
+    try:
+        arrays = read_features(args.data)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    # Folds take the place of the validation split.
+    x, y = (torch.from_numpy(np.concatenate([arrays[f'train_{n}'], arrays[f'val_{n}']])) for n in 'xy')
+    out = Path(args.out)
+    results = run_trials(x, y, args, out / 'trials')
+    selected = {name: select(result) for name, result in results.items()}
+    values = {name: value for name, (value, _) in selected.items()}
+    choice, verdict = judge(values)
+    settings = {name: LADDER[name][:: 6 // args.trials][trial] for name, (_, trial) in selected.items()}
+    head = ['loss', 'mAP', f'beyond {BASELINE}', 'best setting']
+    if args.test:
+        head.append('test mAP')
+    rows, report = [], {}
+    for name, value in values.items():
+        loss, lr = settings[name]
+        report[name] = dict(folds=value.tolist(), **spread(value.tolist()), setting=dict(loss, lr=lr))
+        gain = '' if name == BASELINE else plus_minus(spread((value - values[BASELINE]).tolist()), sign=True)
+        rows.append([name, plus_minus(spread(value.tolist())), gain, ', '.join(f'{k}={v:g}' for k, v in loss.items())])
+        rows[-1][-1] += f', lr={lr:g}'
+        if args.test and name in (BASELINE, choice):
+            model = train(x, y, dict(loss=loss, lr=lr, fold=0, epochs=args.epochs, hidden=args.hidden))
+            test = [torch.from_numpy(arrays[f'test_{n}']) for n in 'xy']
+            report[name]['test'] = measure(model, *test)
+            rows[-1].append(f'{report[name]["test"]:.1f}')
+        elif args.test:
+            rows[-1].append('')
+    write_json(out / 'choose_loss.json', dict(verdict=verdict, choice=choice, losses=report, arguments=vars(args)))
+    draw(out / 'choose_loss', values)
+    print(table(head, rows))
+    edges = [name for name, (_, lr) in settings.items() if lr == max(rate for _, rate in LADDER[name])]
+    if edges:
+        print(f'note: the best learning rate of {", ".join(edges)} is the highest tried; more --epochs may matter more')
+    print(f'{verdict} ({args.folds} folds, {args.trials} trials a loss; {out / "choose_loss.json"})')
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""Write what a trained (or pre-trained) classifier sees before its last layer: features to compare losses on.
+
+Every split goes through the test pipeline. Shards that are there already are kept, so a run that was stopped goes on.
+`configs/features/` and `tools/analysis_tools/choose_loss.py` read the folder.
+"""
+
+import copy
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import default_collate
+from mmengine.device import get_device
+from mmengine.registry import DefaultScope
+from mmpretrain import get_model
+from mmpretrain.registry import DATASETS
+from torch.utils.data import DataLoader, Dataset, Subset
+from tqdm import tqdm
+
+from mmasl.datasets.features import INDEX
+from mmasl.utils import checkpoints, cli, preflight
+from mmasl.utils.atomic_backend import beside
+from mmasl.utils.cfg_options import CfgOptions, apply_cfg_options
+from mmasl.utils.config_errors import config_errors
+from mmasl.utils.errors import UserError, command
+from mmasl.utils.grid import write_json
+
+SPLITS = ('train', 'val', 'test')
+
+
+def parse_args(argv=None):
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument('config', help='config of a classifier of MMPretrain')
+    parser.add_argument('out', help='folder to write')
+    parser.add_argument('--checkpoint', help='weights; without it those that the config starts training from')
+    parser.add_argument('--splits', nargs='+', choices=SPLITS, default=SPLITS)
+    parser.add_argument('--batch-size', type=int, default=32)
+    parser.add_argument('--workers', type=int, default=2, help='processes that load pictures')
+    parser.add_argument('--shard', type=int, default=4096, help='samples in a file')
+    parser.add_argument('--device', default=get_device())
+    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE')
+    return parser.parse_args(argv)
+
+
+def build_dataset(cfg: Config, split: str) -> Dataset:
+    """Return the data set of ``split`` with the pipeline of the test data."""
+    loaders = [cfg.get(f'{name}_dataloader') for name in (split, 'test')]
+    if None in loaders:
+        raise UserError(f'{cfg.filename} has no {split}_dataloader, or no test_dataloader with the pipeline')
+    dataset, test = (copy.deepcopy(loader.dataset) for loader in loaders)
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    while 'dataset' in test:
+        test = test.dataset
+    dataset.update(pipeline=test.pipeline, test_mode=True)
+    return DATASETS.build(dataset)
+
+
+def build_model(cfg: Config, args) -> torch.nn.Module:
+    """Return the model, on its device, with the weights of the checkpoint or those that the config names."""
+    if args.checkpoint is None:
+        model = get_model(cfg, pretrained=None)
+        model.init_weights()
+    else:
+        checkpoint = checkpoints.read(args.checkpoint, '--checkpoint')
+        model = get_model(cfg, args.checkpoint)
+        checkpoints.check_fit(model, checkpoint, args.checkpoint, whole=False)
+    return model.to(args.device).eval()
+
+
+@torch.no_grad()
+def extract(model: torch.nn.Module, batch: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Return features ``(N, D)`` and targets ``(N, C)`` of a batch."""
+    data = model.data_preprocessor(batch, training=False)
+    features = model.extract_feat(data['inputs'], stage='pre_logits')
+    features = features[-1] if isinstance(features, tuple | list) else features
+    if features.ndim != 2:
+        raise UserError(f'model.head: expected vectors (N, D) before its last layer, got {tuple(features.shape)}')
+    targets = np.zeros((len(features), model.head.num_classes), np.int8)
+    for row, sample in zip(targets, data['data_samples'], strict=True):
+        if 'gt_score' in sample:
+            row[:] = sample.gt_score.cpu().numpy()
+        else:
+            row[sample.gt_label.cpu().numpy()] = 1
+    return features.float().cpu().numpy(), targets
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    with beside(path) as part, open(part, 'wb') as file:
+        np.save(file, array)
+
+
+def write_split(model: torch.nn.Module, dataset: Dataset, split: str, args) -> list[str]:
+    """Write the shards of ``split`` that are not there yet, and return the names of all."""
+    names, starts = [], range(0, len(dataset), args.shard)
+    for number, start in enumerate(tqdm(starts, desc=split, unit='shard', disable=None)):
+        names.append(f'{split}_{number:05d}')
+        paths = [Path(args.out, f'{names[-1]}_{name}.npy') for name in 'xy']
+        if all(path.is_file() for path in paths):
+            continue
+        part = Subset(dataset, range(start, min(start + args.shard, len(dataset))))
+        loader = DataLoader(part, args.batch_size, num_workers=args.workers, collate_fn=default_collate)
+        for path, arrays in zip(paths, zip(*[extract(model, batch) for batch in loader], strict=True), strict=True):
+            write_array(path, np.concatenate(arrays))
+    return names
+
+
+def check_same(args, spec: dict) -> None:
+    """Raise where the folder was begun with other weights, data or shards."""
+    index = Path(args.out, INDEX)
+    began = json.loads(index.read_text())['spec'] if index.is_file() else None
+    if began not in (None, spec):
+        raise UserError(f'{args.out} was begun with {began}, and not with {spec}: give another folder')
+
+
+@command
+def main(argv=None) -> None:
+    args = parse_args(argv)
+    cfg = cli.read_config(args.config)
+    with config_errors(cfg), DefaultScope.overwrite_default_scope('mmpretrain'):
+        apply_cfg_options(cfg, args.cfg_options)
+        preflight.check_scope(cfg)
+        if cfg.get('default_scope') != 'mmpretrain':
+            raise UserError(f'{args.config}: expected a classifier of MMPretrain, got {cfg.get("default_scope")}')
+        checkpoints.check_pretrained(cfg)
+        spec = dict(config=cfg.filename, options=str(args.cfg_options), checkpoint=args.checkpoint, shard=args.shard)
+        check_same(args, spec)
+        model = build_model(cfg, args)
+        datasets = {split: build_dataset(cfg, split) for split in args.splits}
+        classes = datasets[args.splits[0]].metainfo.get('classes') or range(model.head.num_classes)
+        index = Path(args.out, INDEX)
+        shards = json.loads(index.read_text())['shards'] if index.is_file() else {}
+        content = dict(spec=spec, classes=[str(name) for name in classes], shards=shards)
+        write_json(index, content)  # whose the folder is, before the first shard
+        for split, dataset in datasets.items():
+            shards[split] = write_split(model, dataset, split, args)
+            write_json(index, content)
+    sizes = ', '.join(f'{split} {len(dataset)}' for split, dataset in datasets.items())
+    print(f'done: {sizes} samples in {args.out}')
+
+
+if __name__ == '__main__':
+    sys.exit(main())
