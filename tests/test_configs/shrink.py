@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 from mmengine.config import Config
 
 from mmasl.datasets.miniatures import Size, make_miniature
@@ -49,7 +50,20 @@ def set_scales(node) -> None:
         set_scales(list(node.values()))
 
 
+def features(cfg: Config, folder: Path) -> None:
+    """Two batches of random vectors."""
+    path = folder / 'features.npz'
+    if not path.exists():
+        x, y = np.random.default_rng(0).normal(size=(8, 4)), np.eye(8)[:, :3]
+        np.savez(path, train_x=x, train_y=y, val_x=x, val_y=y, test_x=x, test_y=y)
+    cfg.model.data_root = str(path)
+    for split in ('train', 'val', 'test'):
+        cfg[f'{split}_dataloader'].batch_size = 4
+        cfg[f'{split}_dataloader'].dataset.data_root = str(path)
+
+
 FAMILIES = {
+    'features': features,
     'digit_scenes': digit_scenes,
     'digit_scenes_det': digit_scenes,
     'fcos': coco_detection,
