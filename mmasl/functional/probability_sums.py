@@ -7,7 +7,7 @@ from mmasl.functional._validate import check_pred, flatten_target, flatten_weigh
 
 
 @torch.no_grad()
-def probability_sums(pred: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+def probability_sums(pred: Tensor, target: Tensor, weight: Tensor | None = None, activated: bool = False) -> Tensor:
     r"""Sums of p_t over the positives and over the negatives of each class, and their numbers.
 
     .. math::
@@ -21,6 +21,7 @@ def probability_sums(pred: Tensor, target: Tensor, weight: Tensor | None = None)
         pred: Logits z (N, ..., C) of a floating dtype. Half precision is computed in float32.
         target: As :func:`mmasl.asymmetric_loss` takes it, dense or class indices; -1 is left out.
         weight: As :func:`mmasl.asymmetric_loss` takes it; what weighs 0 is left out, all else counts once.
+        activated: ``pred`` holds probabilities in place of logits.
 
     Returns:
         (4, C) in float64: the sum of p_t of positives, their number, the sum of p_t of negatives, their number.
@@ -42,7 +43,8 @@ def probability_sums(pred: Tensor, target: Tensor, weight: Tensor | None = None)
     num_classes = pred.shape[-1]
     target, weight = flatten_target(pred, target), flatten_weight(pred, weight)
     z = pred.reshape(-1, num_classes)
-    probability = torch.sigmoid(z if z.dtype == torch.float64 else z.float())
+    z = z if z.dtype == torch.float64 else z.float()
+    probability = z.clone() if activated else torch.sigmoid(z)
     kept = (target != -1) if target.dim() == 2 else (target != -1).unsqueeze(1)
     if weight is not None:
         kept = kept & ((weight if weight.dim() == 2 else weight.unsqueeze(1)) != 0)

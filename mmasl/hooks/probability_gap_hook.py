@@ -108,7 +108,7 @@ class ProbabilityGapHook(Hook):
         ignored = getattr(loss, 'ignore_index', None)
         if ignored is not None:
             target = target.masked_fill(target == ignored, -1)
-        parts.append(probability_sums(pred, target, weight).sum(1))
+        parts.append(probability_sums(pred, target, weight, getattr(loss, 'activated', False)).sum(1))
 
 
 def scalars(sums: torch.Tensor) -> dict[str, float]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from mmengine.model import is_model_wrapper
 from torch import nn
 
+from mmasl.losses import AsymmetricQualityLoss
 from mmasl.utils.errors import UserError
 
 # Heads that take a loss_cls and do something else with it, by the name of their class or of one that it inherits from.
@@ -18,6 +19,7 @@ UNFIT_HEADS = {
     'CenterNetUpdateHead': 'passes probabilities and heatmaps, for which GaussianFocalLoss is made',
 }
 PROBABILITY_HEADS = {'TOODHead'}  # they pass no logits
+QUALITY_HEADS = {'GFLHead', 'RTMDetHead', 'TOODHead'}  # they pass (labels, scores) to loss_cls
 
 
 def check_model(model: nn.Module) -> None:
@@ -30,7 +32,8 @@ def check_model(model: nn.Module) -> None:
     Raises:
         UserError: A head has other than ``num_classes`` channels, as the config of its loss does not say
             ``use_sigmoid=True`` or as it is a softmax head; or it does not use its ``loss_cls``; or it passes
-            probabilities to a loss without ``activated=True``. One line that names the config key.
+            probabilities to a loss without ``activated=True``, or qualities to one for labels. One line that names the
+            config key.
 
     Example:
         >>> from mmasl.losses import AsymmetricLoss
@@ -64,6 +67,11 @@ def check_head(head: nn.Module, loss: nn.Module, key: str) -> None:
             raise UserError(f'{key}: {name} {UNFIT_HEADS[cls.__name__]}; {loss_name} cannot work there')
         if cls.__name__ in PROBABILITY_HEADS and not loss.activated:
             raise UserError(f'{key}.activated=True is missing in the config: {name} passes probabilities to its loss')
+        if cls.__name__ in QUALITY_HEADS and key.endswith('.loss_cls') and not isinstance(loss, AsymmetricQualityLoss):
+            raise UserError(
+                f'{key}.type=mmasl.AsymmetricQualityLoss is needed: {name} passes (labels, scores), which {loss_name} '
+                'does not take'
+            )
     classes, channels = getattr(head, 'num_classes', None), count_channels(head)
     if classes is None or channels is None:
         return

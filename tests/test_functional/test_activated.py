@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mmasl import asymmetric_loss, asymmetric_quality_loss
+from mmasl.losses import AdaptiveAsymmetricLoss
 from mmasl.testing import GAMMA_NEG, GAMMA_POS, assert_close, exact_asymmetric_loss, exact_asymmetric_quality_loss
 from tests.test_functional.test_asymmetric_loss import agree
 
@@ -145,6 +146,16 @@ def test_with_constants_in_tensors():
         for c, clip in enumerate((0, 0.05, 0.1))
     ]
     agree(ours, torch.stack(columns).mean(), p)
+
+
+def test_the_probability_gap_of_adaptive_asymmetry():
+    torch.manual_seed(0)
+    z, labels = torch.randn(16, 3).requires_grad_(), torch.randint(0, 4, (16,))
+    losses = [AdaptiveAsymmetricLoss(activated=activated) for activated in (False, True)]
+    for loss, pred in zip(losses, (z, z.sigmoid()), strict=True):
+        loss(pred, labels).backward()
+    torch.testing.assert_close(losses[1].delta_p, losses[0].delta_p)
+    assert losses[0].delta_p != 0
 
 
 def test_under_autocast():

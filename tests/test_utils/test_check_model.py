@@ -14,6 +14,7 @@ from tests.test_integration.small_detectors import CONFIGS, DETECTORS, NUM_CLASS
 
 OURS = dict(type='mmasl.AsymmetricLoss', gamma_neg=2.0)
 FIT = dict(OURS, use_sigmoid=True)
+QUALITY = {'GFL', 'LD', 'RTMDet', 'TOOD'}
 NOT_FROM_CONFIG = {'YOLOX', 'Deformable DETR', 'DINO', 'DDQ-DETR', 'DAB-DETR'}  # they ask the loss, or nothing
 
 
@@ -26,15 +27,24 @@ def built_head(cfg, **loss):
 @pytest.mark.parametrize('name', DETECTORS)
 def test_heads_of_mmdetection(name):
     cfg = small_config(name).bbox_head
-    activated = dict(activated=True) if name == 'TOOD' else {}
-    check_model(built_head(cfg, **FIT, **activated))
-    model = built_head(cfg, **OURS, **activated)
+    ours = dict(OURS, activated=True) if name == 'TOOD' else OURS
+    if name in QUALITY:
+        text = r'^model\.bbox_head\.loss_cls\.type=mmasl\.AsymmetricQualityLoss is needed: .* which AsymmetricLoss does'
+        with pytest.raises(UserError, match=text):
+            check_model(built_head(cfg, **ours, use_sigmoid=True))
+        ours = dict(ours, type='mmasl.AsymmetricQualityLoss')
+    check_model(built_head(cfg, **ours, use_sigmoid=True))
+    model = built_head(cfg, **ours)
     head = model['bbox_head']
     if name in NOT_FROM_CONFIG:
         assert head.cls_out_channels == NUM_CLASSES
         return check_model(model)
     channels = 7 if name == 'VFNet' else 8  # its channels are those of the base class's own loss
-    trouble = ' and takes their softmax in prediction' if name == 'VFNet' else ', AsymmetricLoss wants one for each'
+    trouble = (
+        ' and takes their softmax in prediction'
+        if name == 'VFNet'
+        else f', {type(head.loss_cls).__name__} wants one for each'
+    )
     assert head.cls_out_channels == channels
     with pytest.raises(UserError) as error:
         check_model(model)

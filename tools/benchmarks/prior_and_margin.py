@@ -149,7 +149,7 @@ def main(argv=None) -> int:
     )
     parser.add_argument('--epochs', type=int, default=3)
     parser.add_argument('--scenes', type=int, default=1500, help='training scenes')
-    parser.add_argument('--seeds', type=int, default=2)
+    parser.add_argument('--seeds', type=int, default=1)
     parser.add_argument('--workers', type=int, default=1, help='single-thread processes at a time')
     parser.add_argument('--out', type=Path, default=OUT)
     args = parser.parse_args(argv)
