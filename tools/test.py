@@ -56,6 +56,7 @@ def merge_args(cfg: Config, args) -> None:
     """Bring what the arguments say into the config."""
     cfg.load_from = args.checkpoint
     cfg.resume = False
+    checkpoints.skip_pretrained(cfg)
     if args.amp:
         cfg.test_cfg.fp16 = True
     if args.split == 'val':

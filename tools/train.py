@@ -53,6 +53,8 @@ def merge_args(cfg: Config, args) -> None:
     cli.add_hook(cfg, 'ExactResumeHook')
     cli.add_hook(cfg, 'StopAtNaNHook')
     cli.keep_checkpoints_whole(cfg)
+    if cfg.get('resume'):
+        checkpoints.skip_pretrained(cfg)
     cli.set_dataloaders(cfg, args)
 
 

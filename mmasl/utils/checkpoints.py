@@ -30,6 +30,13 @@ def check_pretrained(cfg: Config) -> None:
             check_file(checkpoint, '.'.join((*path, 'checkpoint')))
 
 
+def skip_pretrained(cfg: Config) -> None:
+    """Build the model without weights that a checkpoint will replace: timm would download them first."""
+    for _, node in walk(cfg.model, ('model',)):
+        if node.get('pretrained') is True:
+            node['pretrained'] = False
+
+
 def read(path: str, key: str) -> dict | None:
     """Return the checkpoint, on the CPU; None for a folder, which only the strategy that wrote it can read."""
     check_file(path, key)

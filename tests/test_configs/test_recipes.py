@@ -4,13 +4,25 @@ import copy
 import math
 
 import pytest
+import timm
 import torch
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS, MODELS
 from modelindex.load_model_index import load as load_index
 
-from tests.test_configs.recipes import CONFIGS, FOLDERS, every_config, load, make_shallow, make_small, one_of_each
+from mmasl.utils.checkpoints import skip_pretrained
+from tests.test_configs.recipes import (
+    CONFIGS,
+    FOLDERS,
+    PATHS,
+    backbone_of,
+    every_config,
+    load,
+    make_shallow,
+    make_small,
+    one_of_each,
+)
 
 INDEX = {model.name: model for model in load_index(str(CONFIGS.parent / 'model-index.yml')).models}
 
@@ -20,6 +32,22 @@ def test_the_indices_name_it(path):
     assert INDEX[path.stem].config == str(path.relative_to(CONFIGS.parent))
     assert f'{path.stem.split("_")[0]}_' in (path.parent / 'README.md').read_text()
     assert f'({path.parent.name}/README.md)' in (CONFIGS / 'README.md').read_text()
+
+
+def test_timm_has_the_weights_and_they_want_pixels_from_0_to_1():
+    names = {backbone_of(load(path)) for path in PATHS if load(path).model.backbone.type == 'TIMMBackbone'}
+    assert len(names) == 4
+    for name in names:
+        weights = timm.get_pretrained_cfg(name)
+        assert weights.tag == name.split('.')[1] and weights.has_weights
+        assert weights.mean == (0, 0, 0) and weights.std == (1, 1, 1)
+
+
+def test_weights_that_a_checkpoint_replaces_are_not_fetched():
+    cfg = copy.deepcopy(load(CONFIGS / 'coco_multilabel' / 'tresnet-l-asl_1xb128_coco14-448px.py'))
+    assert cfg.model.backbone.pretrained is True
+    skip_pretrained(cfg)
+    assert cfg.model.backbone.pretrained is False
 
 
 @pytest.fixture
