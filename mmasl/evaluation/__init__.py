@@ -1,5 +1,6 @@
-"""Multi-label evaluation: pure calculation in ``functional`` and the MMEngine metric that reports it."""
+"""Evaluation: pure calculation of the multi-label measures in ``functional``, and the MMEngine metrics."""
 
+from mmasl.evaluation.frequency_group_metric import FrequencyGroupMetric
 from mmasl.evaluation.functional import (
     average_precision,
     label_counts,
@@ -10,6 +11,7 @@ from mmasl.evaluation.functional import (
 from mmasl.evaluation.multilabel_metric import MultiLabelMetric
 
 __all__ = [
+    'FrequencyGroupMetric',
     'MultiLabelMetric',
     'average_precision',
     'label_counts',

@@ -27,7 +27,6 @@ from mmasl.utils.grid import run_grid
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).resolve().parent / 'results'
 TUNING_SEED = 100  # not one of the grid's
-MISSING = (0.0, 0.2, 0.4)
 
 
 @dataclass(frozen=True)
@@ -41,13 +40,14 @@ class Study:
         regimes: Title of each regime: what is compared on its own, such as a kind of weights or a detector.
         losses: Label of each loss; a regime has those that it has a config for.
         baselines: For each regime the loss to which the others' differences are taken.
-        metrics: For each kept result the metric of the config it comes from, and a factor: mAP first, the measure
-            that losses are compared by.
+        metrics: For each kept result the metric of the config it comes from, and a factor; first the ``measure`` that
+            losses are compared by, such as mAP.
         shown: Those results that the tables have, with their decimals.
         own: Symbols of the losses' own parameters, for the table of trials; ``plain`` losses are shown without.
         plain: Losses whose parameters are no matter of tuning.
         rates: Learning rates that are tried by default.
         item: What is missing, in words.
+        missing: Shares of it that the grid tries by default.
     """
 
     name: str
@@ -62,6 +62,12 @@ class Study:
     plain: tuple[str, ...] = ()
     rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2)
     item: str = 'labels'
+    missing: tuple[float, ...] = (0.0, 0.2, 0.4)
+
+    @property
+    def measure(self) -> str:
+        """The result that losses are compared by."""
+        return next(iter(self.metrics))
 
     @property
     def folder(self) -> Path:
@@ -145,7 +151,7 @@ def grid(study: Study, args: argparse.Namespace) -> dict[str, dict]:
     cells = {}
     for regime in args.regime:
         for seed in range(args.seeds):
-            for missing in args.missing or MISSING:
+            for missing in args.missing or study.missing:
                 for loss in study.rows(regime, args.losses):
                     name = f'{regime}_{loss}_missing{round(100 * missing):02d}_seed{seed}'
                     cells[name] = make_spec(study, regime, loss, seed, missing)
@@ -171,7 +177,11 @@ def run(study: Study, cells: dict[str, dict], folder: Path, workers: int) -> int
     log = ROOT / 'work_dirs' / f'{study.name}_ladder.log'
     print(f'output of the runs: {log}', flush=True)
     function = functools.partial(run_cell, study)
-    return run_grid(cells, folder, function, lambda result: f'mAP {result["mAP"]:.2f}', workers=workers, log=log)
+
+    def describe(result):
+        return f'{study.measure} {result[study.measure]:.2f}'
+
+    return run_grid(cells, folder, function, describe, workers=workers, log=log)
 
 
 def main(study: Study, description: str, argv=None) -> int:

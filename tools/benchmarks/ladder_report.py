@@ -31,7 +31,7 @@ def aggregate(study, cells: list[dict]) -> list[dict]:
 
     Returns:
         Rows with the regime, ``missing``, the loss, its learning rate and length, the ``seeds``, the mean and the
-        standard deviation of each measure, and under ``difference`` those of the paired differences of mAP to
+        standard deviation of each measure, and under ``difference`` those of the paired differences of the measure to
         the baseline (same regime, same share, same seed) with the number of seeds that are ``better``; None for
         the baseline itself and where no seed has both.
 
@@ -53,9 +53,14 @@ def aggregate(study, cells: list[dict]) -> list[dict]:
         row = dict(regime=regime, missing=missing, loss=loss, seeds=sorted(by_seed))
         row.update({key: settings[0][key] for key in ('lr', 'epochs', 'scenes', 'criterion')})
         row['seconds'] = round(mean(cell['seconds'] for cell in by_seed.values()), 1)
-        row.update({key: spread([cell['result'][key] for cell in by_seed.values()]) for key in ('mAP', *study.shown)})
+        row.update(
+            {key: spread([cell['result'][key] for cell in by_seed.values()]) for key in (study.measure, *study.shown)}
+        )
         baseline = groups.get((regime, missing, study.baselines[regime]), {})
-        paired = [by_seed[s]['result']['mAP'] - baseline[s]['result']['mAP'] for s in sorted(by_seed) if s in baseline]
+        values = [
+            {seed: cell['result'][study.measure] for seed, cell in group.items()} for group in (by_seed, baseline)
+        ]
+        paired = [values[0][seed] - values[1][seed] for seed in sorted(by_seed) if seed in baseline]
         row['difference'] = None
         if loss != study.baselines[regime] and paired:
             row['difference'] = dict(**spread(paired), better=sum(d > 0 for d in paired))
@@ -80,13 +85,13 @@ def markdown(study, rows: list[dict], trials: list[dict]) -> str:
         rates = sorted({row['missing'] for row in mine})
         by_key = {(row['loss'], row['missing']): row for row in mine}
         losses = [loss for loss in study.losses if any(row['loss'] == loss for row in mine)]
-        head, body = ['mAP, %'], [[study.losses[loss]] for loss in losses]
+        head, body = [f'{study.measure}, %'], [[study.losses[loss]] for loss in losses]
         for rate in rates:
             head += [f'{100 * rate:.0f} % missing', f'− {study.baselines[regime].upper()} (better in)']
             for line, loss in zip(body, losses, strict=True):
                 row = by_key.get((loss, rate))
                 difference = row and row['difference']
-                line.append(f'{plus_minus(row["mAP"])} ({row["mAP"]["n"]})' if row else '')
+                line.append(f'{plus_minus(row[study.measure])} ({row[study.measure]["n"]})' if row else '')
                 better = (
                     difference and f'{plus_minus(difference, sign=True)} ({difference["better"]}/{difference["n"]})'
                 )
@@ -108,7 +113,7 @@ def markdown(study, rows: list[dict], trials: list[dict]) -> str:
 
 
 def _trials(study, trials: list[dict]) -> str:
-    """mAP of each trial: rows are losses, columns are regimes, lengths and learning rates."""
+    """The measure of each trial: rows are losses, columns are regimes, lengths and learning rates."""
     columns = {_column(study, trial['spec']): _column_title(trial['spec']) for trial in trials}
     criteria = defaultdict(dict)
     for trial in trials:
@@ -119,9 +124,9 @@ def _trials(study, trials: list[dict]) -> str:
             label += f': {", ".join(values)}'
         criteria[list(study.losses).index(spec['loss']), label][_column(study, spec)] = trial
     order = sorted(columns)
-    head = ['validation mAP, %'] + [columns[column] for column in order]
+    head = [f'validation {study.measure}, %'] + [columns[column] for column in order]
     body = [
-        [label] + [f'{found[c]["result"]["mAP"]:.1f}' if c in found else '' for c in order]
+        [label] + [f'{found[c]["result"][study.measure]:.1f}' if c in found else '' for c in order]
         for (_, label), found in sorted(criteria.items())
     ]
     return table(head, body)
@@ -137,7 +142,7 @@ def _column_title(spec: dict) -> str:
 
 
 def draw(study, rows: list[dict], path: Path) -> None:
-    """Bars of mAP with their standard deviations, one panel a regime, as ``path``.png and ``path``.svg."""
+    """Bars of the measure with their standard deviations, one panel a regime, as ``path``.png and ``path``.svg."""
     plt = pyplot()
     regimes = [regime for regime in study.regimes if any(row['regime'] == regime for row in rows)]
     counts = [len({row['missing'] for row in rows if row['regime'] == regime}) for regime in regimes]
@@ -153,15 +158,15 @@ def draw(study, rows: list[dict], path: Path) -> None:
         for number, loss in enumerate(here):
             found = [row for row in mine if row['loss'] == loss]
             x = [rates.index(row['missing']) + (number - (len(here) - 1) / 2) * width for row in found]
-            error = [row['mAP']['std'] or 0 for row in found]
+            error = [row[study.measure]['std'] or 0 for row in found]
             colour = f'C{losses.index(loss)}'
-            heights = [row['mAP']['mean'] for row in found]
+            heights = [row[study.measure]['mean'] for row in found]
             panel.bar(x, heights, 0.9 * width, yerr=error, capsize=2, color=colour, label=study.losses[loss])
         panel.set_xticks(range(len(rates)), [f'{100 * rate:.0f} %' for rate in rates])
         panel.set_title(study.regimes[regime], fontsize=10)
         panel.set_xlabel(f'{study.item} of the training scenes missing')
         panel.grid(axis='y', alpha=0.3)
-    panels[0][0].set_ylabel('mAP on test scenes, %')
+    panels[0][0].set_ylabel(f'{study.measure} on test scenes, %')
     legend = {text: bar for panel in panels[0] for bar, text in zip(*panel.get_legend_handles_labels(), strict=True)}
     figure.legend(legend.values(), legend.keys(), loc='outside upper center', ncols=3, fontsize=8)
     figure.tight_layout(rect=(0, 0, 1, 0.86))
@@ -184,10 +189,13 @@ def write_report(study, folder: Path, out: Path) -> None:
     rows = aggregate(study, [cell for cell in cells if cell['spec']['split'] == 'test'])
     if not rows:
         raise ValueError(f'expected finished cells in {folder}, found none: run the grid first')
-    if any(math.isnan(row['mAP']['mean']) for row in rows):
-        raise ValueError('a cell has no mAP: NaN')
+    if any(math.isnan(row[study.measure]['mean']) for row in rows):
+        raise ValueError(f'a cell has no {study.measure}: NaN')
     readme = out / 'README.md'
     readme.write_text(insert(readme.read_text(), markdown(study, rows, trials), *markers(study)))
-    write_json(out / 'ladder.json', dict(rows=rows, trials=[dict(t['spec'], mAP=t['result']['mAP']) for t in trials]))
+    write_json(
+        out / 'ladder.json',
+        dict(rows=rows, trials=[{**t['spec'], study.measure: t['result'][study.measure]} for t in trials]),
+    )
     draw(study, rows, out / 'ladder')
     print(markdown(study, rows, trials))
