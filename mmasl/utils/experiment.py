@@ -28,7 +28,8 @@ def train_and_test(
         work_dir: Where logs and the last checkpoint stay. None keeps nothing, and does not validate while training.
 
     Returns:
-        The values of the config's metrics, the last part of their names as keys.
+        The values of the config's metrics, the last part of their names as keys; beside them the last values of what
+        hooks have logged in training, such as ``gamma_neg``.
 
     Raises:
         ValueError: If ``split`` is neither 'val' nor 'test'.
@@ -83,4 +84,7 @@ def _run(cfg, work_dir):
     cfg.work_dir = str(work_dir)
     runner = Runner.from_cfg(cfg)
     runner.train()
-    return {name.rsplit('/', 1)[-1]: float(value) for name, value in runner.test().items()}
+    logged = {name: buffer.current() for name, buffer in runner.message_hub.log_scalars.items()}
+    values = {name: value for name, value in logged.items() if name.startswith('train/') and 'time' not in name}
+    values.update(runner.test())
+    return {name.rsplit('/', 1)[-1]: float(value) for name, value in values.items()}

@@ -70,8 +70,9 @@ def test_figure_6_of_the_paper(tool, tmp_path, no_training):
         'train_dataloader.dataset.seed': 1,
     }
     report = json.loads(Path('out/fig6.json').read_text())
-    assert (report['x'], report['lines'], report['metric'], report['split']) == ('gamma_pos', 'gamma_neg', 'mAP', 'val')
-    assert report['points'][1] == dict(x=1.0, line=2.0, mean=21.5, std=0.7071, n=2, seeds={'0': 21.0, '1': 22.0})
+    assert (report['x'], report['lines'], report['split']) == ('gamma_pos', 'gamma_neg', 'val')
+    measured = dict(mAP=dict(mean=21.5, std=0.7071, n=2), values=dict(mAP=[21.0, 22.0]))
+    assert report['points'][1] == dict(x=1.0, line=2.0, seeds=[0, 1], **measured)
     readme = Path('out/README.md').read_text()
     assert '| gamma_pos | mAP, gamma_neg = 2 | mAP, gamma_neg = 4 |' in readme
     assert '| 4 | **24.50 ± 0.71 (2)** | **44.50 ± 0.71 (2)** |' in readme
@@ -84,7 +85,7 @@ def test_figure_6_of_the_paper(tool, tmp_path, no_training):
     assert no_training[20:] == [f'clip0_gamma_neg{g}_gamma_pos{g}_seed0' for g in (0, 1, 3, 6)]  # 2 and 4 are fig6's
 
 
-def test_ablations_of_ones_own(tool, tmp_path, no_training):
+def test_ablations_of_ones_own(tool, tmp_path, no_training, capsys):
     config = write_config(tmp_path, CLASSIFICATION)
     axes = ['--x', f'{LOSS}.gamma_pos+{LOSS}.gamma_neg=1,2.5', '--lines', 'optim_wrapper.optimizer.type=SGD,Adam']
     assert tool.main([config, *axes, '--name', 'own', '--cfg-options', 'train_cfg.max_epochs=3']) == 0
@@ -92,20 +93,28 @@ def test_ablations_of_ones_own(tool, tmp_path, no_training):
         f'gamma_neg{g}_gamma_pos{g}_type{o}_max_epochs3_seed0' for o in ('SGD', 'Adam') for g in (1, 2.5)
     ]
     report = json.loads(Path(f'work_dirs/ablation/{Path(config).stem}/own.json').read_text())
-    assert [(point['x'], point['line'], point['mean']) for point in report['points'][:2]] == [
+    assert [(point['x'], point['line'], point['mAP']['mean']) for point in report['points'][:2]] == [
         (1.0, 'SGD', 11.0),
         (2.5, 'SGD', 27.5),
     ]
-    assert tool.main([config, '--x', f'{LOSS}.gamma_neg=1', '--metric', 'loss', '--report']) == 1
+    assert tool.main([config, *axes, '--name', 'own', '--cfg-options', 'train_cfg.max_epochs=3', '--metric', 'x']) == 1
+    assert "--metric: the trials have no 'x', but mAP, loss" in capsys.readouterr().err
 
 
-def test_trials_are_real_trainings(tool, tmp_path, monkeypatch):
+def test_table_3_of_the_paper_by_real_trainings(tool, tmp_path, monkeypatch):
+    """The last value of what a hook logs is a measure too."""
+    monkeypatch.setitem(tool.PAPER, 'table3', tool.PAPER['table3'] | dict(x='delta_p_target=0,0.5'))
     ran = in_this_process(tool, monkeypatch, None)
     config = write_config(tmp_path, CLASSIFICATION.replace("'MultiLabelMetric', thr=0.02", "'mmasl.MultiLabelMetric'"))
-    assert tool.main([config, '--x', f'{LOSS}.gamma_neg=0,4', '--out', 'out']) == 0
-    assert ran == ['gamma_neg0_seed0', 'gamma_neg4_seed0']
-    points = json.loads(Path('out/ablation.json').read_text())['points']
-    assert [point['x'] for point in points] == [0, 4] and all(0 < point['mean'] < 100 for point in points)
+    start = ['--cfg-options', f'{LOSS}.step_size=1.0', f'{LOSS}.momentum=0.0', 'default_hooks.asymmetry.interval=1']
+    command = [config, '--paper', 'table3', *start, '--metric', 'mAP', 'gamma_neg', '--out', 'out']
+    assert tool.main(command) == 0
+    assert len(ran) == 2 and all('AdaptiveAsymmetricLoss' in name for name in ran)
+    points = json.loads(Path('out/table3.json').read_text())['points']
+    assert all(0 < point['mAP']['mean'] < 100 for point in points)
+    low, high = (point['gamma_neg']['mean'] for point in points)
+    assert high > low and low != 4.0  # a larger target ends with a larger exponent, as in the paper
+    assert '| delta_p_target | mAP | gamma_neg |' in Path('out/README.md').read_text()
 
 
 def test_detectors(tool, tmp_path):

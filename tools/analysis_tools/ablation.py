@@ -31,14 +31,19 @@ from mmasl.utils.errors import UserError, command
 from mmasl.utils.experiment import run_trial, trial_spec
 from mmasl.utils.grid import run_grid
 
-# Keys are arguments of the config's loss. The values are those that the paper names or its figures' text implies; which
-# points the figures have is not known.
+# Keys are arguments of the config's loss. Values are those that the paper's text names, with neighbours: which points
+# its figures have is not known. 'weighting' and 'asymmetries' are Table 2's.
 PAPER = {
     'fig5': dict(x='gamma_pos+gamma_neg=0,1,2,3,4,6', fixed=dict(clip=0.0)),
     'fig6': dict(x='gamma_pos=0,1,2,3,4', lines='gamma_neg=2,4', fixed=dict(clip=0.0)),
     'fig7': dict(x='clip=0,0.05,0.1,0.2,0.3,0.4', lines='gamma_pos+gamma_neg=0,2,4'),
     'weighting': dict(
         x='alpha=0.5,0.55,0.6,0.65,0.7,0.75,0.8,0.85,0.9,0.95', fixed=dict(gamma_pos=2.0, gamma_neg=2.0, clip=0.0)
+    ),
+    'table3': dict(
+        x='delta_p_target=0,0.1,0.2,0.3',
+        fixed=dict(type='mmasl.AdaptiveAsymmetricLoss', gamma_pos=0.0, clip=0.05),
+        config={'default_hooks.asymmetry.type': 'mmasl.AsymmetryHook'},  # for --metric mAP gamma_neg
     ),
     'asymmetries': dict(x='gamma_neg=2,3,4', lines='clip=0,0.05,0.2', fixed=dict(gamma_pos=0.0)),
 }
@@ -90,7 +95,7 @@ def parse_axis(text: str, flag: str = '--x') -> Axis:
 def loss_key(cfg: Config) -> str:
     """Where the config has its asymmetric loss."""
     found = {'.'.join(path): type_name(node['type']) for path, node in walk(cfg.model, ('model',)) if 'type' in node}
-    ours = [key for key, name in found.items() if name == 'mmasl.AsymmetricLoss']
+    ours = [key for key, name in found.items() if name in ('mmasl.AsymmetricLoss', 'mmasl.AdaptiveAsymmetricLoss')]
     if len(ours) != 1:
         losses = ', '.join(f'{key}: {name}' for key, name in found.items() if name.endswith('Loss'))
         raise UserError(
@@ -108,7 +113,7 @@ def paper_ablation(name: str, key: str) -> Ablation:
         return Axis(tuple(f'{key}.{k}' for k in keys), values[1:])
 
     spec = PAPER[name]
-    fixed = {f'{key}.{k}': value for k, value in spec.get('fixed', {}).items()}
+    fixed = {f'{key}.{k}': value for k, value in spec.get('fixed', {}).items()} | spec.get('config', {})
     return Ablation(axis(spec['x']), axis(spec['lines']) if 'lines' in spec else None, fixed)
 
 
@@ -136,7 +141,12 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, help='the same for all trials')
     parser.add_argument('--seeds', type=int, default=1, help='number of seeds (default: 1)')
     parser.add_argument('--seed-keys', nargs='+', default=[], metavar='KEY', help='other keys that get the seed')
-    parser.add_argument('--metric', default='mAP', help="last part of the metric's name (default: mAP)")
+    parser.add_argument(
+        '--metric',
+        nargs='+',
+        default=['mAP'],
+        help="last part of a metric's name, or a logged scalar's, whose last value counts; the first is drawn (mAP)",
+    )
     parser.add_argument('--split', choices=('val', 'test'), default='val', help='what is evaluated (default: val)')
     parser.add_argument('--workers', type=int, default=2, help='single-thread processes at a time (default: 2)')
     parser.add_argument('--slurm', nargs='+', action=CfgOptions, metavar='KEY=V', help='parameters of submitit')
@@ -156,7 +166,7 @@ def make_ablations(args: argparse.Namespace) -> dict[str, Ablation]:
         lines = parse_axis(args.lines, '--lines') if args.lines else None
         ablations[args.name] = Ablation(parse_axis(args.x), lines, {})
     for ablation in ablations.values():
-        for key in [*ablation.x.keys, *(ablation.lines or ablation.x).keys, *args.seed_keys]:
+        for key in [*ablation.fixed, *ablation.x.keys, *(ablation.lines or ablation.x).keys, *args.seed_keys]:
             check_key(cfg, key)
     return ablations
 
@@ -172,21 +182,19 @@ def make_cells(args: argparse.Namespace, ablations: dict[str, Ablation]) -> dict
     return cells
 
 
-def describe(metric: str, result: dict) -> str:
-    if metric not in result:
-        return f'has no {metric}; --metric can be {", ".join(result)}'
-    return f'{metric} {result[metric]:.4g}'
-
-
 @command
 def main(argv=None) -> None:
     args = parse_args(argv)
     out = args.out or Path('work_dirs', 'ablation', Path(args.config).stem)
     ablations = make_ablations(args)
+
+    def describe(result):
+        return ', '.join(f'{metric} {result[metric]:.4g}' for metric in args.metric if metric in result)
+
     cells, failures = make_cells(args, ablations), 0
     if not args.report:
         options = dict(workers=args.workers, slurm=args.slurm, log=out / 'trials.log')
-        failures = run_grid(cells, out / 'trials', run_trial, lambda result: describe(args.metric, result), **options)
+        failures = run_grid(cells, out / 'trials', run_trial, describe, **options)
     for name, ablation in ablations.items():
         names = [
             (x, line, [trial_name({**args.cfg_options, **changes}, seed) for seed in range(args.seeds)])

@@ -7,7 +7,9 @@ from mmasl.utils.grid import read_cell, write_json
 from mmasl.utils.report import insert, plus_minus, pyplot, save_figure, spread, table
 
 
-def write_report(name: str, ablation, names: list[tuple], cells: dict[str, dict], metric: str, out: Path) -> None:
+def write_report(
+    name: str, ablation, names: list[tuple], cells: dict[str, dict], metrics: list[str], out: Path
+) -> None:
     """Write the table of an ablation into ``out``/README.md, and ``out``/``name`` with .json, .png and .svg.
 
     Args:
@@ -15,25 +17,26 @@ def write_report(name: str, ablation, names: list[tuple], cells: dict[str, dict]
         ablation: With its axes, ``x`` and ``lines``.
         names: For each point its value along x, its line's value, and the names of its trials, one a seed.
         cells: The spec of each trial.
-        metric: The measure to report.
+        metrics: The measures to report; the first one is drawn.
         out: The folder; the finished trials are in its ``trials``.
 
     Raises:
-        UserError: No trial is finished, or they do not measure ``metric``.
+        UserError: No trial is finished, or they do not measure one of ``metrics``.
     """
     points = []
     for x, line, trials in names:
-        found = [read_cell(out / 'trials', trial, cells[trial]) for trial in trials]
-        values = {cell['spec']['seed']: measure(cell, metric) for cell in found if cell}
-        if values:
-            points.append(dict(x=x, line=line, **spread(list(values.values())), seeds=values))
+        found = [cell for trial in trials if (cell := read_cell(out / 'trials', trial, cells[trial]))]
+        if found:
+            values = {metric: [measure(cell, metric) for cell in found] for metric in metrics}
+            seeds = [cell['spec']['seed'] for cell in found]
+            points.append(dict(x=x, line=line, seeds=seeds, values=values, **{m: spread(v) for m, v in values.items()}))
     if not points:
         raise UserError(f'{name}: no trial is finished in {out / "trials"}; run it without --report')
-    settings = dict(metric=metric, split=cells[names[0][2][0]]['split'], config=cells[names[0][2][0]]['config'])
+    settings = dict(metrics=metrics, split=cells[names[0][2][0]]['split'], config=cells[names[0][2][0]]['config'])
     axes = dict(x=ablation.x.label, lines=ablation.lines and ablation.lines.label, fixed=ablation.fixed)
     write_json(out / f'{name}.json', dict(**settings, **axes, points=points))
-    draw(points, ablation, metric, out / name)
-    text = markdown(points, ablation, metric, name)
+    draw(points, ablation, metrics[0], out / name)
+    text = markdown(points, ablation, metrics, name)
     print(f'\n{name}\n\n{text}\n', flush=True)
     insert_table(out / 'README.md', name, text)
 
@@ -45,20 +48,22 @@ def measure(cell: dict, metric: str) -> float:
     return cell['result'][metric]
 
 
-def markdown(points: list[dict], ablation, metric: str, name: str) -> str:
-    """The table: a row for each value along x, a column for each line; the best of a line in bold."""
+def markdown(points: list[dict], ablation, metrics: list[str], name: str) -> str:
+    """The table: a row for each value along x, a column for each measure of each line; a line's best is in bold."""
     lines = list(dict.fromkeys(point['line'] for point in points))
     at = {(point['x'], point['line']): point for point in points}
-    best = {line: max((p for p in points if p['line'] == line), key=lambda p: p['mean']) for line in lines}
-    head = [ablation.x.label]
-    head += [metric if line is None else f'{metric}, {ablation.lines.label} = {label(line)}' for line in lines]
+    first = metrics[0]
+    best = [max((p for p in points if p['line'] == line), key=lambda point: point[first]['mean']) for line in lines]
+    of_line = {line: '' if line is None else f', {ablation.lines.label} = {label(line)}' for line in lines}
+    head = [ablation.x.label, *(f'{metric}{of_line[line]}' for line in lines for metric in metrics)]
     body = []
     for x in dict.fromkeys(point['x'] for point in points):
         row = [label(x)]
         for line in lines:
             point = at.get((x, line))
-            text = f'{plus_minus(point, 2)} ({point["n"]})' if point else ''
-            row.append(f'**{text}**' if point is best[line] else text)
+            for metric in metrics:
+                text = f'{plus_minus(point[metric], 2)} ({point[metric]["n"]})' if point else ''
+                row.append(f'**{text}**' if point in best and metric == first else text)
         body.append(row)
     return f'{table(head, body)}\n\n![{name}]({name}.png)'
 
@@ -85,9 +90,9 @@ def draw(points: list[dict], ablation, metric: str, path: Path) -> None:
     for line in dict.fromkeys(point['line'] for point in points):
         mine = [point for point in points if point['line'] == line]
         x = [point['x'] if numbers else values.index(point['x']) for point in mine]
-        error = [point['std'] or 0 for point in mine]
+        error = [point[metric]['std'] or 0 for point in mine]
         name = None if line is None else f'{ablation.lines.label} = {label(line)}'
-        panel.errorbar(x, [point['mean'] for point in mine], error, marker='o', capsize=3, label=name)
+        panel.errorbar(x, [point[metric]['mean'] for point in mine], error, marker='o', capsize=3, label=name)
     if not numbers:
         panel.set_xticks(range(len(values)), [label(value) for value in values])
     panel.set_xlabel(ablation.x.label)
