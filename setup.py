@@ -74,6 +74,8 @@ setup(
             'build',
             'hypothesis',
             'mpmath',
+            'onnx',
+            'onnxruntime',
             'openmim',
             'pytest',
             'pytest-xdist',
