@@ -79,6 +79,7 @@ setup(
             'openmim',
             'pytest',
             'pytest-xdist',
+            'randaugment',
             'ruff',
             'scikit-learn',
             'submitit',

@@ -7,11 +7,11 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from mmasl.registry import TRANSFORMS
 
-GREY = (128, 128, 128)
+GRAY = (128, 128, 128)
 
 
 def _affine(image, matrix, resample=Image.Resampling.NEAREST):
-    return image.transform(image.size, Image.Transform.AFFINE, matrix, resample, fillcolor=GREY)
+    return image.transform(image.size, Image.Transform.AFFINE, matrix, resample, fillcolor=GRAY)
 
 
 def _enhance(kind):
@@ -39,7 +39,7 @@ OPERATIONS = {
     'TranslateY': (np.linspace(0, 150 / 331, 10), True, lambda im, s: _affine(im, (1, 0, 0, 0, 1, s * im.height))),
     'ShearY': (np.linspace(0, 0.3, 10), True, lambda im, s: _affine(im, (1, 0, 0, s, 1, 0), Image.Resampling.BICUBIC)),
     # always counterclockwise, as there
-    'Rotate': (np.linspace(0, 30, 10), False, lambda image, angle: image.rotate(angle, fillcolor=GREY)),
+    'Rotate': (np.linspace(0, 30, 10), False, lambda image, angle: image.rotate(angle, fillcolor=GRAY)),
     'Equalize': (np.zeros(10), False, lambda image, _: ImageOps.equalize(image)),
     'Contrast': (np.linspace(0, 0.9, 10), True, _enhance(ImageEnhance.Contrast)),
     'Color': (np.linspace(0, 0.9, 10), True, _enhance(ImageEnhance.Color)),
@@ -52,12 +52,12 @@ OPERATIONS = {
 class RandAugment(BaseTransform):
     """Apply ``num_ops`` random operations, each with probability ``prob``, at a level from 1 to 9 drawn for each.
 
-    The fifteen operations, their magnitudes and their pixels are those of the package ``randaugment`` 1.0.2, which the
-    authors' script imports. MMPretrain's ``RandAugment`` differs in what it draws: one level for all (or a continuous
-    one), no Cutout but SolarizeAdd, both directions of rotation, posterizing down to 0 bits, and a rotation whose
-    border is blue (its 128 reaches OpenCV as (128, 0, 0)). At equal magnitudes its operations are these, up to one gray
-    value on average; Equalize and AutoContrast take over thirty times as long. Reads and writes ``img``, BGR as MMCV
-    loads it; random numbers are NumPy's global ones, as upstream's are.
+    The fifteen operations, their magnitudes and, to the last bit, their pixels are those of the package ``randaugment``
+    1.0.2, which the authors' script imports. MMPretrain's ``RandAugment`` differs in what it draws: one level for all
+    (or a continuous one), no Cutout but SolarizeAdd, both directions of rotation, posterizing down to 0 bits, and a
+    rotation whose border is blue (its 128 reaches OpenCV as (128, 0, 0)). At equal magnitudes its operations are these,
+    up to one gray value on average; Equalize and AutoContrast take over thirty times as long. Reads and writes ``img``,
+    BGR as MMCV loads it; random numbers are NumPy's global ones, as upstream's are.
 
     Args:
         num_ops (int): Number of operations that are drawn, with repetition, at least 1.
