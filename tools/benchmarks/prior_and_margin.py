@@ -1,6 +1,6 @@
 """What a margin above the prior does to early training: a small FCOS on DigitScenes, for each clip and bias_prob.
 
-    python tools/benchmarks/prior_and_margin.py            # about 6 minutes of one core; goes on where it was stopped
+    python tools/benchmarks/prior_and_margin.py            # goes on where it was stopped
     python tools/benchmarks/prior_and_margin.py --report   # table and figure, from the cells that are there
 
 Each cell trains with ASL over three epochs in one thread and notes for every batch the classification loss, the share
