@@ -146,7 +146,7 @@ def probability_gap(scores: np.ndarray, targets: np.ndarray) -> dict[str, float]
         {'pt_pos': 0.75, 'pt_neg': 0.625, 'delta_p': 0.125}
     """
     _check(scores, targets, probabilities=True)
-    return _gap(_probability_sums(scores, targets))
+    return _overall_gap(_probability_sums(scores, targets))
 
 
 def multilabel_metrics(
@@ -170,7 +170,7 @@ def multilabel_metrics(
         ``mAP`` :math:`= \frac{1}{C} \sum_c AP_c` and ``mAP_weighted`` :math:`= \sum_c P_c AP_c / \sum_c P_c`, over the
         other classes and with :math:`P_c` positives of class c; ``CP, CR, CF1, OP, OR, OF1``, and the same as
         ``top3_CP`` (with ``topk``), ``forced_top3_CP``, ... In [0, 1]: ``pt_pos, pt_neg, delta_p`` (see
-        :func:`probability_gap`).
+        :func:`probability_gap`), and ``class_gap``, the same three as ``(C,)`` arrays, of each class.
 
     Raises:
         ValueError: For empty input, no positive at all, and what the functions above raise for.
@@ -192,7 +192,7 @@ def multilabel_metrics(
 
     num_samples, num_classes = len(scores), len(scores[0])
     counts = dict.fromkeys(rules, 0)
-    sums = np.zeros((2, 2))
+    sums = np.zeros((2, 2, num_classes))
     step = max(1, BLOCK_ELEMENTS // max(num_classes, 1))
     for start in range(0, num_samples, step):
         block = np.asarray(scores[start : start + step]), np.asarray(targets[start : start + step])
@@ -212,7 +212,8 @@ def multilabel_metrics(
     ap = 100 * np.concatenate(ap)
     positives = counts[''][2]
     weighted = np.sum(ap * positives, where=positives > 0) / np.sum(positives)
-    return {'mAP': float(np.nanmean(ap)), 'mAP_weighted': float(weighted), **result, **_gap(sums), 'AP': ap}
+    overall = {'mAP': float(np.nanmean(ap)), 'mAP_weighted': float(weighted), **result, **_overall_gap(sums)}
+    return {**overall, 'AP': ap, 'class_gap': _gap(sums)}
 
 
 def _check(scores: np.ndarray, targets: np.ndarray, probabilities: bool = False) -> None:
@@ -243,14 +244,20 @@ def _topk_mask(scores: np.ndarray, topk: int) -> np.ndarray:
 
 
 def _probability_sums(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Sum and number of the scores of positives and of negatives, ``(2, 2)``."""
+    """Sum and number of the scores of positives and of negatives of each class, ``(2, 2, C)``."""
     masks = targets == 1, targets == 0
-    return np.array([[scores.sum(where=mask, dtype=np.float64), np.count_nonzero(mask)] for mask in masks])
+    return np.array([[scores.sum(0, where=mask, dtype=np.float64), np.count_nonzero(mask, axis=0)] for mask in masks])
 
 
-def _gap(sums: np.ndarray) -> dict[str, float]:
-    positive, negative = (float(total / number) if number else float('nan') for total, number in sums)
+def _gap(sums: np.ndarray) -> dict[str, np.ndarray]:
+    """Eq. 9 and 10 of sums ``(2, 2, ...)``."""
+    totals, numbers = sums[:, 0], sums[:, 1]
+    positive, negative = np.divide(totals, numbers, out=np.full_like(totals, np.nan), where=numbers > 0)
     return {'pt_pos': positive, 'pt_neg': 1 - negative, 'delta_p': positive + negative - 1}
+
+
+def _overall_gap(sums: np.ndarray) -> dict[str, float]:
+    return {name: float(value) for name, value in _gap(sums.sum(2)).items()}
 
 
 def _harmonic_mean(a: float, b: float) -> float:

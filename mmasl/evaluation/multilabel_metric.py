@@ -25,16 +25,17 @@ class MultiLabelMetric(BaseMetric):
     Keys, in percent: ``mAP``, the unweighted mean of the classes' AP, and ``mAP_weighted``, their mean weighted by the
     positives of each (for Open Images the paper has two averages, "micro" and "macro"; the authors' later code calls
     ours "mAP" and "macro"); ``CP``, ``CR``, ``CF1``, ``OP``, ``OR``, ``OF1``; ``top3_CP``, ... for the top labels that
-    also pass the threshold; ``forced_top3_CP``, ... whether they pass or not; ``AP_<class>``. In [0, 1]: ``pt_pos``,
-    ``pt_neg``, ``delta_p`` (Eq. 9 and 10; ``pt_neg`` is one minus the mean probability given to negatives).
+    also pass the threshold; ``forced_top3_CP``, ... whether they pass or not. In [0, 1]: ``pt_pos``, ``pt_neg``,
+    ``delta_p`` (Eq. 9 and 10; ``pt_neg`` is one minus the mean probability given to negatives).
 
     Args:
         thr: A label is predicted where its score is at least this, in [0, 1]: one number, one for each class, or a file
             of ``tools/analysis_tools/tune_threshold.py``.
         topk: Number of labels of the top-k rows, above 0; None leaves these rows out.
         forced_topk: Report also ``topk`` labels for every sample, whether or not they pass the threshold.
-        per_class: Report the AP of each class, NaN for a class without a positive, under the names in
-            ``dataset_meta['classes']`` (without them: the class index; a repeated name is followed by it).
+        per_class: Report the AP and the three probabilities of each class, as ``AP_<class>``, ``delta_p_<class>``,
+            ..., NaN for a class without a positive, under the names in ``dataset_meta['classes']`` (without them: the
+            class index; a repeated name is followed by it).
         collect_device: Where the results of several processes are gathered, 'cpu' or 'gpu'.
         prefix: First part of every key. MMPretrain's ``AveragePrecision`` has the same one: set another to use both.
         collect_dir: Folder, shared by the processes, for gathering on the CPU.
@@ -121,7 +122,7 @@ class MultiLabelMetric(BaseMetric):
         scores, targets = zip(*results, strict=True)
         thr = np.asarray(read_thresholds(self.thr, len(scores[0])))
         measures = multilabel_metrics(scores, targets, thr, self.topk, self.forced_topk)
-        ap = measures.pop('AP')
+        ap, gap = measures.pop('AP'), measures.pop('class_gap')
         missing = int(np.isnan(ap).sum())
         if missing:
             print_log(
@@ -129,7 +130,8 @@ class MultiLabelMetric(BaseMetric):
             )
         if self.per_class:
             names = self._class_names(len(ap))
-            measures.update({f'AP_{name}': float(value) for name, value in zip(names, ap, strict=True)})
+            for measure, values in {'AP': ap, **gap}.items():
+                measures.update({f'{measure}_{name}': float(value) for name, value in zip(names, values, strict=True)})
         return measures
 
     def _class_names(self, num_classes: int) -> list[str]:

@@ -28,8 +28,8 @@ class ProbabilityGapHook(Hook):
     and weights, of which 0 means left out; so it works with every sigmoid head of MMPretrain and MMDetection, over
     the batch of all processes together. In a detector, positives are the assigned anchors or points. The scalars go
     where the loss goes: JSON log, TensorBoard, any other vis backend. A batch without positives or without negatives
-    logs nothing. Training is the same to the last bit. For held-out data, overall and per class, see
-    :class:`mmasl.evaluation.MultiLabelMetric`.
+    logs nothing. Training is the same to the last bit. For held-out data there is
+    :class:`mmasl.evaluation.MultiLabelMetric`, with ``per_class=True`` also for each class.
 
     Args:
         losses: Names of loss modules, such as ``'head.loss_module'``. None: every ``loss_module`` and ``loss_cls`` of

@@ -133,6 +133,9 @@ def test_everything_in_blocks(monkeypatch, block):
 
     ap = 100 * average_precision(scores, targets)
     np.testing.assert_array_equal(result.pop('AP'), ap)
+    for name, values in result.pop('class_gap').items():
+        columns = [probability_gap(scores[:, [c]], targets[:, [c]])[name] for c in range(len(ap))]
+        np.testing.assert_allclose(values, columns, rtol=1e-12)
     positives = (targets == 1).sum(axis=0)
     weighted = sum(positives[c] * ap[c] for c in range(len(ap) - 1)) / positives.sum()
     expected = {'mAP': ap[:-1].mean(), 'mAP_weighted': weighted, **probability_gap(scores, targets)}

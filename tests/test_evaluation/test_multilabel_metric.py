@@ -139,7 +139,10 @@ def test_per_class(monkeypatch):
         assert list(result) == keys
         np.testing.assert_array_equal(list(result.values()), ap)
     assert np.isnan(ap[3])
-    assert lines == ['1 of 4 classes have no positive target: left out of mAP, CP and CR'] * 3
+    result = evaluate(samples(), None, per_class=True)
+    for name, values in multilabel_metrics(SCORES.numpy(), TARGETS.numpy())['class_gap'].items():
+        np.testing.assert_array_equal([result[f'multi-label/{name}_{c}'] for c in range(4)], values)
+    assert lines == ['1 of 4 classes have no positive target: left out of mAP, CP and CR'] * 4
     with pytest.raises(ValueError, match=r"dataset_meta\['classes'\]: expected 4 names, got 2"):
         classwise(['cat', 'dog'])
 

@@ -106,6 +106,12 @@ CALLS = {
     'FocalLoss': ('mmpretrain', dict(type='FocalLoss'), (PRED, DENSE), (PRED, DENSE)),
     'AsymmetricLoss': ('mmpretrain', dict(type='AsymmetricLoss'), (PRED, DENSE), (PRED, DENSE)),
     'ours': ('mmpretrain', dict(type='mmasl.AsymmetricLoss'), (PRED, DENSE), (PRED, DENSE)),
+    'of probabilities': (
+        'mmpretrain',
+        dict(type='mmasl.AsymmetricLoss', activated=True),
+        (PRED.sigmoid(), DENSE),
+        (PRED, DENSE),
+    ),
     'LabelSmoothLoss': (
         'mmpretrain',
         dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='multi_label', num_classes=4),
