@@ -17,7 +17,7 @@ class FrequencyGroupMetric(BaseMetric):
     .. math:: F1 = \frac{1}{C} \sum_c \frac{2 TP_c}{M_c + P_c}
 
     with :math:`M_c` the predicted and :math:`P_c` the true labels of class c: the measure of Herbarium 2020. Classes
-    that the evaluated data do not have are left out; a group without classes is NaN.
+    that the evaluated data do not have are left out, and so is a group without classes.
 
     Keys, in percent: ``accuracy``, ``macro_f1``, and ``f1_few``, ``f1_medium``, ``f1_many``, the same mean over the
     classes of a group.
@@ -78,5 +78,6 @@ class FrequencyGroupMetric(BaseMetric):
         there = true > 0
         measures = dict(accuracy=100 * float(np.mean(truth == predicted)), macro_f1=float(f1[there].mean()))
         for name, group in self.groups.items():
-            measures[f'f1_{name}'] = float(f1[group & there].mean()) if (group & there).any() else float('nan')
+            if (group & there).any():
+                measures[f'f1_{name}'] = float(f1[group & there].mean())
         return measures

@@ -18,6 +18,13 @@ def digit_scenes(cfg: Config, folder: Path, scenes: int = 8) -> None:
         loader.dataset.num_scenes = scenes
 
 
+def digit_scenes_single(cfg: Config, folder: Path) -> None:
+    """Eight scenes in two batches, and few from which the metric counts the classes."""
+    digit_scenes(cfg, folder)
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        evaluator.train_dataset.num_scenes = 100
+
+
 def coco_detection(cfg: Config, folder: Path) -> None:
     """Two batches, of three images with objects or of all four; nothing pre-trained."""
     root = folder / 'coco'
@@ -66,6 +73,7 @@ FAMILIES = {
     'features': features,
     'digit_scenes': digit_scenes,
     'digit_scenes_det': digit_scenes,
+    'digit_scenes_single': digit_scenes_single,
     'fcos': coco_detection,
     'atss': coco_detection,
     'retinanet': coco_detection,

@@ -28,6 +28,6 @@ test_dataloader = dict(
     collate_fn=dict(type='default_collate'),
 )
 
-# groups of classes by their training images: 40 have fewer than 20, 8 have 100 or more
+# groups of classes by their training images: 37 have fewer than 20, 8 have 100 or more
 val_evaluator = dict(type='mmasl.FrequencyGroupMetric', train_dataset=train_scenes)
 test_evaluator = val_evaluator
