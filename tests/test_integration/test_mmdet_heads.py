@@ -167,6 +167,15 @@ def test_trains_with_asymmetry(name, head_table):
     assert HEADER in GUIDE and row in GUIDE.splitlines(), row
 
 
+def test_yolox_takes_the_quality_loss_as_well():
+    """Its own is cross-entropy of IoU scores, to which both of ours reduce."""
+    cfg, data = small_config('YOLOX'), batch((3, 0))
+    expected = losses(build(cfg), data)['loss_cls']
+    cfg.bbox_head.loss_cls = dict(type='mmasl.AsymmetricQualityLoss', gamma_pos=0, gamma_neg=0, clip=0, reduction='sum')
+    assert_close(losses(build(cfg), data)['loss_cls'], expected.double(), torch.float32)
+    assert expected > 0
+
+
 @pytest.mark.parametrize('name', ['RetinaNet', 'FSAF'])
 def test_ignored_anchors_contribute_nothing(name):
     """Between the thresholds, and in the ring around a box's centre: weight 0."""
