@@ -13,7 +13,16 @@ import torch
 from mmengine.config import Config
 
 from mmasl.utils import cli, preflight
-from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, TOOLS, Refusals, last_log, load_main, write_config
+from tests.test_tools.tool_runs import (
+    CLASSIFICATION,
+    DETECTION,
+    TOOLS,
+    Refusals,
+    free_port,
+    last_log,
+    load_main,
+    write_config,
+)
 
 main = load_main('train')
 
@@ -117,9 +126,10 @@ def test_flexible_runner(config):
 def test_two_processes_without_a_gpu(config, tmp_path):
     if preflight.has_accelerator():
         pytest.skip('this is about machines without one')
-    launch = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--master_port=0', '--standalone']
-    run = [*launch, str(TOOLS / 'train.py'), config, '--launcher', 'pytorch', '--work-dir', 'wd']
-    done = subprocess.run(run, capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    run = [TOOLS / 'dist_train.sh', config, '2', '--work-dir', 'wd']
+    path = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
+    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PORT': free_port(), 'PATH': path}
+    done = subprocess.run(run, capture_output=True, text=True, env=env, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count('done: ') == 1
     assert 'Epoch(train) [1][1/1]' in done.stdout  # 16 scenes / (2 processes * 8)

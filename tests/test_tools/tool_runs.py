@@ -1,6 +1,7 @@
 """Tiny configs for the tools, and running a tool inside the test's process."""
 
 import importlib.util
+import socket
 import sys
 from pathlib import Path
 
@@ -103,6 +104,13 @@ def write_config(folder: Path, text: str, more: str = '') -> str:
 def last_log(work_dir) -> Path:
     """Return the folder of the last run in ``work_dir``."""
     return sorted(path for path in Path(work_dir).iterdir() if (path / 'vis_data').is_dir())[-1]
+
+
+def free_port() -> str:
+    """Return a port that nobody listens at."""
+    with socket.socket() as server:
+        server.bind(('127.0.0.1', 0))
+        return str(server.getsockname()[1])
 
 
 class Refusals:
