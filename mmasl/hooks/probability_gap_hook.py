@@ -15,7 +15,7 @@ from mmasl.functional.probability_sums import probability_sums
 from mmasl.registry import HOOKS
 from mmasl.utils.errors import UserError
 
-# What MMPretrain's and MMDetection's heads call their classification loss.
+# How the names end that MMPretrain's and MMDetection's heads give their classification losses.
 LOSS_NAMES = ('loss_module', 'loss_cls')
 SIGMOID_BY_NATURE = ('FocalLoss',)  # MMPretrain's, which has no use_sigmoid
 
@@ -129,7 +129,7 @@ def find_losses(model: nn.Module, names: Sequence[str] | None = None) -> dict[st
     while is_model_wrapper(model):
         model = model.module
     modules = dict(model.named_modules())
-    found = {name: loss for name, loss in modules.items() if name.rpartition('.')[2] in LOSS_NAMES}
+    found = {name: loss for name, loss in modules.items() if name.endswith(LOSS_NAMES)}
     if names is not None:
         for name in names:
             if name not in modules:

@@ -15,6 +15,7 @@ from torch import nn
 from mmasl.functional.probability_sums import probability_sums
 from mmasl.hooks import ProbabilityGapHook, probability_gap_hook
 from mmasl.utils.errors import UserError
+from tests.test_integration.small_detectors import DETECTORS, batch, build, small_config
 from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, last_log, write_config
 
 NAMES = ('pt_pos', 'pt_neg', 'delta_p')
@@ -142,6 +143,16 @@ def test_what_the_head_passes_is_measured(scope, loss, call, expected):
         pytest.importorskip('mmcv.ops')
     found, _ = measure(Net(scope, **loss), (call, {}))
     assert found == pytest.approx(gap_of(*expected))
+
+
+@pytest.mark.parametrize('name', DETECTORS)
+def test_every_head_of_mmdetection_is_measured(name):
+    model = build(small_config(name))
+    MessageHub.get_instance('measure').update_info('epoch', 0)  # TOOD asks
+    data = model.data_preprocessor(batch(), training=True)
+    found, warnings = measure(model, ((data['inputs'], data['data_samples']), {}))
+    assert not warnings and {key.rpartition('/')[2] for key in found} == set(NAMES)
+    assert all(0 < value < 1 for key, value in found.items() if 'delta' not in key)
 
 
 def test_calls_of_an_iteration_are_put_together_and_keywords_are_found():

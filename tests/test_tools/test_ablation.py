@@ -85,6 +85,17 @@ def test_figure_6_of_the_paper(tool, tmp_path, no_training):
     assert no_training[20:] == [f'clip0_gamma_neg{g}_gamma_pos{g}_seed0' for g in (0, 1, 3, 6)]  # 2 and 4 are fig6's
 
 
+def test_table_2_has_the_best_of_each_method(tool, tmp_path, no_training):
+    config = write_config(tmp_path, CLASSIFICATION)
+    tool.main([config, '--paper', 'fig5', 'fig7', 'weighting', '--out', 'out'])
+    assert 'table2' not in Path('out/README.md').read_text()  # a row is still to come
+    tool.main([config, '--paper', 'asymmetries', '--out', 'out'])
+    readme = Path('out/README.md').read_text()
+    assert '| FL | 66.00 (1) | gamma_pos = gamma_neg = 6 |' in readme
+    assert '| Focusing (ASL) | 40.00 (1) | gamma_neg = 4, clip = 0 |' in readme
+    assert '| Probability margin (ASL) | 44.00 (1) | clip = 0.05, gamma_pos = gamma_neg = 4 |' in readme
+
+
 def test_ablations_of_ones_own(tool, tmp_path, no_training, capsys):
     config = write_config(tmp_path, CLASSIFICATION)
     axes = ['--x', f'{LOSS}.gamma_pos+{LOSS}.gamma_neg=1,2.5', '--lines', 'optim_wrapper.optimizer.type=SGD,Adam']

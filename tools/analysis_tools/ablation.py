@@ -201,6 +201,7 @@ def main(argv=None) -> None:
             for x, line, changes in ablation.trials()
         ]
         ablation_report.write_report(name, ablation, names, cells, args.metric, out)
+    ablation_report.write_table_2(out)
     if failures:
         raise UserError(f'{failures} trials failed; their output is in {out / "trials.log"}')
 

@@ -1,10 +1,20 @@
 """From the finished trials of an ablation to its table, JSON and figure."""
 
+import json
 from pathlib import Path
 
 from mmasl.utils.errors import UserError
 from mmasl.utils.grid import read_cell, write_json
 from mmasl.utils.report import insert, plus_minus, pyplot, save_figure, spread, table
+
+# Rows of Table 2: the ablation that has them, and which of its points (x, line) they are.
+TABLE_2 = {
+    'FL': ('fig5', lambda x, line: x > 0),
+    'FL + linear weighting': ('weighting', lambda x, line: True),
+    'Focusing (ASL)': ('asymmetries', lambda x, line: line == 0),
+    'Probability margin (ASL)': ('fig7', lambda x, line: x > 0 and line > 0),
+    'Focusing + Probability margin (ASL)': ('asymmetries', lambda x, line: line > 0),
+}
 
 
 def write_report(
@@ -66,6 +76,24 @@ def markdown(points: list[dict], ablation, metrics: list[str], name: str) -> str
                 row.append(f'**{text}**' if point in best and metric == first else text)
         body.append(row)
     return f'{table(head, body)}\n\n![{name}]({name}.png)'
+
+
+def write_table_2(out: Path) -> None:
+    """Write the best point of each row of Table 2 into ``out``/README.md, once they are there."""
+    rows = []
+    for name, (ablation, belongs) in TABLE_2.items():
+        if not (out / f'{ablation}.json').exists():
+            return
+        report = json.loads((out / f'{ablation}.json').read_text())
+        metric = report['metrics'][0]
+        points = [point for point in report['points'] if belongs(point['x'], point['line'])]
+        if not points:
+            return
+        point = max(points, key=lambda point: point[metric]['mean'])
+        setting = {report['x']: point['x'], report['lines']: point['line']}
+        text = ', '.join(f'{key} = {label(value)}' for key, value in setting.items() if key)
+        rows.append([name, f'{plus_minus(point[metric], 2)} ({point[metric]["n"]})', text])
+    insert_table(out / 'README.md', 'table2', table(['method', metric, 'best at'], rows))
 
 
 def label(value) -> str:
