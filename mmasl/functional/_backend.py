@@ -33,7 +33,7 @@ def choose_backend(op: Op, backend: str, pred: Tensor, target: Tensor, *weights:
     """
     check_backend(backend)
     if backend == 'auto':
-        backend = 'cpu' if pred.device.type == 'cpu' else 'triton'
+        backend = 'cpu' if pred.is_cpu else 'triton'
         return getattr(op, backend) if _why_not(op, backend, pred, target, *weights) is None else op.reference
     reason = _why_not(op, backend, pred, target, *weights)
     if reason is not None:
@@ -52,7 +52,7 @@ def _why_not(op: Op, backend: str, pred: Tensor, *others: Tensor | None) -> str 
         if other is not None and other.requires_grad:
             return 'a target or weight requires grad, which only the reference differentiates'
     if backend == 'cpu':
-        return None if pred.device.type == 'cpu' else f'pred is on {pred.device}'
+        return None if pred.is_cpu else f'pred is on {pred.device}'
     return op.triton_unavailable(pred)
 
 

@@ -41,12 +41,11 @@ def run_loss(
     flat_target = flatten_target(pred, target)
     flat_weight = flatten_weight(pred, weight)
     check_class_weight(pred, class_weight)
-    dtype = torch.promote_types(pred.dtype, torch.float32)
     check = reads_values(pred, check_target_range)
     if activated:
         if check:
             check_probabilities(pred)
-        pred = logits_of(pred)
+        dtype, pred = torch.promote_types(pred.dtype, torch.float32), logits_of(pred)
     targets = flat_target if isinstance(flat_target, tuple) else (flat_target,)
     run = choose_backend(op, backend, pred, *targets, weight, class_weight)
     loss = run(
@@ -58,6 +57,8 @@ def run_loss(
         asymmetry,
         reduction != 'none',
         check,
-    ).to(dtype)
+    )
+    if activated:
+        loss = loss.to(dtype)
     # One loss an entry or one a row, whichever the op gives.
     return loss if loss.dim() == 0 or pred.dim() == 2 else loss.reshape(*pred.shape[:-1], *loss.shape[1:])

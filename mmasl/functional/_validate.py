@@ -107,7 +107,7 @@ def flatten_weight(pred: Tensor, weight: Tensor | None) -> Tensor | None:
 def reads_values(pred: Tensor, check_target_range: bool | None) -> bool:
     """Whether values in tensors are checked; None means where reading them waits for no device."""
     if check_target_range is None:
-        return pred.device.type == 'cpu' and not torch.compiler.is_compiling()
+        return pred.is_cpu and not torch.compiler.is_compiling()
     return check_target_range
 
 

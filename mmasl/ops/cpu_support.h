@@ -33,7 +33,7 @@ INLINE uint16_t narrow(float x, bool brain) {  // to nearest, ties to even
 }
 
 // n numbers from `first` on, of a dtype that T is computed for: T itself, or half precision for float.
-template <class T> INLINE void load(const void *source, int dtype, int64_t first, int64_t n, T *z) {
+template <class T> INLINE void load(const void *source, int64_t dtype, int64_t first, int64_t n, T *z) {
   if (dtype == FLOAT32 || dtype == FLOAT64) {
     std::memcpy(z, static_cast<const T *>(source) + first, n * sizeof(T));
     return;
@@ -44,7 +44,7 @@ template <class T> INLINE void load(const void *source, int dtype, int64_t first
 }
 
 // z[i] * factor, rounded to `dtype` once.
-template <class T> INLINE void store(const T *z, T factor, int64_t n, void *target, int dtype, int64_t first) {
+template <class T> INLINE void store(const T *z, T factor, int64_t n, void *target, int64_t dtype, int64_t first) {
   if (dtype == FLOAT32 || dtype == FLOAT64) {
     T *out = static_cast<T *>(target) + first;
     for (int64_t i = 0; i < n; ++i) out[i] = z[i] * factor;

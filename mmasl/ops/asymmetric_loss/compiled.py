@@ -1,39 +1,19 @@
 """Calls cpu.cpp, which ``setup.py`` builds as a plain shared library beside this file (optional at install)."""
 
-import ctypes
 import math
 from functools import lru_cache
 from pathlib import Path
+from struct import Struct
 
 import torch
 from torch import Tensor
 
 from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry, margin_logit, margin_logit_tensor
-from mmasl.ops.cpu_support import (
-    DTYPES,
-    INTEGER,
-    PARALLEL_FROM,
-    POINTER,
-    REAL,
-    SIZE,
-    address,
-    as_factor,
-    as_target,
-    load,
-)
+from mmasl.ops.cpu_support import DTYPES, PARALLEL_FROM, address, as_factor, as_target, load
 from mmasl.ops.target import check_target, count_labelled
 
-LIBRARY, REASON = load(
-    Path(__file__).parent,
-    'mmasl_asymmetric_loss',
-    abi=2,
-    arguments=[
-        *(POINTER, POINTER),  # equation, class constants
-        *(POINTER, INTEGER, POINTER, INTEGER, INTEGER, SIZE, SIZE),  # pred, target, shape
-        *(POINTER, POINTER, POINTER, POINTER, REAL),  # weights, upstream, scale
-        *(POINTER, POINTER, POINTER, INTEGER, INTEGER),  # sum, loss, grad, threads, level
-    ],
-)
+LIBRARY, REASON = load(Path(__file__).parent, 'mmasl_asymmetric_loss', abi=3)
+JOB = Struct('8d P PP 5q PPPP d PPP qq')  # of cpu.cpp
 level = LIBRARY.mmasl_level() if LIBRARY is not None else None  # index of LEVELS; tests and benchmarks lower it
 
 
@@ -65,18 +45,19 @@ def fill_compiled(
         upstream = None
     # Held by name until the call is over: the library sees addresses only.
     pred, flat_target = pred.contiguous(), as_target(target)
-    weight, class_weight, upstream = (as_factor(tensor, dtype) for tensor in (weight, class_weight, upstream))
+    weight, class_weight = as_factor(weight, dtype), as_factor(class_weight, dtype)
+    upstream = as_factor(upstream, dtype)
     class_constants = None
     if asymmetry.has_tensors:
         class_constants = _class_constants(asymmetry, columns, dtype)
         asymmetry = asymmetry._replace(gamma_neg=0.0, clip=0.0)
     by_row = weight is not None and weight.dim() == 1
-    bad = LIBRARY.mmasl_asymmetric_loss(
-        _equation(asymmetry, dtype),
+    job = JOB.pack(
+        *_equation(asymmetry, dtype),
         address(class_constants),
         pred.data_ptr(),
-        DTYPES[pred.dtype],
         flat_target.data_ptr(),
+        DTYPES[pred.dtype],
         DTYPES[flat_target.dtype],
         target.dim() == 1,
         rows,
@@ -92,18 +73,17 @@ def fill_compiled(
         torch.get_num_threads() if rows * columns >= PARALLEL_FROM else 1,
         level,
     )
-    if bad and check:
+    if LIBRARY.mmasl_asymmetric_loss(job) and check:
         check_target(target, columns)
 
 
 @lru_cache(maxsize=256)
-def _equation(asymmetry: Asymmetry, dtype: torch.dtype) -> ctypes.Array:
-    """``struct Equation`` of cpu.cpp."""
+def _equation(asymmetry: Asymmetry, dtype: torch.dtype) -> tuple[float, ...]:
+    """``struct Equation`` of sides.h."""
     hi, lo = margin_logit(asymmetry.clip, dtype) if asymmetry.clip else (0.0, 0.0)
     alpha = asymmetry.alpha
     sides = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
-    constants = (asymmetry.gamma_pos, asymmetry.gamma_neg, asymmetry.clip, hi, lo, *sides, asymmetry.detach_focus)
-    return (ctypes.c_double * len(constants))(*constants)
+    return asymmetry.gamma_pos, asymmetry.gamma_neg, asymmetry.clip, hi, lo, *sides, float(asymmetry.detach_focus)
 
 
 def _class_constants(asymmetry: Asymmetry, columns: int, dtype: torch.dtype) -> Tensor:

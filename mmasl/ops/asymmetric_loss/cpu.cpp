@@ -12,15 +12,15 @@
 
 namespace {
 
-struct Job {
+struct Job {  // what compiled.py packs, eight bytes a member
   Equation equation;
   const void *class_constants;  // (4, columns): the members of OfClass, each for all classes; null where all are alike
   const void *pred, *target;
-  int pred_dtype, target_dtype, class_index;
-  int64_t rows, columns;
+  int64_t pred_dtype, target_dtype, class_index, rows, columns;
   const void *row_weight, *element_weight, *class_weight, *upstream;  // float64 iff pred is, else float32; or null
-  double scale;
-  void *loss, *grad;  // element-wise, or null
+  double scale;             // negative: one over the number of labels that are not ignored
+  void *sum, *loss, *grad;  // the scaled sum (of the dtype that is computed in), the loss of each entry; or null
+  int64_t threads, level;
 };
 
 // --- The negative side of entry i of a block.
@@ -216,7 +216,7 @@ FOR_AVX2 void run_avx2(const Job &job, int64_t block, Tally &tally) { run_any_bl
 FOR_AVX512 void run_avx512(const Job &job, int64_t block, Tally &tally) { run_any_block(job, block, tally); }
 constexpr Run RUN[] = {run_baseline, run_avx2, run_avx512};
 
-void rescale(int dtype, void *grad, int64_t size, double ratio) {
+void rescale(int64_t dtype, void *grad, int64_t size, double ratio) {
   for (int64_t i = 0; grad && dtype == FLOAT32 && i < size; ++i) static_cast<float *>(grad)[i] *= float(ratio);
   for (int64_t i = 0; grad && dtype == FLOAT64 && i < size; ++i) static_cast<double *>(grad)[i] *= ratio;
 }
@@ -225,27 +225,20 @@ void rescale(int dtype, void *grad, int64_t size, double ratio) {
 
 extern "C" {
 
-int mmasl_abi() { return 2; }  // raised with every change of the arguments below; compiled.py expects it
+int mmasl_abi() { return 3; }  // raised with every change of Job; compiled.py expects it
 
 int mmasl_level() { return best_level(); }
 
-// Writes the scaled sum to `sum` (of the dtype that is computed in) unless that is null, the loss of each entry to
-// `loss` and the gradient to `grad` unless null. A negative `scale` stands for one over the labels that are not ignored.
-// Returns how many targets are out of range.
-int64_t mmasl_asymmetric_loss(const Equation *equation, const void *class_constants, const void *pred, int pred_dtype,
-                              const void *target, int target_dtype, int class_index, int64_t rows, int64_t columns,
-                              const void *row_weight, const void *element_weight, const void *class_weight,
-                              const void *upstream, double scale, void *sum, void *loss, void *grad, int threads,
-                              int level) {
-  const Run run = RUN[level];
-  const int64_t size = rows * columns;
-  const bool mean = scale < 0;
-  if (mean) scale = 1.0 / double(size > 0 ? size : 1);
-  const Job job{*equation, class_constants, pred,           target,       pred_dtype, target_dtype, class_index, rows,
-                columns,   row_weight,      element_weight, class_weight, upstream,   scale,        loss,        grad};
+// Fills what the job names, and returns how many targets are out of range.
+int64_t mmasl_asymmetric_loss(const Job *given) {
+  Job job = *given;
+  const Run run = RUN[job.level];
+  const int64_t size = job.rows * job.columns;
+  const bool mean = job.scale < 0;
+  if (mean) job.scale = 1.0 / double(size > 0 ? size : 1);
   int64_t blocks = (size + BLOCK - 1) / BLOCK;
   std::vector<Tally> tallies(blocks, Tally{0, 0, 0});
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+#pragma omp parallel for num_threads(int(job.threads)) schedule(static) if (job.threads > 1)
   for (int64_t block = 0; block < blocks; ++block) run(job, block, tallies[block]);
   Tally total{0, 0, 0};
   for (const Tally &tally : tallies) {  // in the order of the blocks: the same bits for any number of threads
@@ -255,11 +248,11 @@ int64_t mmasl_asymmetric_loss(const Equation *equation, const void *class_consta
   }
   if (mean && total.ignored) {  // how many labels there are is known only now
     const double labelled = double(size > total.ignored ? size - total.ignored : 1);
-    rescale(pred_dtype, grad, size, double(size) / labelled);
-    scale = 1.0 / labelled;
+    rescale(job.pred_dtype, job.grad, size, double(size) / labelled);
+    job.scale = 1.0 / labelled;
   }
-  if (sum && pred_dtype == FLOAT64) *static_cast<double *>(sum) = total.sum * scale;
-  if (sum && pred_dtype != FLOAT64) *static_cast<float *>(sum) = float(total.sum * scale);
+  if (job.sum && job.pred_dtype == FLOAT64) *static_cast<double *>(job.sum) = total.sum * job.scale;
+  if (job.sum && job.pred_dtype != FLOAT64) *static_cast<float *>(job.sum) = float(total.sum * job.scale);
   return total.bad;
 }
 }

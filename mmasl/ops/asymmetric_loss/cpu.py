@@ -38,38 +38,40 @@ def asymmetric_loss_cpu(
     scale = float(scale) if isinstance(scale, Tensor) else scale
     constants = (target, weight, class_weight, scale, asymmetry)
     if torch.is_grad_enabled() and pred.requires_grad:
-        return _AsymmetricLoss.apply(pred, *constants, reduce, check)
+        return _AsymmetricLoss.apply(pred, constants, reduce, check)
     loss = _new_loss(pred, reduce)
     _fill(pred, *constants, check, loss, None)
     return loss
 
 
 class _AsymmetricLoss(Function):
+    """``constants`` is one argument, since autograd looks at each: 128 x 80 logits cost little more than the calls."""
+
     @staticmethod
-    def forward(ctx, pred, target, weight, class_weight, scale, asymmetry, reduce, check):
+    def forward(ctx, pred, constants, reduce, check):
         loss = _new_loss(pred, reduce)
-        grad = torch.empty_like(pred, memory_format=torch.contiguous_format) if pred.dtype == loss.dtype else None
-        _fill(pred, target, weight, class_weight, scale, asymmetry, check, loss, grad)
-        ctx.scale, ctx.asymmetry, ctx.reduce, ctx.grad = scale, asymmetry, reduce, grad
+        grad = _new_grad(pred) if pred.dtype == loss.dtype else None
+        _fill(pred, *constants, check, loss, grad)
+        target, weight, class_weight, *ctx.numbers = constants
+        ctx.reduce, ctx.grad = reduce, grad
         ctx.save_for_backward(pred, target, weight, class_weight)
         return loss
 
     @staticmethod
     def backward(ctx, upstream):
-        constants = (*ctx.saved_tensors, ctx.scale, ctx.asymmetry)
-        if torch.is_grad_enabled():  # create_graph=True
-            pred = constants[0]
-            loss = asymmetric_loss_reference(*constants, ctx.reduce)
-            (grad,) = torch.autograd.grad(loss, pred, upstream, create_graph=True)
-            return grad, None, None, None, None, None, None, None
         # The receiver owns the gradient and may write to it, so it is given away: no copy, and nothing saved changes.
         grad, ctx.grad = ctx.grad, None
-        if grad is None:
-            grad = torch.empty_like(constants[0], memory_format=torch.contiguous_format)
-            _fill(*constants, False, None, grad, upstream)
+        if torch.is_grad_enabled():  # create_graph=True
+            pred, *labels = ctx.saved_tensors
+            loss = asymmetric_loss_reference(pred, *labels, *ctx.numbers, ctx.reduce)
+            (grad,) = torch.autograd.grad(loss, pred, upstream, create_graph=True)
+        elif grad is None:
+            pred, *labels = ctx.saved_tensors
+            grad = _new_grad(pred)
+            _fill(pred, *labels, *ctx.numbers, False, None, grad, upstream)
         elif not ctx.reduce or upstream.item() != 1:
             grad.mul_(upstream)
-        return grad, None, None, None, None, None, None, None
+        return grad, None, None, None
 
 
 def _fill(*arguments) -> None:
@@ -79,3 +81,7 @@ def _fill(*arguments) -> None:
 def _new_loss(pred: Tensor, reduce: bool) -> Tensor:
     dtype = torch.float64 if pred.dtype == torch.float64 else torch.float32
     return pred.new_empty(() if reduce else pred.shape, dtype=dtype)
+
+
+def _new_grad(pred: Tensor) -> Tensor:
+    return torch.empty_like(pred, memory_format=torch.contiguous_format)
