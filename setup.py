@@ -11,16 +11,20 @@ ROOT = Path(__file__).parent
 README = ROOT / 'README.md'
 INIT = (ROOT / 'mmasl/__init__.py').read_text(encoding='utf-8')
 
-# A plain shared library for ctypes, built in seconds. Where that fails the loss runs in torch operations instead. It is
-# linked without an OpenMP of its own: it uses the one that torch has loaded, as two in one process fight for the cores.
-KERNEL = Extension(
-    'mmasl.ops.asymmetric_loss._cpu',
-    sources=['mmasl/ops/asymmetric_loss/cpu.cpp'],
-    depends=[str(path.relative_to(ROOT)) for path in (ROOT / 'mmasl/ops').rglob('*.h')],
-    extra_compile_args=['-std=c++17', '-O3', '-fopenmp', '-fno-math-errno', '-fno-trapping-math', '-g0'],
-    language='c++',
-    optional=True,
-)
+# Plain shared libraries for ctypes, built in seconds. Where that fails the losses run in torch operations instead. They
+# are linked without an OpenMP of their own: they use the one that torch has loaded, as two in one process fight for the
+# cores.
+KERNELS = [
+    Extension(
+        f'mmasl.ops.{op}._cpu',
+        sources=[f'mmasl/ops/{op}/cpu.cpp'],
+        depends=[str(path.relative_to(ROOT)) for path in (ROOT / 'mmasl/ops').rglob('*.h')],
+        extra_compile_args=['-std=c++17', '-O3', '-fopenmp', '-fno-math-errno', '-fno-trapping-math', '-g0'],
+        language='c++',
+        optional=True,
+    )
+    for op in ('asymmetric_loss', 'softmax_asymmetric_loss')
+]
 
 # What mim and the model hub look for in the installed package, under mmasl/.mim.
 MIM_PARTS = ('configs', 'tools', 'model-index.yml', 'dataset-index.yml')
@@ -54,7 +58,7 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=['mmasl', 'mmasl.*']),
     package_data={'mmasl': ['**/*.md', '**/*.cpp', '**/*.h']},
-    ext_modules=[KERNEL],
+    ext_modules=KERNELS,
     cmdclass={'build_py': BuildWithMim},
     # Lower bounds only: the user's own torch, and OpenMMLab stack if any, stay as they are.
     install_requires=['torch>=2.0', 'numpy>=1.23'],

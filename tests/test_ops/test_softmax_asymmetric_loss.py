@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from mmasl.ops.cpu_support import LEVELS
 from mmasl.ops.softmax_asymmetric_loss import (
     SoftmaxAsymmetry,
+    compiled,
     softmax_asymmetric_loss_cpu,
     softmax_asymmetric_loss_reference,
 )
@@ -14,7 +16,21 @@ DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 BOTH = [(gamma, 4, 0) for gamma in GAMMA_POS] + [(0.5, gamma, 0.1) for gamma in GAMMA_NEG] + [(0, 0, 0.1), (2, 2, 1)]
 
 dtypes = pytest.mark.parametrize('dtype', DTYPES, ids=str)
-backends = pytest.mark.parametrize('run', [softmax_asymmetric_loss_reference, softmax_asymmetric_loss_cpu])
+
+
+@pytest.fixture(params=('reference', 'plain', *LEVELS))
+def run(request, monkeypatch):
+    """Each backend; the one on the CPU once in plain torch and once for each instruction set."""
+    if request.param == 'reference':
+        return softmax_asymmetric_loss_reference
+    if request.param == 'plain':
+        monkeypatch.setattr(compiled, 'LIBRARY', None)
+        return softmax_asymmetric_loss_cpu
+    level = LEVELS.index(request.param)
+    if compiled.LIBRARY is None or level > compiled.LIBRARY.mmasl_level():
+        pytest.skip(compiled.REASON or f'this processor has no {request.param}')
+    monkeypatch.setattr(compiled, 'level', level)
+    return softmax_asymmetric_loss_cpu
 
 
 def loss_and_gradient(run, pred, target, asymmetry, weight=None, class_weight=None, scale=1.0, upstream=None):
@@ -43,7 +59,6 @@ def check(run, pred, target, asymmetry, dense, class_weight=None):
     assert_close(gradient, exact_gradient, pred.dtype, f'gradient of {asymmetry}')
 
 
-@backends
 @dtypes
 @pytest.mark.parametrize('constants', BOTH, ids=str)
 def test_class_indices_match_the_oracle(run, dtype, constants):
@@ -54,7 +69,6 @@ def test_class_indices_match_the_oracle(run, dtype, constants):
         check(run, pred, target, SoftmaxAsymmetry(*constants), dense)
 
 
-@backends
 @dtypes
 def test_soft_labels_class_weights_and_detached_weights_match_the_oracle(run, dtype):
     pred = rows(dtype)
@@ -68,7 +82,6 @@ def test_soft_labels_class_weights_and_detached_weights_match_the_oracle(run, dt
     )
 
 
-@backends
 @dtypes
 def test_many_classes_match_the_oracle(run, dtype):
     torch.manual_seed(0)
@@ -78,7 +91,6 @@ def test_many_classes_match_the_oracle(run, dtype):
 
 
 @pytest.mark.parametrize('dtype', [torch.float64, torch.float32], ids=str)
-@backends
 def test_a_confident_row_keeps_the_digits_of_its_loss(run, dtype):
     """Relative to the exact value, where log_softmax gives 0."""
     pred = torch.tensor([[20.0, 0.0, -1.0], [60.0, 0.0, 0.0]], dtype=dtype)
@@ -90,7 +102,6 @@ def test_a_confident_row_keeps_the_digits_of_its_loss(run, dtype):
             torch.testing.assert_close(actual.double(), value, rtol=50 * torch.finfo(dtype).eps, atol=0)
 
 
-@backends
 @dtypes
 @pytest.mark.parametrize('gamma', [0, 0.3, 1, 4])
 def test_loss_and_gradient_are_finite_at_every_finite_logit(run, dtype, gamma):
@@ -108,7 +119,6 @@ def test_loss_and_gradient_are_finite_at_every_finite_logit(run, dtype, gamma):
             assert mean.isfinite() or dtype == torch.float64  # which no wider type sums
 
 
-@backends
 def test_a_gradient_goes_on_where_the_loss_stops_at_the_largest_float(run):
     pred = torch.tensor([[3e38, -3e38]])
     loss, gradient = loss_and_gradient(run, pred, torch.tensor([1]), SoftmaxAsymmetry(1, 0, 0))
@@ -116,7 +126,6 @@ def test_a_gradient_goes_on_where_the_loss_stops_at_the_largest_float(run):
     assert gradient.tolist() == [[1, -1]]
 
 
-@backends
 def test_a_class_masked_with_minus_infinity_takes_no_part(run):
     pred = torch.tensor([[1.0, -torch.inf, 0.25], [0.5, -torch.inf, 3.0]])
     target = torch.tensor([0, 2])
@@ -127,7 +136,6 @@ def test_a_class_masked_with_minus_infinity_takes_no_part(run):
     assert gradient[:, 1].eq(0).all()
 
 
-@backends
 def test_a_sum_beyond_float32_has_a_mean_that_fits(run):
     pred = torch.tensor([[0.0, -3e38]]).expand(4, 2)
     constants = (SoftmaxAsymmetry(0, 0, 0), torch.full((4,), 2.0), torch.full((2,), 2.0))
@@ -135,7 +143,6 @@ def test_a_sum_beyond_float32_has_a_mean_that_fits(run):
     assert mean.item() == pytest.approx(1.5e38)
 
 
-@backends
 @pytest.mark.parametrize('constants', [(1, 2, 0.1), (0.5, 0.5, 0.2), (2, 4, 0)], ids=str)
 def test_gradcheck(run, constants):
     torch.manual_seed(0)
@@ -148,7 +155,6 @@ def test_gradcheck(run, constants):
             assert torch.autograd.gradgradcheck(lambda z: run(z, *constant, reduce), pred)  # noqa: B023
 
 
-@backends
 def test_the_second_derivative_is_finite_in_the_tails(run):
     values = torch.tensor([-100.0, -30.0, 0.0, 30.0, 100.0, 3e4])
     pred = torch.cartesian_prod(values, values).requires_grad_()
@@ -160,7 +166,6 @@ def test_the_second_derivative_is_finite_in_the_tails(run):
             assert second.isfinite().all()
 
 
-@backends
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16], ids=str)
 @pytest.mark.parametrize('reduce', [True, False])
 def test_backward_runs_twice_and_keeps_what_it_saved(run, dtype, reduce):
@@ -180,7 +185,6 @@ def test_backward_runs_twice_and_keeps_what_it_saved(run, dtype, reduce):
     torch.testing.assert_close(pred.grad, 8 * again, **tolerance)
 
 
-@backends
 @pytest.mark.parametrize('shape', [(0, 5), (3, 0), (0, 0)])
 def test_empty_input_gives_a_zero_that_back_propagates(run, shape):
     for target in (torch.zeros(shape), torch.zeros(shape[0], dtype=torch.long)):
@@ -189,7 +193,6 @@ def test_empty_input_gives_a_zero_that_back_propagates(run, shape):
             assert loss.eq(0).all() and gradient.shape == shape
 
 
-@backends
 def test_ignored_rows_contribute_exactly_nothing_even_where_the_logit_is_nan(run):
     torch.manual_seed(0)
     pred = torch.randn(3, 4)
@@ -205,7 +208,6 @@ def test_ignored_rows_contribute_exactly_nothing_even_where_the_logit_is_nan(run
         assert gradient[[0, 2]].eq(0).all()
 
 
-@backends
 def test_layouts(run):
     """Transposed, strided and expanded logits and labels give what their contiguous copies give."""
     torch.manual_seed(0)
@@ -220,7 +222,7 @@ def test_no_gradient_work_without_need(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError('autograd was entered')
 
-    monkeypatch.setattr('mmasl.ops.softmax_asymmetric_loss.cpu._SoftmaxAsymmetricLoss.apply', refuse)
+    monkeypatch.setattr('mmasl.ops.cpu_function._Loss.apply', refuse)
     pred = torch.randn(2, 3)
     arguments = (torch.tensor([0, 1]), None, None, 1.0, SoftmaxAsymmetry(), True)
     assert not softmax_asymmetric_loss_cpu(pred, *arguments).requires_grad

@@ -16,10 +16,10 @@ def benchmark(monkeypatch):
     import loss
     import loss_cases
 
-    monkeypatch.setitem(loss_cases.WORKLOADS, '128x80', (4, 6, False))
-    monkeypatch.setitem(loss_cases.WORKLOADS, '44800x80', (8, 5, True))
+    for name, kind in (('128x80', 'dense'), ('44800x80', 'index'), ('softmax 128x1000', 'softmax')):
+        monkeypatch.setitem(loss_cases.WORKLOADS, name, loss_cases.Workload(8, 5, kind))
     yield loss
-    for name in ('loss', 'loss_cases', 'loss_report', 'loss_timing'):
+    for name in ('loss', 'loss_bars', 'loss_cases', 'loss_report', 'loss_timing'):
         sys.modules.pop(name, None)
 
 
@@ -47,7 +47,33 @@ def test_it_writes_numbers_table_and_figure(benchmark, tmp_path):
     assert memory['128x80', NAMES[2]] == 1.5 and memory['44800x80', NAMES[2]] == 1
     for suffix in ('.md', '.png', '.svg'):
         assert path.with_suffix(suffix).stat().st_size > 0
-    assert '### 44800x80, trained logits' in path.with_suffix('.md').read_text()
+    text = path.with_suffix('.md').read_text()
+    assert '### 44800x80, trained logits' in text and '### Bars' in text
+
+
+def test_every_backend_of_both_losses_passes_the_gate(benchmark):
+    from loss_cases import gate, make_case
+
+    for workload in ('128x80', '44800x80', 'softmax 128x1000'):
+        case = make_case(workload, 'initial', 'cpu', torch.float32)
+        case.contenders = {name: f for name, f in case.contenders.items() if 'torch.compile' not in name}
+        assert len(case.ours) >= 2 and gate(case) == []
+
+
+def test_bars_are_judged_by_the_ratios_of_the_minima(benchmark):
+    from loss_bars import bar_table, bars
+
+    ours, peers = 'mmasl cpu, AVX-512', {'torch BCE-with-logits': 4.0, 'MMPretrain AsymmetricLoss': 30.0}
+    rows = [dict(workload='44800x80', regime='trained', contender=name, ns_min=ns) for name, ns in peers.items()]
+    rows.append(rows[0] | dict(contender=ours, ns_min=3.4, peak_memory=1.0, peak_memory_scaled=2.2))
+    entries = {e['what']: (round(e['value'], 2), e['met']) for e in bars({'machine': {'gpu': None}, 'rows': rows})}
+    assert entries == {
+        '44800x80, trained: times faster than MMPretrain AsymmetricLoss': (8.82, True),
+        '44800x80, trained, AVX-512: time ÷ torch BCE-with-logits': (0.85, False),
+        'peak memory ÷ logits, gradient included': (1.0, True),
+        'the same with an upstream gradient of 2': (2.2, False),
+    }
+    assert '≤ 0.8 | 0.85 | **missed** |' in bar_table(bars({'machine': {'gpu': None}, 'rows': rows}))
 
 
 def test_a_wrong_gradient_stops_it_before_any_speed(benchmark, tmp_path, monkeypatch, capsys):

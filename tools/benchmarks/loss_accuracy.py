@@ -21,7 +21,7 @@ from mmasl.testing import CLIP, GAMMA_NEG, GAMMA_POS, TOLERANCE, exact_asymmetri
 def backends() -> dict:
     """``{name: function}``, each with the arguments of :func:`mmasl.asymmetric_loss`."""
     found = {'reference': lambda *a, **k: asymmetric_loss(*a, **k, backend='reference')}
-    found['cpu, plain torch'] = lambda *a, **k: at_level(None, asymmetric_loss, *a, **k)
+    found['cpu, plain torch'] = lambda *a, **k: at_level(compiled, None, asymmetric_loss, *a, **k)
     if compiled.LIBRARY is not None:
         for level in range(compiled.LIBRARY.mmasl_level() + 1):
             found[f'cpu, {LEVELS[level]}'] = lambda *a, _level=level, **k: at_level(_level, asymmetric_loss, *a, **k)

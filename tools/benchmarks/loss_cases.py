@@ -3,32 +3,48 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
+from importlib import import_module
+from types import ModuleType
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from mmasl import asymmetric_loss
-from mmasl.ops.asymmetric_loss import compiled
+from mmasl import asymmetric_loss, softmax_asymmetric_loss
+from mmasl.ops import asymmetric_loss as sigmoid_op
+from mmasl.ops import softmax_asymmetric_loss as softmax_op
 from mmasl.ops.cpu_support import LEVELS
 from mmasl.testing import TOLERANCE, largest_error
 
-BCE, FLOOR = 'torch BCE-with-logits', 'copy of the same bytes'
-GATED_ROWS_OF = 1 << 20  # logits that the gate computes in float64
-# rows, classes, class-index targets (dense otherwise)
-WORKLOADS = {
-    '128x80': (128, 80, False),
-    '128x9605': (128, 9605, False),  # Open Images
-    '44800x80': (44_800, 80, True),  # FCOS, 2 images
-    '358400x80': (358_400, 80, True),  # FCOS, 16 images
-    '1024x32000': (1024, 32_000, False),  # extreme classification
-    '12500x80': (12_500, 80, True),
-    '1250000x80': (1_250_000, 80, True),
-}
-SCALING = ('12500x80', '1250000x80')  # 10^6 and 10^8 logits: measured when asked for
+BCE, CROSS_ENTROPY, FLOOR = 'torch BCE-with-logits', 'torch cross_entropy', 'copy of the same bytes'
+GATED_LOGITS = 1 << 20  # that the gate computes in float64
+POSITIVES = 0.036  # share of positive labels (dense) or foreground rows
 # Mean of the logits, of standard deviation 1.5, in units of it from logit(0.05): the share of negatives above m=0.05.
 REGIMES = {'initial': 0.0, 'trained': -1.645}  # half, 5 %
-POSITIVES = 0.036  # share of positive labels (dense) or foreground rows
+Function = Callable[[Tensor, Tensor], Tensor]  # (pred, target) -> scalar loss
+
+
+class Workload(NamedTuple):
+    rows: int
+    columns: int
+    kind: str  # of loss and targets: 'dense', 'index' or 'softmax'
+    only: tuple[str, ...] = ()  # words that the names of its contenders hold, where not all are measured
+    regimes: tuple[str, ...] = tuple(REGIMES)
+
+
+SIZE_ONLY = ('mmasl cpu, AVX', 'mmasl triton', FLOOR)
+WORKLOADS = {
+    '128x80': Workload(128, 80, 'dense'),
+    '128x9605': Workload(128, 9605, 'dense'),  # Open Images
+    '44800x80': Workload(44_800, 80, 'index'),  # FCOS, 2 images
+    '358400x80': Workload(358_400, 80, 'index'),  # FCOS, 16 images
+    '1024x32000': Workload(1024, 32_000, 'dense'),  # extreme classification
+    '12500x80': Workload(12_500, 80, 'index', SIZE_ONLY, ('trained',)),  # 10^6 logits
+    '1250000x80': Workload(1_250_000, 80, 'index', SIZE_ONLY, ('trained',)),  # 10^8
+    'softmax 128x1000': Workload(128, 1000, 'softmax', regimes=('initial',)),
+    'softmax 1024x32000': Workload(1024, 32_000, 'softmax', regimes=('initial',)),
+}
 
 
 @dataclass
@@ -39,63 +55,72 @@ class Case:
     regime: str
     pred: Tensor
     target: Tensor
-    contenders: dict[str, Callable[[], Tensor]]
-    ours: list[str]
-    gated: int  # rows
+    contenders: dict[str, Function]
+    reference: Function
 
     @property
     def numel(self) -> int:
         return self.pred.numel()
 
+    @property
+    def ours(self) -> list[str]:
+        return [name for name in self.contenders if name.startswith('mmasl')]
 
-def make_case(workload: str, regime: str, device: str, names: list[str] | None = None) -> Case:
-    rows, columns, by_class = WORKLOADS[workload]
+
+def make_case(workload: str, regime: str, device: str, dtype: torch.dtype, names: list[str] | None = None) -> Case:
+    rows, columns, kind, only, _ = WORKLOADS[workload]
     generator = torch.Generator().manual_seed(0)
     mean = torch.tensor(0.05).logit() + 1.5 * REGIMES[regime]
-    pred = (1.5 * torch.randn(rows, columns, generator=generator) + mean).to(device).requires_grad_()
-    if by_class:
-        target = torch.randint(0, columns, (rows,), generator=generator)
-        target[torch.rand(rows, generator=generator) > POSITIVES] = columns
-        target = target.to(device)
+    pred = (1.5 * torch.randn(rows, columns, generator=generator) + mean).to(device, dtype).requires_grad_()
+    if kind == 'dense':
+        target = (torch.rand(rows, columns, generator=generator) < POSITIVES).float()
     else:
-        target = (torch.rand(rows, columns, generator=generator) < POSITIVES).float().to(device)
+        target = torch.randint(0, columns, (rows,), generator=generator)
+        if kind == 'index':
+            target[torch.rand(rows, generator=generator) > POSITIVES] = columns
+    target = target.to(device)
 
     @cache  # made before anything is timed, which flatters the peers that need dense labels
     def dense() -> Tensor:
-        if not by_class:
+        if kind == 'dense':
             return target
-        return torch.zeros(rows, columns + 1, device=device).scatter_(1, target[:, None], 1)[:, :columns].contiguous()
+        one_hot = torch.zeros(rows, columns + 1, device=device).scatter_(1, target[:, None], 1)
+        return one_hot[:, :columns].contiguous()
 
-    ours = _ours(pred, target, device)
-    contenders = ours | _peers(pred, target, dense) | _floor(pred, by_class)
+    function = softmax_asymmetric_loss if kind == 'softmax' else asymmetric_loss
+    loss = partial(function, avg_factor=rows)
+    peers = _softmax_peers() if kind == 'softmax' else _sigmoid_peers(dense)
+    source = torch.zeros(pred.numel() * (3 if kind == 'dense' else 2) // 2, device=device, dtype=dtype)
+    # A fresh copy that reads and writes as many bytes as one pass must: logits, dense labels, gradient.
+    contenders = _ours(loss, softmax_op if kind == 'softmax' else sigmoid_op, device) | peers
+    contenders[FLOOR] = lambda pred, target: source.clone()
+    if only:
+        contenders = {name: f for name, f in contenders.items() if any(word in name for word in only)}
     if names is not None:
         unknown = set(names) - set(contenders)
         if unknown:
             raise SystemExit(f'--contenders: expected among {sorted(contenders)}, got {sorted(unknown)}')
         contenders = {name: contenders[name] for name in names}
-    gated = max(1, GATED_ROWS_OF // columns)
-    return Case(workload, regime, pred, target, contenders, [name for name in ours if name in contenders], gated)
+    return Case(workload, regime, pred, target, contenders, partial(loss, backend='reference'))
 
 
-def _ours(pred: Tensor, target: Tensor, device: str) -> dict[str, Callable]:
-    rows = pred.shape[0]
-    run = partial(asymmetric_loss, avg_factor=rows)
+def _ours(loss: Callable, op: ModuleType, device: str) -> dict[str, Function]:
     contenders = {}
-    if device == 'cpu' and compiled.LIBRARY is not None:
-        for level in range(compiled.LIBRARY.mmasl_level(), -1, -1):
-            contenders[f'mmasl cpu, {LEVELS[level]}'] = partial(at_level, level, run, pred, target)
     if device == 'cpu':
-        contenders['mmasl cpu, plain torch'] = partial(at_level, None, run, pred, target)
+        if op.compiled.LIBRARY is not None:
+            for level in range(op.compiled.LIBRARY.mmasl_level(), -1, -1):
+                contenders[f'mmasl cpu, {LEVELS[level]}'] = partial(at_level, op.compiled, level, loss)
+        contenders['mmasl cpu, plain torch'] = partial(at_level, op.compiled, None, loss)
     else:
-        contenders['mmasl triton'] = partial(run, pred, target, backend='triton')
-        contenders['mmasl triton, range checks'] = partial(run, pred, target, backend='triton', check_target_range=True)
-    contenders['mmasl reference'] = partial(run, pred, target, backend='reference')
-    contenders['mmasl reference, torch.compile'] = partial(run, pred, target, backend='compile')
+        contenders['mmasl triton'] = partial(loss, backend='triton')
+        contenders['mmasl triton, range checks'] = partial(loss, backend='triton', check_target_range=True)
+    contenders['mmasl reference'] = partial(loss, backend='reference')
+    contenders['mmasl reference, torch.compile'] = partial(loss, backend='compile')
     return contenders
 
 
-def at_level(level: int | None, run: Callable, *args, **kwargs) -> Tensor:
-    """The CPU backend compiled for one instruction set, or (None) not compiled."""
+def at_level(compiled: ModuleType, level: int | None, run: Callable, *args, **kwargs) -> Tensor:
+    """The CPU backend of an op compiled for one instruction set, or (None) not compiled."""
     library, best = compiled.LIBRARY, compiled.level
     compiled.LIBRARY, compiled.level = (None, best) if level is None else (library, level)
     try:
@@ -104,71 +129,61 @@ def at_level(level: int | None, run: Callable, *args, **kwargs) -> Tensor:
         compiled.LIBRARY, compiled.level = library, best
 
 
-def _peers(pred: Tensor, target: Tensor, dense: Callable) -> dict[str, Callable]:
+def _optional(module: str, name: str):
+    try:
+        return getattr(import_module(module), name)
+    except ImportError:
+        return None
+
+
+def _sigmoid_peers(dense: Callable[[], Tensor]) -> dict[str, Function]:
     """The peers that are installed; each computes a loss of the same inputs, its own kind."""
-    rows = pred.shape[0]
-    peers = {BCE: lambda: F.binary_cross_entropy_with_logits(pred, dense(), reduction='sum')}
-    try:
-        from torchvision.ops import sigmoid_focal_loss
-
-        peers['torchvision sigmoid_focal_loss'] = lambda: sigmoid_focal_loss(pred, dense(), reduction='sum')
-    except ImportError:
-        pass
-    try:
-        from timm.loss import AsymmetricLossMultiLabel
-
-        timm_loss = AsymmetricLossMultiLabel(gamma_neg=4, gamma_pos=0, clip=0.05)
-        peers['timm AsymmetricLossMultiLabel'] = lambda: timm_loss(pred, dense())
-    except ImportError:
-        pass
-    try:
-        from mmpretrain.models.losses import AsymmetricLoss
-
-        mmpretrain_loss = AsymmetricLoss(gamma_pos=0.0, gamma_neg=4.0, clip=0.05)
-        peers['MMPretrain AsymmetricLoss'] = lambda: mmpretrain_loss(pred, dense(), avg_factor=rows)
-    except ImportError:
-        pass
-    try:
-        from mmdet.models.losses import FocalLoss
-
-        mmdet_loss = FocalLoss(use_sigmoid=True)
-        peers['MMDetection FocalLoss'] = lambda: mmdet_loss(pred, target, avg_factor=rows)
-    except ImportError:
-        pass
+    peers = {
+        BCE: lambda pred, target: F.binary_cross_entropy_with_logits(pred, dense().to(pred.dtype), reduction='sum')
+    }
+    if focal := _optional('torchvision.ops', 'sigmoid_focal_loss'):
+        peers['torchvision sigmoid_focal_loss'] = lambda pred, target: focal(pred, dense(), reduction='sum')
+    if kind := _optional('timm.loss', 'AsymmetricLossMultiLabel'):
+        timm_loss = kind(gamma_neg=4, gamma_pos=0, clip=0.05)
+        peers['timm AsymmetricLossMultiLabel'] = lambda pred, target: timm_loss(pred, dense())
+    if kind := _optional('mmpretrain.models.losses', 'AsymmetricLoss'):
+        mmpretrain_loss = kind(gamma_pos=0.0, gamma_neg=4.0, clip=0.05)
+        peers['MMPretrain AsymmetricLoss'] = lambda pred, target: mmpretrain_loss(pred, dense(), avg_factor=len(pred))
+    if kind := _optional('mmdet.models.losses', 'FocalLoss'):
+        mmdet_loss = kind(use_sigmoid=True)
+        peers['MMDetection FocalLoss'] = lambda pred, target: mmdet_loss(pred, target, avg_factor=len(pred))
     return peers
 
 
-def _floor(pred: Tensor, by_class: bool) -> dict[str, Callable]:
-    """A fresh copy that reads and writes as many bytes as one pass must: logits, dense labels, gradient."""
-    numel = pred.numel() if by_class else pred.numel() * 3 // 2
-    source = torch.zeros(numel, device=pred.device)
-    return {FLOOR: source.clone}
+def _softmax_peers() -> dict[str, Function]:
+    peers = {
+        CROSS_ENTROPY: F.cross_entropy,
+        'torch cross_entropy, smoothing': lambda pred, target: F.cross_entropy(pred, target, label_smoothing=0.1),
+    }
+    if kind := _optional('timm.loss', 'AsymmetricLossSingleLabel'):
+        peers['timm AsymmetricLossSingleLabel'] = kind(gamma_pos=0, gamma_neg=4, eps=0.1)
+    if kind := _optional('mmpretrain.models.losses', 'LabelSmoothLoss'):
+        peers['MMPretrain LabelSmoothLoss'] = kind(label_smooth_val=0.1)
+    return peers
 
 
 def gate(case: Case) -> list[str]:
     """What our backends get wrong on the first rows of the case, against the float64 reference; empty when nothing."""
-    pred = case.pred.detach()[: case.gated]
-    target = case.target[: case.gated]
+    rows = max(1, GATED_LOGITS // case.pred.shape[1])
+    pred, target = case.pred.detach()[:rows], case.target[:rows]
     exact_pred = pred.double().requires_grad_()
-    exact = asymmetric_loss(exact_pred, target, avg_factor=len(pred), backend='reference')
+    exact = case.reference(exact_pred, target)
     (exact_grad,) = torch.autograd.grad(exact, exact_pred)
     failures = []
     for name in case.ours:
         leaf = pred.clone().requires_grad_()
-        function = case.contenders[name]
-        arguments = [
-            leaf if value is case.pred else target if value is case.target else value for value in function.args
-        ]
-        # The partial of the function below is rebuilt on the gated rows, with their number as avg_factor.
-        keywords = function.keywords | ({} if function.func is at_level else {'avg_factor': len(pred)})
-        if function.func is at_level:
-            arguments[1] = partial(asymmetric_loss, avg_factor=len(pred))
-        loss = function.func(*arguments, **keywords)
+        loss = case.contenders[name](leaf, target)
         (grad,) = torch.autograd.grad(loss, leaf)
         # The gradient is compared before the division by avg_factor, where the tolerance is meant.
+        times = len(case.pred)
         errors = {
-            'loss': largest_error(loss, exact.detach(), pred.dtype),
-            'gradient': largest_error(grad * len(pred), exact_grad * len(pred), pred.dtype),
+            'loss': largest_error(loss.detach(), exact.detach(), torch.promote_types(pred.dtype, torch.float32)),
+            'gradient': largest_error(grad.double() * times, exact_grad * times, pred.dtype),
         }
         failures += [
             f'{case.workload} {case.regime}, {name}: error of the {what} {error:.2g} exceeds {TOLERANCE[pred.dtype]:g}'

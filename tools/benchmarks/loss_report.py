@@ -7,9 +7,9 @@ from datetime import date
 from pathlib import Path
 
 import torch
-from loss_cases import BCE, FLOOR
+from loss_cases import BCE, CROSS_ENTROPY, FLOOR
 
-RATIOS = {'BCE': BCE, 'MMPretrain': 'MMPretrain AsymmetricLoss', 'copy': FLOOR}
+RATIOS = {'BCE': BCE, 'cross_entropy': CROSS_ENTROPY, 'MMPretrain': 'MMPretrain AsymmetricLoss', 'copy': FLOOR}
 
 
 def machine(device: str, threads: int) -> dict:
@@ -54,18 +54,18 @@ def table(result: dict) -> str:
     for row in result['rows']:
         at = (row['workload'], row['regime'], row['contender'])
         if at[:2] != section:
-            section = at[:2]
+            section, peers = at[:2], list(ratio[at])
             lines += [
                 '',
                 f'### {row["workload"]}, {row["regime"]} logits',
                 '',
                 '| | ns/logit: median | min | max | peak memory / logits | '
-                + ' | '.join(f'÷ {s}' for s in RATIOS)
+                + ' | '.join(f'÷ {peer}' for peer in peers)
                 + ' |',
-                '|---|' + '---|' * (4 + len(RATIOS)),
+                '|---|' + '---|' * (4 + len(peers)),
             ]
         cells = [f'{row[key]:.2f}' for key in ('ns_median', 'ns_min', 'ns_max', 'peak_memory')]
-        cells += [f'{ratio[at][s]:.2f}' if s in ratio[at] else '' for s in RATIOS]
+        cells += [f'{ratio[at][peer]:.2f}' for peer in peers]
         lines.append(f'| {row["contender"]} | ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines) + '\n'
 

@@ -8,41 +8,67 @@ from loss_cases import FLOOR, Case
 from torch.profiler import ProfilerActivity, profile
 
 LEAST_SECONDS = 2e-3  # of one timed sample: short steps are repeated
+LEAST_ROUNDS, MOST_ROUNDS = 4, 101
+LONG_STEP = 0.05  # seconds; longer ones are warm after one
 
 
-def step_of(case: Case, name: str) -> Callable[[], None]:
+def step_of(case: Case, name: str, upstream: float = 1.0) -> Callable[[], object]:
     """Forward and backward of a contender with a fresh gradient, or one copy for the floor."""
     function = case.contenders[name]
     if name == FLOOR:
-        return function
+        return lambda: function(case.pred, case.target)
 
     def step():
         case.pred.grad = None
-        function().backward()
+        loss = function(case.pred, case.target)
+        (loss if upstream == 1 else upstream * loss).backward()
 
     return step
 
 
-def time_interleaved(case: Case, repeats: int) -> dict[str, list[float]]:
-    """Seconds of one step, ``repeats`` samples a contender; rounds go through the contenders there and back.
+def time_interleaved(case: Case, seconds: float, rounds: int | None = None) -> dict[str, list[float]]:
+    """Seconds of one step, a sample a round for each contender; rounds go through the contenders there and back.
 
+    As many rounds as fit in ``seconds``, between :data:`LEAST_ROUNDS` and :data:`MOST_ROUNDS`, or exactly ``rounds``.
     On a GPU a step is replayed from a CUDA graph where it can be captured (device time), else run eagerly.
     """
     timer = _cuda_timer if case.pred.is_cuda else _cpu_timer
     timers = {name: timer(step_of(case, name)) for name in case.contenders}
     samples = {name: [] for name in timers}
-    for round_ in range(repeats):
+    least, most = (rounds, rounds) if rounds else (LEAST_ROUNDS, MOST_ROUNDS)
+    start = time.perf_counter()
+    for round_ in range(most):
+        if round_ >= least and time.perf_counter() - start > seconds:
+            break
         for name in list(timers)[:: -1 if round_ % 2 else 1]:
             samples[name].append(timers[name]())
     return samples
 
 
+def eager_seconds(case: Case, names: list[str]) -> dict[str, float]:
+    """The least wall time of one step on a GPU, launches included, over interleaved repeats."""
+    steps = {name: step_of(case, name) for name in names}
+    best = dict.fromkeys(names, float('inf'))
+    for _ in range(MOST_ROUNDS):
+        for name, step in steps.items():
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            step()
+            torch.cuda.synchronize()
+            best[name] = min(best[name], time.perf_counter() - start)
+    return best
+
+
 def _cpu_timer(step: Callable) -> Callable[[], float]:
-    for _ in range(2):
-        step()
     start = time.perf_counter()
     step()
-    times = max(1, int(LEAST_SECONDS / (time.perf_counter() - start)))
+    if time.perf_counter() - start > LONG_STEP:
+        times = 1
+    else:
+        step()
+        start = time.perf_counter()
+        step()
+        times = max(1, int(LEAST_SECONDS / (time.perf_counter() - start)))
 
     def sample() -> float:
         start = time.perf_counter()
@@ -79,10 +105,9 @@ def _cuda_timer(step: Callable) -> Callable[[], float]:
     return sample
 
 
-def peak_memory(case: Case, name: str) -> float:
+def peak_memory(case: Case, name: str, upstream: float = 1.0) -> float:
     """Peak bytes above inputs and targets of one step, its gradient included, as a multiple of the logits' bytes."""
-    step = step_of(case, name)
-    step()
+    step = step_of(case, name, upstream)
     case.pred.grad = None
     size = case.pred.numel() * case.pred.element_size()
     if case.pred.is_cuda:
