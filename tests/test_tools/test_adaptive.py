@@ -81,7 +81,7 @@ def write(report, folder, name, spec, result):
     report.write_json(folder / f'{name}.json', dict(spec=spec, result=result, seconds=1.0))
 
 
-def test_report(report, tmp_path):
+def test_report(adaptive, report, tmp_path):
     cells, out = tmp_path / 'cells', tmp_path / 'docs'
     spec = dict(seed=0, criterion=dict(delta_p_target=0.1))
     write(report, cells, 'trial the config', spec, dict(mAP=43.0, course=course(0.1)))
@@ -97,13 +97,16 @@ def test_report(report, tmp_path):
             report, cells, f'tail global seed {seed}', dict(seed=seed), dict(result, AP=result['AP'] | dict(c=1, f=2))
         )
     out.mkdir()
-    text = '\n'.join(marker.format(stage) for stage in ('trial', 'target', 'step', 'tail') for marker in report.MARKERS)
+    text = '\n'.join(
+        marker.format(stage) for stage in ('trial', 'target', 'step', 'tail', 'fixed') for marker in report.MARKERS
+    )
     (out / 'adaptive.md').write_text(text)
-    report.write_report(cells, out)
+    report.write_report(adaptive.STUDY, cells, out)
     text = (out / 'adaptive.md').read_text()
+    assert '| 0 % missing, both (ASL) (3) | 45.0 ± 1.1 |  |' in text
     assert '| fixed | 44.0 |  |  |  |' in text
-    assert '| 0.1, seed 0 | 45.0 | 5.00 ± 0.00 | 0.000 | 97 |' in text
-    assert '| 0 (fixed) | 0.000 / 97 / 1.0 |' in text
+    assert '| 0.1, seed 0 | 45.0 | 5.00 ± 0.00 | 0.000 | 96 |' in text
+    assert '| 0 (fixed) | 0.000 / 96 / 1.0 |' in text
     assert '| global (2) | 12.8 ± 2.8 | 24.0 ± 5.7 | 1.0 ± 0.0 | 2.0 ± 0.0 |' in text
     for name in ('adaptive.json', 'targets.png', 'targets.svg', 'steps.png', 'steps.svg'):
         assert (out / 'adaptive' / name).stat().st_size > 0

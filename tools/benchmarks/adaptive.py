@@ -65,8 +65,8 @@ def targets(args) -> dict[str, dict]:
 def steps(args) -> dict[str, dict]:
     return {
         f'step {step} batch {batch}': dict(step_size=step, batch_size=batch, iterations=1000, delta_p_target=0.0)
-        for batch in (16, 64, 256, 1024)
-        for step in (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+        for batch in (16, 128, 1024)
+        for step in (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
     }
 
 
@@ -123,7 +123,7 @@ def main(argv=None) -> int:
     parser.add_argument('--out', type=Path, default=ladder.ROOT / 'docs', help='report: folder of adaptive.md')
     args = parser.parse_args(argv)
     if args.stage == 'report':
-        adaptive_report.write_report(args.cells, args.out)
+        adaptive_report.write_report(STUDY, args.cells, args.out)
         return 0
     function = steps_cell if args.stage == 'steps' else train_cell
     log = ladder.ROOT / 'work_dirs' / 'adaptive.log'

@@ -1,16 +1,19 @@
 """The cells of ``adaptive.py`` as tables, JSON and figures."""
 
+import dataclasses
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean, pstdev
 
-from ladder_report import load_cells
+from ladder import Study
+from ladder_report import aggregate, load_cells
 
 from mmasl.utils.grid import write_json
 from mmasl.utils.report import insert, plus_minus, pyplot, save_figure, spread, table
 
 WINDOW = 50  # iterations over which the gap is averaged: that of one small batch is noise
 NEAR = 0.03
+FIXED, ADAPTIVE = 'asl', 'asl-ad'  # rows of the ladder
 GROUPS = ('frequent', 'medium', 'rare')
 MARKERS = '<!-- {}: begin (written by tools/benchmarks/adaptive.py report) -->', '<!-- {}: end -->'
 
@@ -23,30 +26,35 @@ def settling(gamma_neg: list[float], gaps: list[float], target: float) -> dict:
     """How a training settles, from the exponent and the gap of each iteration.
 
     Returns:
-        ``settled``: the iteration after which the gap, averaged over 50, stays within 0.03 of the target, None if that
-        is in the last fifth or later. And over the last fifth: the mean of ``gamma_neg``, its standard deviation
-        ``wobble``, and ``error``, the mean distance of the averaged gap from the target.
+        ``settled``: the iteration after which the gap, averaged over 50, is within 0.03 of the target in 99 % of the
+        iterations, None if that is in the last fifth or later. And over the last fifth: the mean of ``gamma_neg``, its
+        standard deviation ``wobble``, and ``error``, the mean distance of the averaged gap from the target.
 
     Example:
         >>> settling([4.0] * 20 + [5.0] * 180, [-0.5] * 20 + [0.1] * 180, target=0.1)
-        {'settled': 68, 'gamma_neg': 5.0, 'wobble': 0.0, 'error': 0.0}
+        {'settled': 67, 'gamma_neg': 5.0, 'wobble': 0.0, 'error': 0.0}
     """
     errors = [abs(mean(gaps[end - WINDOW : end]) - target) for end in range(WINDOW, len(gaps) + 1)]
-    last_far = max((end for end, error in enumerate(errors, start=WINDOW) if error > NEAR), default=0)
     fifth = len(gaps) // 5
+    settled, far = None, 0
+    for later, error in enumerate(reversed(errors), start=1):
+        far += error > NEAR
+        if later > fifth and far <= 0.01 * later:
+            settled = len(gaps) - later + 1
     return dict(
-        settled=last_far + 1 if last_far < len(gaps) - fifth else None,
+        settled=settled,
         gamma_neg=round(mean(gamma_neg[-fifth:]), 3),
         wobble=round(pstdev(gamma_neg[-fifth:]), 4),
         error=round(mean(errors[-fifth:]), 4),
     )
 
 
-def write_report(folder: Path, out: Path) -> None:
+def write_report(study: Study, folder: Path, out: Path) -> None:
     """Write the tables into ``out``/adaptive.md, and ``adaptive.json`` and the figures into ``out``/adaptive/.
 
     Args:
-        folder: The finished cells.
+        study: The ladder, whose finished cells have the adaptive loss beside the fixed one.
+        folder: The other finished cells.
         out: A folder with an ``adaptive.md`` that has the markers.
     """
     document, content = (out / 'adaptive.md').read_text(), {}
@@ -56,8 +64,26 @@ def write_report(folder: Path, out: Path) -> None:
         if mine:
             text, content[stage] = write(mine, out / 'adaptive')
             document = insert(document, text, *(marker.format(stage) for marker in MARKERS))
+    text, content['fixed'] = _against_fixed(study)
+    document = insert(document, text, *(marker.format('fixed') for marker in MARKERS))
     (out / 'adaptive.md').write_text(document)
     write_json(out / 'adaptive' / 'adaptive.json', content)
+
+
+def _against_fixed(study):
+    """The adaptive row of the ladder beside the fixed one it starts from, differences paired by seed."""
+    study = dataclasses.replace(study, baselines=dict.fromkeys(study.regimes, FIXED))
+    cells = [cell for cell in load_cells(study.cells) if cell['spec']['split'] == 'test']
+    cells = [cell for cell in cells if cell['spec']['loss'] in (FIXED, ADAPTIVE) and cell['spec']['regime'] == 'ft']
+    rows = aggregate(study, cells)
+    body = []
+    for row in rows:
+        difference = row['difference']
+        paired = difference and f'{plus_minus(difference, sign=True)} ({difference["better"]}/{difference["n"]})'
+        label = f'{100 * row["missing"]:.0f} % missing, {study.losses[row["loss"]]} ({len(row["seeds"])})'
+        shown = [plus_minus(row[key], digits) for key, digits in dict(mAP=1, CF1=1, OF1=1, delta_p=3).items()]
+        body.append([label, shown[0], paired or '', *shown[1:]])
+    return table(['test scenes (seeds)', 'mAP, %', '− fixed (better in)', 'CF1', 'OF1', 'Δp'], body), rows
 
 
 def _settling(cell: dict) -> dict | None:
