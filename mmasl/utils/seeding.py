@@ -8,8 +8,12 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, Sampler
 
 
-def seed_generators(*entropy: int) -> None:
-    """Seed the global generators of Python, NumPy and torch (every device) from ``entropy``, integers ≥ 0.
+def seed_generators(*entropy: int, devices: bool = True) -> None:
+    """Seed the global generators of Python, NumPy and torch from ``entropy``, integers ≥ 0.
+
+    Args:
+        entropy: What the random numbers are to depend on.
+        devices: Seed the generators of GPUs and the like too, which takes several times as long.
 
     Example:
         >>> seed_generators(0, 7)
@@ -22,7 +26,7 @@ def seed_generators(*entropy: int) -> None:
     for_random, for_numpy, for_torch = np.random.SeedSequence(entropy).generate_state(3).tolist()
     random.seed(for_random)
     np.random.seed(for_numpy)
-    torch.manual_seed(for_torch)
+    (torch.manual_seed if devices else torch.default_generator.manual_seed)(for_torch)
 
 
 class SeededIndex(int):
@@ -90,7 +94,7 @@ class SeededDataset:
 
     def __getitem__(self, index: int):
         if isinstance(index, SeededIndex):
-            seed_generators(*index.entropy)
+            seed_generators(*index.entropy, devices=False)  # transforms run on the CPU
             index = int(index)
         return self.dataset[index]
 
