@@ -1,6 +1,7 @@
 """Hooks for MMEngine's runners."""
 
 from mmasl.hooks.asymmetry_hook import AsymmetryHook
+from mmasl.hooks.check_classes_hook import CheckClassesHook
 from mmasl.hooks.check_model_hook import CheckModelHook
 from mmasl.hooks.exact_resume_hook import ExactResumeHook
 from mmasl.hooks.last_and_best_hook import LastAndBestHook
@@ -10,6 +11,7 @@ from mmasl.hooks.stop_at_nan_hook import StopAtNaNHook
 
 __all__ = [
     'AsymmetryHook',
+    'CheckClassesHook',
     'CheckModelHook',
     'ExactResumeHook',
     'LastAndBestHook',
