@@ -24,7 +24,9 @@ def backends() -> dict:
     found['cpu, plain torch'] = lambda *a, **k: at_level(compiled, None, asymmetric_loss, *a, **k)
     if compiled.LIBRARY is not None:
         for level in range(compiled.LIBRARY.mmasl_level() + 1):
-            found[f'cpu, {LEVELS[level]}'] = lambda *a, _level=level, **k: at_level(_level, asymmetric_loss, *a, **k)
+            found[f'cpu, {LEVELS[level]}'] = lambda *a, _level=level, **k: at_level(
+                compiled, _level, asymmetric_loss, *a, **k
+            )
     return found
 
 

@@ -25,7 +25,7 @@ struct Tally {  // of a row
 };
 
 constexpr int64_t CHUNK = 1024;     // entries that are summed in T before the sum goes on in double
-constexpr double UNIT = 4294967296;  // of such sums of losses: one of 3e38 and another do not overflow
+constexpr double UNIT = CHUNK;  // of such sums of losses: 1,024 of 3e38 do not overflow, small ones stay normal
 constexpr double ROW_SUM_ERROR = 1e-2;  // as in target.py
 
 template <class T> constexpr T LARGEST = std::numeric_limits<T>::max();
@@ -93,15 +93,15 @@ struct Sums {
 };
 
 // All classes of a row: the negative side, and for DENSE labels the positive one too. `label` is left out.
-template <int GAMMA, bool DENSE, class T, class Y>
+template <int GAMMA, bool DENSE, bool WEIGHTED, class T, class Y>
 INLINE Sums classes(const Job &job, const Row<T> &row, const Y *y, int64_t label, T *slope) {
-  const T *class_weight = static_cast<const T *>(job.class_weight);
   const T gamma = T(job.gamma_neg), slope_gamma = job.detach_focus ? T(0) : gamma, own = T(job.own), other = T(job.other);
   Sums sums;
   for (int64_t start = 0; start < row.n; start += CHUNK) {
     const int count = int(start + CHUNK < row.n ? CHUNK : row.n - start);
     const int own_at = label >= start && label < start + count ? int(label - start) : -1;  // 32 bits, as the numbers are
-    const T *z = row.z + start, *e = row.e + start, *weight = class_weight ? class_weight + start : nullptr;
+    const T *z = row.z + start, *e = row.e + start;
+    const T *weight = WEIGHTED ? static_cast<const T *>(job.class_weight) + start : z;  // not read without weights
     T *out = slope + start, value_sum = 0, slope_sum = 0;
 #pragma omp simd reduction(+ : value_sum, slope_sum)
     for (int i = 0; i < count; ++i) {
@@ -117,7 +117,7 @@ INLINE Sums classes(const Job &job, const Row<T> &row, const Y *y, int64_t label
         value = choose(i == own_at, T(0), value);
         g = choose(i == own_at, T(0), g);
       }
-      T w = weight ? weight[i] : T(1);
+      T w = WEIGHTED ? weight[i] : T(1);
       out[i] = g * w;
       value_sum += value * w * T(1 / UNIT);
       slope_sum += g * w;
@@ -128,13 +128,13 @@ INLINE Sums classes(const Job &job, const Row<T> &row, const Y *y, int64_t label
   return sums;
 }
 
-template <bool DENSE, class T, class Y>
-INLINE Sums classes_of_any_exponent(const Job &job, const Row<T> &row, const Y *y, int64_t label, T *slope) {
-  if (job.gamma_neg == 0) return classes<0, DENSE>(job, row, y, label, slope);
-  if (job.gamma_neg == 1) return classes<1, DENSE>(job, row, y, label, slope);
-  if (job.gamma_neg == 2) return classes<2, DENSE>(job, row, y, label, slope);
-  if (job.gamma_neg == 4) return classes<4, DENSE>(job, row, y, label, slope);
-  return classes<-1, DENSE>(job, row, y, label, slope);
+template <bool WEIGHTED, class T> INLINE Sums other_classes(const Job &job, const Row<T> &row, int64_t label, T *slope) {
+  const T *no_labels = nullptr;
+  if (job.gamma_neg == 0) return classes<0, false, WEIGHTED>(job, row, no_labels, label, slope);
+  if (job.gamma_neg == 1) return classes<1, false, WEIGHTED>(job, row, no_labels, label, slope);
+  if (job.gamma_neg == 2) return classes<2, false, WEIGHTED>(job, row, no_labels, label, slope);
+  if (job.gamma_neg == 4) return classes<4, false, WEIGHTED>(job, row, no_labels, label, slope);
+  return classes<-1, false, WEIGHTED>(job, row, no_labels, label, slope);
 }
 
 template <class T> INLINE void gradient(const Row<T> &row, T *slope, T total, T factor) {
@@ -155,7 +155,8 @@ template <class T> INLINE double row_of_index(const Job &job, Row<T> &row, int64
   const double loss = double(value) * double(weight);
   g *= weight;
   if (job.other != 0) {
-    Sums sums = classes_of_any_exponent<false>(job, row, static_cast<const T *>(nullptr), label, slope);
+    Sums sums = job.class_weight ? other_classes<true>(job, row, label, slope)
+                                 : other_classes<false>(job, row, label, slope);
     slope[label] = g;
     if (job.grad) gradient(row, slope, T(sums.slope + double(g)), factor);
     return sums.value + loss;
@@ -171,7 +172,8 @@ template <class T> INLINE double row_of_index(const Job &job, Row<T> &row, int64
 
 template <class T, class Y> INLINE double row_of_scores(const Job &job, Row<T> &row, const Y *y, T *slope, T factor) {
   softmax(row);
-  Sums sums = classes_of_any_exponent<true>(job, row, y, -1, slope);
+  Sums sums = job.class_weight ? classes<-1, true, true>(job, row, y, -1, slope)
+                               : classes<-1, true, false>(job, row, y, -1, slope);
   if (job.grad) gradient(row, slope, T(sums.slope), factor);
   return sums.value;
 }
