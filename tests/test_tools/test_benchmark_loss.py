@@ -102,6 +102,15 @@ def test_check_lists_the_ratios_that_changed(benchmark):
     assert compare(result(1.0), result(2.0), 0.25) == ['w r mmasl cpu: ratio to BCE 0.50 -> 1.00']
 
 
+def test_the_interval_of_a_median_is_that_of_the_sign_test(monkeypatch):
+    pytest.importorskip('mmpretrain')
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from loss_in_training import median_interval
+
+    assert median_interval([5, 4, 3, 2, 1]) is None
+    assert median_interval([9, 8, 7, 6, 5, 4, 3, 2, 1]) == (2, 8)  # 1 - 2 * (1 + 9) / 2**9 = 96.1 %
+
+
 def test_bad_arguments(benchmark, tmp_path, capsys):
     with pytest.raises(SystemExit, match='--contenders: expected among .* got .*nobody'):
         run(benchmark, tmp_path, '--contenders', 'nobody')

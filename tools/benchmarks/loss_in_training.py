@@ -1,7 +1,8 @@
 """What the loss costs in a training step: its share of the step (profiler), and ASL against cross-entropy in pairs.
 
 A model, its inputs and its initial weights are the same for both losses; steps alternate, each pair in the other order
-than the one before, and the difference of a pair is what counts. Writes JSON beside the results of loss.py.
+than the one before, and the difference of a pair is what counts: its median, with a 95 % confidence interval. Writes
+JSON beside the results of loss.py. About five minutes on one quiet core, most of it ResNet-101.
 
     python tools/benchmarks/loss_in_training.py                 # the DigitScenes model and ResNet-101 at 448 px
     python tools/benchmarks/loss_in_training.py --models digitnet --pairs 50
@@ -10,6 +11,7 @@ than the one before, and the difference of a pair is what counts. Writes JSON be
 import argparse
 import copy
 import json
+import math
 import statistics
 import sys
 import time
@@ -102,6 +104,19 @@ def share(step, loss: Marked, device: str) -> float:
     return (times[MARK] + sum(times.get(name, 0.0) for name in evaluated)) / whole
 
 
+def median_interval(values: list[float], coverage: float = 0.95) -> tuple[float, float] | None:
+    """The order statistics that hold the median with at least this probability, whatever the distribution.
+
+    None below six values, which cannot give it.
+    """
+    values, count = sorted(values), len(values)
+    outside, below = 0, 0.0  # values left out at each end, and the probability that the median lies there
+    while below + math.comb(count, outside) / 2**count <= (1 - coverage) / 2:
+        below += math.comb(count, outside) / 2**count
+        outside += 1
+    return (values[outside - 1], values[count - outside]) if outside else None
+
+
 def measure(name: str, device: str, pairs: int | None) -> dict:
     steps = make_step(name, device)
     for step, _ in steps.values():
@@ -113,15 +128,13 @@ def measure(name: str, device: str, pairs: int | None) -> dict:
             times[loss].append(seconds(steps[loss][0], device))
     difference = [asl - ce for asl, ce in zip(times['ASL'], times['cross-entropy'], strict=True)]
     median = statistics.median(times['cross-entropy'])
-    quartiles = statistics.quantiles(difference, n=4)
+    interval = median_interval(difference)
     return {
         'model': name,
         'pairs': pairs,
         'step_ms': {loss: [1e3 * f(t) for f in (statistics.median, min, max)] for loss, t in times.items()},
-        'difference_percent': {
-            key: 100 * value / median
-            for key, value in zip(('first_quartile', 'median', 'third_quartile'), quartiles, strict=True)
-        },
+        'difference_percent': 100 * statistics.median(difference) / median,
+        'interval_percent': None if interval is None else [100 * bound / median for bound in interval],
         'share_percent': {loss: 100 * share(step, marked, device) for loss, (step, marked) in steps.items()},
     }
 
@@ -144,12 +157,16 @@ def main(argv=None) -> int:
     path = args.out / f'{info["name"]}-in-training.json'
     path.write_text(json.dumps(result, indent=1) + '\n')
     for row in result['rows']:
-        d, s = row['difference_percent'], row['share_percent']
+        share, interval = row['share_percent'], row['interval_percent']
+        if interval is None:
+            verdict = 'too few pairs for an interval'
+        else:
+            verdict = '95 % interval [{:+.2f}, {:+.2f}]: '.format(*interval)
+            verdict += 'within noise' if interval[0] <= 0 <= interval[1] else 'a difference'
         print(
-            f'{row["model"]}: ASL minus cross-entropy {d["median"]:+.2f} % of a step (quartiles '
-            f'{d["first_quartile"]:+.2f}, {d["third_quartile"]:+.2f}; {row["pairs"]} pairs); share of the step: '
-            f'ASL {s["ASL"]:.2f} %, '
-            f'cross-entropy {s["cross-entropy"]:.2f} %'
+            f'{row["model"]}: ASL minus cross-entropy {row["difference_percent"]:+.2f} % of a step ({verdict}; '
+            f'{row["pairs"]} pairs); share of the step: ASL {share["ASL"]:.3f} %, '
+            f'cross-entropy {share["cross-entropy"]:.3f} %'
         )
     print(f'written to {path}')
     return 0
