@@ -86,7 +86,7 @@ def test_report(adaptive, report, tmp_path):
     spec = dict(seed=0, criterion=dict(delta_p_target=0.1))
     write(report, cells, 'trial the config', spec, dict(mAP=43.0, course=course(0.1)))
     write(report, cells, 'trial fixed', spec, dict(mAP=44.0))
-    write(report, cells, 'target 0.1 seed 0', spec, dict(mAP=45.0, course=course(0.1)))
+    write(report, cells, 'target 0.1 seed 0', spec, dict(mAP=45.0, CF1=44.0, delta_p=-0.2, course=course(0.1)))
     for step in (0.0, 0.1):
         size = dict(step_size=step, batch_size=1024)
         write(report, cells, f'step {step} batch 1024', size, dict(mAP=1.0, **report.settling(*course(0).values(), 0)))
@@ -105,7 +105,7 @@ def test_report(adaptive, report, tmp_path):
     text = (out / 'adaptive.md').read_text()
     assert '| 0 % missing, both (ASL) (3) | 45.0 ± 1.1 |  |' in text
     assert '| fixed | 44.0 |  |  |  |' in text
-    assert '| 0.1, seed 0 | 45.0 | 5.00 ± 0.00 | 0.000 | 96 |' in text
+    assert '| 0.1, seed 0 | 45.0 | 44.0 | -0.20 | 5.00 ± 0.00 | 0.000 | 96 |' in text
     assert '| 0 (fixed) | 0.000 / 96 / 1.0 |' in text
     assert '| global (2) | 12.8 ± 2.8 | 24.0 ± 5.7 | 1.0 ± 0.0 | 2.0 ± 0.0 |' in text
     for name in ('adaptive.json', 'targets.png', 'targets.svg', 'steps.png', 'steps.svg'):

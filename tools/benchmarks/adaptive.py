@@ -30,6 +30,8 @@ CELLS = ladder.RESULTS / 'adaptive'
 NAIVE = dict(gamma_neg=1.0, step_size=0.05, momentum=0.0)
 TRIALS = {  # by what they change in the config
     'the config': {},
+    'target 0.1': dict(delta_p_target=0.1),
+    'target 0.2': dict(delta_p_target=0.2),
     'start 4, m=0.05': dict(gamma_neg=4.0, clip=0.05),
     'start 1': dict(gamma_neg=1.0),
     'λ=0.01': dict(step_size=0.01),

@@ -117,11 +117,13 @@ def _targets(cells, out):
     body, rows = [], {}
     for target, found in sorted(by_target.items()):
         for cell in sorted(found, key=lambda cell: cell['spec']['seed']):
-            row = dict(seed=cell['spec']['seed'], mAP=cell['result']['mAP'], ends=_settling(cell))
+            row = {key: cell['result'][key] for key in ('mAP', 'CF1', 'delta_p')}
+            row.update(seed=cell['spec']['seed'], ends=_settling(cell))
             rows.setdefault(target, []).append(row)
-            body.append([f'{target}, seed {row["seed"]}', f'{row["mAP"]:.1f}', *_ends(row['ends'])])
+            shown = [f'{row["mAP"]:.1f}', f'{row["CF1"]:.1f}', f'{row["delta_p"]:.2f}']
+            body.append([f'{target}, seed {row["seed"]}', *shown, *_ends(row['ends'])])
     _draw_courses({target: min(found, key=lambda c: c['spec']['seed']) for target, found in by_target.items()}, out)
-    return table(['Δp target', 'test mAP, %', *ENDS], body), rows
+    return table(['Δp target', 'test mAP, %', 'test CF1, %', 'test Δp', *ENDS], body), rows
 
 
 def _draw_courses(cells, out):
