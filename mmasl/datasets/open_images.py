@@ -152,10 +152,10 @@ class _Rows(Sequence):
     def __getitem__(self, index):
         if isinstance(index, slice):
             return _Rows(self.prefix, self.images[index], self.starts[index], self.stops[index], self.codes)
-        codes = self.codes[self.starts[index] : self.stops[index]]
-        positive = np.unique(codes[codes >= 0])
+        codes = self.codes[self.starts[index] : self.stops[index]].tolist()
+        positive = {code for code in codes if code >= 0}
         return {
             'img_path': join_path(self.prefix, f'{self.images[index]:016x}.jpg'),
-            'gt_label': positive.tolist(),
-            'gt_label_negative': np.setdiff1d(~codes[codes < 0], positive).tolist(),
+            'gt_label': sorted(positive),
+            'gt_label_negative': sorted({~code for code in codes if code < 0} - positive),
         }

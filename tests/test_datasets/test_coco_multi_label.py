@@ -120,3 +120,19 @@ def test_missing_files_and_where_to_get_them(miniature_copy):
     (root / 'train2014' / 'COCO_train2014_000000000041.jpg').unlink()
     with pytest.raises(FileNotFoundError, match='COCO_train2014_0.*41.jpg is listed, but does not exist; get it'):
         dataset[2]
+
+
+def test_outlines_are_not_parsed_and_nothing_else_is_lost(miniature_copy, monkeypatch):
+    root = miniature_copy('coco')
+    whole, parsed = json.loads(instances(root).read_text()), []
+
+    def loads(text):
+        parsed.append(json.JSONDecoder().decode(text.decode()))
+        return parsed[0]
+
+    monkeypatch.setattr('mmasl.datasets.coco_multi_label.json.loads', loads)
+    build(root)
+    assert {annotation['iscrowd'] for annotation in whole['annotations']} == {0, 1}  # lists and run lengths
+    for annotation in whole['annotations']:
+        annotation['segmentation'] = 0
+    assert parsed == [whole]
