@@ -1,5 +1,6 @@
 """The Cutout of the authors' script."""
 
+import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 
@@ -35,13 +36,16 @@ class Cutout(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         image = results['img'].copy()
-        slices = []
+        spans = []
         for side in image.shape[:2]:
             half = int(self.factor * side + 0.5) // 2
             center = np.random.randint(side)
             # Both ends are filled: that is how Pillow draws the authors' rectangle.
-            slices.append(slice(max(center - half, 0), center + half + 1))
-        image[tuple(slices)] = np.random.randint(256, size=image.shape[2:])
+            spans.append((max(center - half, 0), center + half))
+        (top, bottom), (left, right) = spans
+        color = np.random.randint(256, size=image.shape[2:]).tolist()
+        # OpenCV, since NumPy takes many times as long to repeat three values.
+        cv2.rectangle(image, (left, top), (right, bottom), color, cv2.FILLED)
         results['img'] = image
         return results
 
