@@ -133,8 +133,8 @@ def generate(folder, number):
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--images', help='JPEGs to take instead, a pattern')
-    parser.add_argument('--number', type=int, default=64)
-    parser.add_argument('--repeats', type=int, default=7)
+    parser.add_argument('--number', type=int, default=160)
+    parser.add_argument('--repeats', type=int, default=3)
     parser.add_argument('--out', type=Path, default=Path(__file__).parent / 'results' / 'data_pipeline.json')
     args = parser.parse_args(argv)
     if args.images and not glob.glob(os.path.expanduser(args.images)):
