@@ -47,8 +47,6 @@ def check_args(args) -> list[str]:
         raise UserError(f'--out {args.out}: the name must end in .json or .csv')
     if args.batch_size < 1:
         raise UserError(f'--batch-size must be at least 1, got {args.batch_size}')
-    if args.out is None and args.show_dir is None and len(args.inputs) > 20:
-        raise UserError('--out or --show-dir is missing: the results would only run over the screen')
     try:
         return list_pictures(args.inputs)
     except ValueError as error:
@@ -65,7 +63,7 @@ def results_of(cfg: Config, args, checkpoint: dict, pictures: list[str]):
         thr = 0.5 if args.thr is None else args.thr
         inferencer = MultiLabelInferencer(cfg, args.checkpoint, args.device, thr=thr, topk=args.topk)
     except ValueError as error:
-        raise UserError(f'--topk and --thr: {error}') from error
+        raise UserError(f'--{error}') from error
     checkpoints.check_fit(inferencer.model, checkpoint, args.checkpoint, whole=True)
     return inferencer.stream(pictures, args.batch_size, **({'show_dir': args.show_dir} if args.show_dir else {}))
 

@@ -139,7 +139,9 @@ def _common_threshold(scores: np.ndarray, targets: np.ndarray, objective: str, f
     return float(candidates[np.argmax(precision * recall / np.maximum(precision + recall, 1e-12))])
 
 
-def read_thresholds(source, num_classes: int | None = None) -> float | list[float]:
+def read_thresholds(
+    source: float | Sequence[float] | str | Path, num_classes: int | None = None
+) -> float | list[float]:
     """Return the thresholds that ``source`` stands for, one number, or one for each class.
 
     Args:
@@ -173,7 +175,7 @@ def read_thresholds(source, num_classes: int | None = None) -> float | list[floa
     return [float(value) for value in values]
 
 
-def as_thr(source) -> float | Sequence[float] | str:
+def as_thr(source: str) -> float | str:
     """Return a ``--thr`` of the command line as a number where it is one.
 
     Example:
