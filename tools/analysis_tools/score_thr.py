@@ -1,0 +1,164 @@
+"""What `score_thr` costs with ASL: boxes that enter NMS, post-processing time and mAP, for several margins.
+
+    python tools/analysis_tools/score_thr.py            # trains FCOS on DigitScenes once for each margin, then measures
+
+A negative at or below the margin m has no loss, so training leaves background scores near m, and ``test_cfg.score_thr``
+decides how many of them are passed on. Models are trained with one thread; each that is measured is kept, so the same
+command goes on where it was stopped. Times are of this machine, the minimum of three passes over the scenes: head's
+output to final boxes, NMS included. ``--out`` gets ``score_thr.json``, ``.png`` and ``.svg``.
+"""
+
+import argparse
+import functools
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+
+from mmasl.utils.grid import run_grid, write_json
+from mmasl.utils.report import pyplot, save_figure, table
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / 'configs' / 'digit_scenes_det' / 'fcos_digitnet_fpn_asl_1xb16_digitscenes-96px.py'
+MARGINS = (0.0, 0.05, 0.1, 0.2)
+THRESHOLDS = (0.01, 0.02, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
+LOSS = 'model.bbox_head.loss_cls'
+PASSES = 3
+
+
+def train_and_measure(spec: dict) -> dict:
+    """Train the config with the margin of ``spec``, and measure at each of its thresholds."""
+    from mmdet.apis import init_detector
+
+    from mmasl.utils.experiment import train_and_test
+
+    overrides = {f'{LOSS}.clip': spec['margin'], 'train_cfg.max_epochs': spec['epochs']}
+    overrides |= {f'{split}_dataloader.dataset.num_scenes': number for split, number in spec['scenes'].items()}
+    with tempfile.TemporaryDirectory() as folder:
+        train_and_test(spec['config'], overrides, spec['seed'], 'val', folder)
+        cfg = Config.fromfile(spec['config'])
+        cfg.merge_from_dict(overrides)
+        checkpoint = (Path(folder) / 'last_checkpoint').read_text().strip()
+        model = init_detector(cfg, checkpoint, device='cpu')
+    return measure(model, cfg, spec['thresholds'])
+
+
+@torch.no_grad()
+def measure(model: torch.nn.Module, cfg: Config, thresholds: list[float]) -> dict:
+    """The scores of the head and, for each threshold, boxes that enter NMS, seconds and mAP on the validation scenes.
+
+    Args:
+        model: A dense single-stage detector in evaluation mode.
+        cfg: Its config, with ``val_dataloader`` and a ``val_evaluator`` that is a ``CocoMetric``.
+        thresholds: Values of ``score_thr``.
+    """
+    from mmdet.registry import METRICS
+    from mmengine.runner import Runner
+
+    loader = Runner.build_dataloader(cfg.val_dataloader, seed=0)
+    batches = []
+    for batch in loader:
+        data = model.data_preprocessor(batch)
+        batches.append((model.bbox_head(model.extract_feat(data['inputs'])), data['data_samples']))
+    scores = torch.cat([level.sigmoid().flatten() for outs, _ in batches for level in outs[0]])
+    at = torch.tensor([0.5, 0.9, 0.99])
+    # every class at every point: the few positives do not move these
+    found = dict(score_quantiles=dict(zip(('50', '90', '99'), scores.quantile(at).tolist(), strict=True)), rows=[])
+    number = sum(len(samples) for _, samples in batches)
+    for threshold in thresholds:
+        test_cfg = Config(dict(model.test_cfg, score_thr=threshold))
+        entering, seconds = 0, []
+        for outs, samples in batches:
+            metas = [sample.metainfo for sample in samples]
+            predict = functools.partial(model.bbox_head.predict_by_feat, *outs, batch_img_metas=metas, cfg=test_cfg)
+            entering += sum(len(boxes) for boxes in predict(with_nms=False))
+            seconds.append([])
+            for _ in range(PASSES):
+                start = time.perf_counter()
+                results = predict(rescale=True)
+                seconds[-1].append(time.perf_counter() - start)
+            for sample, boxes in zip(samples, results, strict=True):
+                sample.pred_instances = boxes
+        metric = METRICS.build(cfg.val_evaluator)
+        metric.dataset_meta = loader.dataset.metainfo
+        metric.process({}, [sample.to_dict() for _, samples in batches for sample in samples])
+        found['rows'].append(
+            dict(
+                score_thr=threshold,
+                boxes=round(entering / number, 2),
+                milliseconds=round(1000 * sum(map(min, seconds)) / number, 3),
+                # without any box CocoMetric has no result
+                mAP=round(100 * metric.evaluate(number).get('coco/bbox_mAP', 0.0), 2),
+            )
+        )
+    return found
+
+
+def describe(found: dict) -> str:
+    """What came of one margin, in words."""
+    best = max(found['rows'], key=lambda row: row['mAP'])
+    return f'mAP {best["mAP"]:.1f} at score_thr {best["score_thr"]:g}'
+
+
+def draw(measured: dict[float, dict], path: Path) -> None:
+    """The three measures over ``score_thr``, one line for each margin."""
+    axes = dict(boxes='boxes entering NMS, an image', milliseconds='post-processing, ms an image', mAP='mAP, %')
+    figure, panels = pyplot().subplots(1, 3, figsize=(10, 3.4))
+    for panel, (key, label) in zip(panels, axes.items(), strict=True):
+        for margin, found in measured.items():
+            thresholds = [row['score_thr'] for row in found['rows']]
+            panel.plot(thresholds, [row[key] for row in found['rows']], 'o-', ms=3, label=f'm = {margin:g}')
+        panel.set(xlabel='score_thr', ylabel=label)
+        panel.grid(alpha=0.3)
+    panels[0].set_yscale('log')
+    panels[0].legend(fontsize=8)
+    figure.tight_layout()
+    save_figure(figure, path)
+
+
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--config', type=Path, default=CONFIG, help='a dense detector with ASL on DigitScenes')
+    parser.add_argument('--margins', nargs='+', type=float, default=MARGINS)
+    parser.add_argument('--thresholds', nargs='+', type=float, default=THRESHOLDS)
+    parser.add_argument('--epochs', type=int, help="length of each training (default: the config's)")
+    parser.add_argument('--scenes', nargs=2, type=int, metavar=('TRAIN', 'VAL'), help="(default: the config's)")
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--workers', type=int, default=2, help='single-thread processes at a time')
+    parser.add_argument('--out', type=Path, default=ROOT / 'work_dirs' / 'score_thr')
+    args = parser.parse_args(argv)
+    cfg = Config.fromfile(args.config)
+    loaders = cfg.train_dataloader, cfg.val_dataloader
+    scenes = args.scenes or [loader.dataset.num_scenes for loader in loaders]
+    specs = {
+        f'm{margin:g}': dict(
+            config=str(args.config),
+            margin=margin,
+            thresholds=list(args.thresholds),
+            epochs=args.epochs or cfg.train_cfg.max_epochs,
+            scenes=dict(zip(('train', 'val'), scenes, strict=True)),
+            seed=args.seed,
+        )
+        for margin in args.margins
+    }
+    log = args.out / 'trainings.log'
+    cells = args.out / 'cells'
+    if run_grid(specs, cells, train_and_measure, describe, workers=args.workers, log=log):
+        print(f'the log of the trainings is {log}', file=sys.stderr)
+        return 1
+    measured = {margin: json.loads((cells / f'm{margin:g}.json').read_text())['result'] for margin in args.margins}
+    write_json(args.out / 'score_thr.json', {f'{margin:g}': found for margin, found in measured.items()})
+    draw(measured, args.out / 'score_thr')
+    for margin, found in measured.items():
+        quantiles = ', '.join(f'{q} %: {score:.3f}' for q, score in found['score_quantiles'].items())
+        print(f'\nm = {margin:g} (scores of all points and classes: {quantiles})')
+        print(table(list(found['rows'][0]), [[f'{value:g}' for value in row.values()] for row in found['rows']]))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
