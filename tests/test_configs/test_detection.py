@@ -14,6 +14,7 @@ TWINS = {
     'atss/atss_tresnet-m_fpn_{}-1x_coco.py': ('fl', 'asl'),
     DIGITS.format('fcos', '{}'): ('fl', 'asl'),
     DIGITS.format('atss', '{}'): ('fl', 'asl'),
+    DIGITS.format('gfl', '{}'): ('qfl', 'aql'),
 }
 MMDET = {
     'fcos/fcos_r50-caffe_fpn_gn-head_asl-1x_coco.py': 'fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py',

@@ -125,6 +125,16 @@ def test_a_spec_follows_the_config(ladder, study):
     assert changed == spec | dict(lr=1.0, epochs=2) != spec
 
 
+def test_the_detection_study_compares_the_losses_of_each_detector(ladder):
+    import digit_scenes_det_ladder
+
+    study = digit_scenes_det_ladder.STUDY
+    assert {regime: study.rows(regime) for regime in study.regimes} == {'fcos': ['fl', 'asl'], 'gfl': ['qfl', 'aql']}
+    spec = ladder.make_spec(study, 'fcos', 'asl', seed=1, missing=0.4)
+    assert json.loads(json.dumps(spec)) == spec
+    assert spec['criterion']['type'] == 'mmasl.AsymmetricLoss' and spec['scenes'] == 1500
+
+
 @pytest.mark.skipif(sys.platform == 'win32', reason='POSIX only')
 def test_a_real_cell_is_run_and_kept(ladder, study, tmp_path, monkeypatch, capsys):
     spec = ladder.make_spec(study, 'ft', 'asl', seed=1, missing=0.4, epochs=1) | dict(scenes=32)
