@@ -7,9 +7,10 @@ model = dict(
             type='mmasl.AsymmetricLoss',
             use_sigmoid=True,
             gamma_pos=1.0,
-            gamma_neg=2.0,
+            gamma_neg=1.0,
             clip=0.05,
             alpha=0.25,
         )
     )
 )
+param_scheduler = dict(eta_max=1e-2)

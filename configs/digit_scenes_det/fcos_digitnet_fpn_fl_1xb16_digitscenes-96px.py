@@ -4,3 +4,7 @@ _base_ = [
     '../_base_/schedules/digit_scenes_onecycle_8e.py',
     'mmdet::_base_/default_runtime.py',
 ]
+
+# gamma and alpha chosen on validation, as those of ASL were (README.md)
+model = dict(bbox_head=dict(loss_cls=dict(gamma=1.0)))
+param_scheduler = dict(eta_max=2e-2)

@@ -8,7 +8,7 @@ model = dict(
             use_sigmoid=True,
             gamma_pos=2.0,
             gamma_neg=2.0,
-            clip=0.1,
+            clip=0.05,
         )
     )
 )

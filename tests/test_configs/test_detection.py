@@ -47,6 +47,19 @@ def test_twins_differ_in_the_loss_alone(name):
     assert all(loss['use_sigmoid'] for loss in losses)
 
 
+@pytest.mark.parametrize('name', [name for name in TWINS if '/fcos_digitnet' in name])
+def test_settings_are_the_best_on_validation(name):
+    """The trials are in ladder.json; a config has the settings of its loss's best one."""
+    trials = json.loads((CONFIGS / 'digit_scenes_det' / 'ladder.json').read_text())['trials']
+    for loss in TWINS[name]:
+        cfg = load(CONFIGS / name.format(loss))
+        mine = [t for t in trials if t['loss'] == loss and t['epochs'] == cfg['train_cfg']['max_epochs']]
+        best = max((t for t in mine if t['missing'] == 0), key=lambda trial: trial['mAP'])
+        criterion = cfg['model']['bbox_head']['loss_cls']
+        assert (best['lr'], best['criterion']) == (cfg['param_scheduler']['eta_max'], criterion)
+        assert len(mine) >= 6
+
+
 @pytest.mark.parametrize('name', MMDET)
 def test_coco_configs_are_mmdetections_with_another_loss_or_backbone(name):
     upstream = Path(Config._get_cfg_path(f'mmdet::{MMDET[name]}', '')[0])
