@@ -7,7 +7,7 @@ from tests.test_tools.tool_runs import TOOLS
 
 @pytest.fixture
 def tool(monkeypatch):
-    monkeypatch.syspath_prepend(str(TOOLS / 'analysis_tools'))
+    monkeypatch.syspath_prepend(str(TOOLS / 'benchmarks'))
     import score_thr
 
     return score_thr
@@ -16,7 +16,7 @@ def tool(monkeypatch):
 def test_fewer_boxes_enter_nms_at_a_higher_threshold(tool, tmp_path, capsys):
     arguments = ['--margins', '0.05', '--thresholds', '0.001', '0.05', '1', '--epochs', '1', '--scenes', '32', '8']
     assert tool.main([*arguments, '--workers', '1', '--out', str(tmp_path)]) == 0
-    found = json.loads((tmp_path / 'score_thr.json').read_text())['0.05']
+    found = json.loads((tmp_path / 'm0.05.json').read_text())['result']
     boxes = [row['boxes'] for row in found['rows']]
     assert boxes == sorted(boxes, reverse=True) and boxes[0] == 2 * 300 and boxes[-1] == 0
     assert all(row['milliseconds'] > 0 and 0 <= row['mAP'] <= 100 for row in found['rows'])

@@ -1,16 +1,17 @@
 """What `score_thr` costs with ASL: boxes that enter NMS, post-processing time and mAP, for several margins.
 
-    python tools/analysis_tools/score_thr.py            # trains FCOS on DigitScenes once for each margin, then measures
+    python tools/benchmarks/score_thr.py            # trains FCOS on DigitScenes once for each margin, then measures
 
 A negative at or below the margin m has no loss, so training leaves background scores near m, and ``test_cfg.score_thr``
 decides how many of them are passed on. Models are trained with one thread; each that is measured is kept, so the same
 command goes on where it was stopped. Times are of this machine, the minimum of three passes over the scenes: head's
-output to final boxes, NMS included. ``--out`` gets ``score_thr.json``, ``.png`` and ``.svg``.
+output to final boxes, NMS included. ``--out`` gets a JSON file for each margin, ``score_thr.png`` and ``.svg``.
 """
 
 import argparse
 import functools
 import json
+import os
 import sys
 import tempfile
 import time
@@ -19,13 +20,14 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
-from mmasl.utils.grid import run_grid, write_json
+from mmasl.utils.grid import run_grid
 from mmasl.utils.report import pyplot, save_figure, table
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs' / 'digit_scenes_det' / 'fcos_digitnet_fpn_asl_1xb16_digitscenes-96px.py'
+OUT = Path(__file__).resolve().parent / 'results' / 'score_thr'
 MARGINS = (0.0, 0.05, 0.1, 0.2)
-THRESHOLDS = (0.01, 0.02, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
+THRESHOLDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 LOSS = 'model.bbox_head.loss_cls'
 PASSES = 3
 
@@ -36,11 +38,12 @@ def train_and_measure(spec: dict) -> dict:
 
     from mmasl.utils.experiment import train_and_test
 
+    config = ROOT / spec['config']
     overrides = {f'{LOSS}.clip': spec['margin'], 'train_cfg.max_epochs': spec['epochs']}
     overrides |= {f'{split}_dataloader.dataset.num_scenes': number for split, number in spec['scenes'].items()}
     with tempfile.TemporaryDirectory() as folder:
-        train_and_test(spec['config'], overrides, spec['seed'], 'val', folder)
-        cfg = Config.fromfile(spec['config'])
+        train_and_test(config, overrides, spec['seed'], 'val', folder)
+        cfg = Config.fromfile(config)
         cfg.merge_from_dict(overrides)
         checkpoint = (Path(folder) / 'last_checkpoint').read_text().strip()
         model = init_detector(cfg, checkpoint, device='cpu')
@@ -129,14 +132,14 @@ def main(argv=None) -> int:
     parser.add_argument('--scenes', nargs=2, type=int, metavar=('TRAIN', 'VAL'), help="(default: the config's)")
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--workers', type=int, default=2, help='single-thread processes at a time')
-    parser.add_argument('--out', type=Path, default=ROOT / 'work_dirs' / 'score_thr')
+    parser.add_argument('--out', type=Path, default=OUT)
     args = parser.parse_args(argv)
     cfg = Config.fromfile(args.config)
     loaders = cfg.train_dataloader, cfg.val_dataloader
     scenes = args.scenes or [loader.dataset.num_scenes for loader in loaders]
     specs = {
         f'm{margin:g}': dict(
-            config=str(args.config),
+            config=os.path.relpath(args.config, ROOT),
             margin=margin,
             thresholds=list(args.thresholds),
             epochs=args.epochs or cfg.train_cfg.max_epochs,
@@ -145,13 +148,11 @@ def main(argv=None) -> int:
         )
         for margin in args.margins
     }
-    log = args.out / 'trainings.log'
-    cells = args.out / 'cells'
-    if run_grid(specs, cells, train_and_measure, describe, workers=args.workers, log=log):
+    log = ROOT / 'work_dirs' / 'score_thr.log'
+    if run_grid(specs, args.out, train_and_measure, describe, workers=args.workers, log=log):
         print(f'the log of the trainings is {log}', file=sys.stderr)
         return 1
-    measured = {margin: json.loads((cells / f'm{margin:g}.json').read_text())['result'] for margin in args.margins}
-    write_json(args.out / 'score_thr.json', {f'{margin:g}': found for margin, found in measured.items()})
+    measured = {margin: json.loads((args.out / f'm{margin:g}.json').read_text())['result'] for margin in args.margins}
     draw(measured, args.out / 'score_thr')
     for margin, found in measured.items():
         quantiles = ', '.join(f'{q} %: {score:.3f}' for q, score in found['score_quantiles'].items())
