@@ -235,6 +235,26 @@ def test_layouts(run):
         torch.testing.assert_close(actual, expected)
 
 
+@pytest.mark.parametrize('index', [True, False])
+def test_same_inputs_same_bits(run, index):
+    """Twice, and for the compiled backend with two threads too: its sums are added in the order of the blocks."""
+    torch.manual_seed(0)
+    pred = torch.randn(101, 333)
+    target = torch.randint(-1, 334, (101,)) if index else torch.randint(-1, 2, (101, 333))
+    compiled_here = run is asymmetric_loss_cpu and compiled.LIBRARY is not None
+    threads, results = torch.get_num_threads(), []
+    try:
+        for count in (1, 1, 2 if compiled_here else 1):
+            torch.set_num_threads(count)
+            results.append(
+                loss_and_gradient(run, pred, target, Asymmetry(0.5, 4), torch.linspace(0, 1, 101), scale=None)
+            )
+    finally:
+        torch.set_num_threads(threads)
+    for other in results[1:]:
+        torch.testing.assert_close(other, results[0], rtol=0, atol=0)
+
+
 def test_asymmetry_is_a_constant_that_copies():
     asymmetry = Asymmetry(1, 2, 0.1)
     assert copy.deepcopy(asymmetry) == asymmetry

@@ -228,3 +228,25 @@ def test_no_gradient_work_without_need(monkeypatch):
     assert not softmax_asymmetric_loss_cpu(pred, *arguments).requires_grad
     with torch.no_grad():
         assert not softmax_asymmetric_loss_cpu(pred.requires_grad_(), *arguments).requires_grad
+
+
+@pytest.mark.parametrize('label_smoothing', [0, 0.1])
+def test_same_inputs_same_bits_and_nothing_of_uninitialised_memory(run, monkeypatch, label_smoothing):
+    """Twice, and for the compiled backend with two threads; buffers from torch.empty are filled with NaN."""
+    torch.manual_seed(0)
+    pred, target = torch.randn(101, 333), torch.randint(-1, 333, (101,))
+    compiled_here = run is softmax_asymmetric_loss_cpu and compiled.LIBRARY is not None
+    threads, results = torch.get_num_threads(), []
+    for owner, name in ((torch, 'empty_like'), (torch.Tensor, 'new_empty')):
+        original = getattr(owner, name)
+        poisoned = lambda *a, _original=original, **k: _original(*a, **k).fill_(torch.nan)  # noqa: E731
+        monkeypatch.setattr(owner, name, poisoned)
+    try:
+        for count in (1, 1, 2 if compiled_here else 1):
+            torch.set_num_threads(count)
+            results.append(loss_and_gradient(run, pred, target, SoftmaxAsymmetry(0.5, 4, label_smoothing), scale=None))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(value.isfinite().all() for value in results[0])
+    for other in results[1:]:
+        torch.testing.assert_close(other, results[0], rtol=0, atol=0)
