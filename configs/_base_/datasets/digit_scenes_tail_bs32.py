@@ -3,7 +3,7 @@ pipeline = [dict(type='PackInputs')]
 train_scenes = dict(type='mmasl.DigitScenes', mean_labels=1.0, split='train', num_scenes=4000, pipeline=pipeline)
 
 train_dataloader = dict(
-    batch_size=64,
+    batch_size=32,
     num_workers=0,
     dataset=train_scenes,
     sampler=dict(type='DefaultSampler', shuffle=True),
