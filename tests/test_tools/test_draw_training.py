@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.test_tools.tool_runs import Refusals, load_main
+from tests.test_tools.tool_runs import CLASSIFICATION, Refusals, load_main, write_config
 
 
 def log(folder, entries, time='20250101_000000'):
@@ -63,3 +63,14 @@ def test_refusals(tmp_path, capsys):
         '--labels: expected 2 different names, got scalars.json, scalars.json'
     )
     assert refuse('fig4', str(path), '--smooth', '0') == '--smooth: expected an integer above 0, got 0'
+
+
+def test_from_training_to_figure(main, tmp_path, monkeypatch):
+    """The commands of docs/analysis.md."""
+    monkeypatch.chdir(tmp_path)
+    config = write_config(tmp_path, CLASSIFICATION)
+    flags = ['default_hooks.gap.type=mmasl.ProbabilityGapHook', 'train_cfg.max_epochs=2']
+    assert load_main('train')([config, '--work-dir', 'asl', '--no-validate', '--cfg-options', *flags]) == 0
+    assert main(['fig4', 'asl', '--out', 'out']) == 0
+    rows = (tmp_path / 'out' / 'fig4.csv').read_text().splitlines()
+    assert [row.split(',')[:2] for row in rows[1:]] == [['asl', '2'], ['asl', '4']]  # two iterations an epoch
