@@ -34,9 +34,9 @@ from mmasl.utils.grid import run_grid
 # Keys are arguments of the config's loss. Values are those that the paper's text names, with neighbours: which points
 # its figures have is not known. 'weighting' and 'asymmetries' are Table 2's.
 PAPER = {
-    'fig5': dict(x='gamma_pos+gamma_neg=0,1,2,3,4,6', fixed=dict(clip=0.0)),
-    'fig6': dict(x='gamma_pos=0,1,2,3,4', lines='gamma_neg=2,4', fixed=dict(clip=0.0)),
-    'fig7': dict(x='clip=0,0.05,0.1,0.2,0.3,0.4', lines='gamma_pos+gamma_neg=0,2,4'),
+    'fig5': dict(x='gamma_pos+gamma_neg=0.0,1,2,3,4,6', fixed=dict(clip=0.0)),
+    'fig6': dict(x='gamma_pos=0.0,1,2,3,4', lines='gamma_neg=2.0,4', fixed=dict(clip=0.0)),
+    'fig7': dict(x='clip=0,0.05,0.1,0.2,0.3,0.4', lines='gamma_pos+gamma_neg=0.0,2,4'),
     'weighting': dict(
         x='alpha=0.5,0.55,0.6,0.65,0.7,0.75,0.8,0.85,0.9,0.95', fixed=dict(gamma_pos=2.0, gamma_neg=2.0, clip=0.0)
     ),
@@ -45,7 +45,7 @@ PAPER = {
         fixed=dict(type='mmasl.AdaptiveAsymmetricLoss', gamma_pos=0.0, clip=0.05),
         config={'default_hooks.asymmetry.type': 'mmasl.AsymmetryHook'},  # for --metric mAP gamma_neg
     ),
-    'asymmetries': dict(x='gamma_neg=2,3,4', lines='clip=0,0.05,0.2', fixed=dict(gamma_pos=0.0)),
+    'asymmetries': dict(x='gamma_neg=2.0,3,4', lines='clip=0,0.05,0.2', fixed=dict(gamma_pos=0.0)),
 }
 
 
@@ -109,8 +109,8 @@ def paper_ablation(name: str, key: str) -> Ablation:
     """One of ``PAPER`` for a config whose loss stands at ``key``."""
 
     def axis(text):
-        keys, values = parse_axis(text.replace('=', '=0.0,'))  # a float among them makes all of them floats
-        return Axis(tuple(f'{key}.{k}' for k in keys), values[1:])
+        keys, values = parse_axis(text)
+        return Axis(tuple(f'{key}.{k}' for k in keys), values)
 
     spec = PAPER[name]
     fixed = {f'{key}.{k}': value for k, value in spec.get('fixed', {}).items()} | spec.get('config', {})
@@ -159,6 +159,8 @@ def make_ablations(args: argparse.Namespace) -> dict[str, Ablation]:
     """What the arguments ask for, by name, with every key checked against the config."""
     cfg = read_config(args.config)
     apply_cfg_options(cfg, args.cfg_options)
+    if args.seeds < 1:
+        raise UserError(f'--seeds: expected an integer above 0, got {args.seeds}')
     if not args.paper and not args.x:
         raise UserError(f'expected --paper with one of {", ".join(PAPER)}, or --x KEY=VALUE,VALUE,...')
     ablations = {name: paper_ablation(name, loss_key(cfg)) for name in args.paper}
