@@ -16,7 +16,7 @@ LABELS = torch.tensor([3, 0, 79, 12])
 
 
 def load(row):
-    return Config.fromfile(FOLDER / f'digitnet-{row}_scratch-1xb32_digitscenes-tail-48px.py')
+    return Config.fromfile(FOLDER / f'digitnet-{row}_ft-1xb32_digitscenes-tail-48px.py')
 
 
 def test_all_rows_are_tested_and_differ_in_loss_and_learning_rate_only():

@@ -15,7 +15,7 @@ _KEPT = ('macro_f1', 'accuracy', 'f1_few', 'f1_medium', 'f1_many')
 
 STUDY = ladder.Study(
     name='digit_scenes_single',
-    config='digitnet-{regime}-{loss}_scratch-1xb32_digitscenes-tail-48px.py',
+    config='digitnet-{regime}-{loss}_ft-1xb32_digitscenes-tail-48px.py',
     loss_key='model.head.loss',
     regimes={'softmax': 'Softmax probabilities', 'sigmoid': 'Sigmoid probabilities'},
     losses={

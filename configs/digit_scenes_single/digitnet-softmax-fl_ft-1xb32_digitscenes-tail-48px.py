@@ -1,4 +1,4 @@
-_base_ = './digitnet-softmax-ce_scratch-1xb32_digitscenes-tail-48px.py'
+_base_ = './digitnet-softmax-ce_ft-1xb32_digitscenes-tail-48px.py'
 
 # focal loss over softmax probabilities
 model = dict(

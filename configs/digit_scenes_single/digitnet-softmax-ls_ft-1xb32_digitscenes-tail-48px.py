@@ -1,4 +1,4 @@
-_base_ = './digitnet-softmax-ce_scratch-1xb32_digitscenes-tail-48px.py'
+_base_ = './digitnet-softmax-ce_ft-1xb32_digitscenes-tail-48px.py'
 
 # label smoothing alone, the part of softmax ASL that is not asymmetry
 model = dict(

@@ -1,4 +1,4 @@
-_base_ = './digitnet-softmax-ce_scratch-1xb32_digitscenes-tail-48px.py'
+_base_ = './digitnet-softmax-ce_ft-1xb32_digitscenes-tail-48px.py'
 
 # the authors' single-label loss with the defaults of their script
 model = dict(

@@ -1,0 +1,17 @@
+_base_ = [
+    '../_base_/models/digitnet.py',
+    '../_base_/datasets/digit_scenes_tail_bs32.py',
+    '../_base_/schedules/digit_scenes_onecycle.py',
+    '../_base_/default_runtime.py',
+]
+
+# made by tools/misc/pretrain_digit_net.py, with all classes equally likely; the classifier starts from nothing
+checkpoint = '{{ fileDirname }}/../digit_scenes/digitnet_digitscenes-single-48px.pth'
+model = dict(
+    backbone=dict(init_cfg=dict(type='Pretrained', checkpoint=checkpoint, prefix='backbone')),
+    head=dict(_delete_=True, type='LinearClsHead', num_classes=80, in_channels=128, loss=dict(type='CrossEntropyLoss')),
+)
+train_cfg = dict(max_epochs=4, val_interval=4)
+# the rate of the pre-training, not tuned for any of the losses
+param_scheduler = dict(eta_max=3e-3)
+auto_scale_lr = dict(base_batch_size=32)
