@@ -18,7 +18,7 @@ import torch
 from loss_bars import bar_table, bars
 from loss_cases import BCE, REGIMES, WORKLOADS, Case, gate, make_case
 from loss_report import compare, draw, machine, table
-from loss_timing import eager_seconds, peak_memory, time_interleaved
+from loss_timing import eager_seconds, fresh_buffers, peak_memory, time_interleaved
 from tqdm import tqdm
 
 DTYPES = {'float32': torch.float32, 'float16': torch.float16, 'bfloat16': torch.bfloat16}
@@ -55,7 +55,8 @@ def parse_args(argv=None):
 
 def measure(case: Case, seconds: float, repeats: int | None) -> list[dict]:
     """One row a contender: times in ns per logit (median, min, max of the rounds) and peak extra memory."""
-    times = time_interleaved(case, seconds, repeats)
+    with fresh_buffers(WORKLOADS[case.workload].fresh):
+        times = time_interleaved(case, seconds, repeats)
     rows = []
     for name, samples in times.items():
         per_logit = sorted(1e9 * s / case.numel for s in samples)
