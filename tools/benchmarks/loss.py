@@ -7,6 +7,12 @@ Writes JSON, a table and a figure under --out, and says which bars are met.
     python tools/benchmarks/loss.py --threads 1 2 --seconds 5
     python tools/benchmarks/loss.py --device cuda --dtype bfloat16
     python tools/benchmarks/loss.py --check OLD.json         # measure again and compare with an earlier result
+
+From 10^6 to 10^8 logits, every buffer on new pages: glibc would hand small ones out again, and page faults are most of
+the time of a large copy.
+
+    MALLOC_MMAP_THRESHOLD_=1048576 python tools/benchmarks/loss.py --out tools/benchmarks/results/loss/size \\
+        --workloads 12500x80 358400x80 1250000x80 --regimes trained
 """
 
 import argparse
@@ -18,7 +24,7 @@ import torch
 from loss_bars import bar_table, bars
 from loss_cases import BCE, REGIMES, WORKLOADS, Case, gate, make_case
 from loss_report import compare, draw, machine, table
-from loss_timing import eager_seconds, fresh_buffers, peak_memory, time_interleaved
+from loss_timing import eager_seconds, peak_memory, time_interleaved
 from tqdm import tqdm
 
 DTYPES = {'float32': torch.float32, 'float16': torch.float16, 'bfloat16': torch.bfloat16}
@@ -35,7 +41,8 @@ def parse_args(argv=None):
         default=[1],
         help='CPU threads, one after the other; only the first run has the reference and torch.compile, which are slow',
     )
-    parser.add_argument('--workloads', nargs='+', choices=list(WORKLOADS), default=list(WORKLOADS))
+    usual = [name for name, workload in WORKLOADS.items() if not workload.only]
+    parser.add_argument('--workloads', nargs='+', choices=list(WORKLOADS), default=usual)
     parser.add_argument('--regimes', nargs='+', choices=list(REGIMES), default=list(REGIMES))
     parser.add_argument('--contenders', nargs='+', help='only these (the ratios need torch BCE-with-logits among them)')
     parser.add_argument('--seconds', type=float, default=10, help='time for the timed rounds of a case')
@@ -55,8 +62,7 @@ def parse_args(argv=None):
 
 def measure(case: Case, seconds: float, repeats: int | None) -> list[dict]:
     """One row a contender: times in ns per logit (median, min, max of the rounds) and peak extra memory."""
-    with fresh_buffers(WORKLOADS[case.workload].fresh):
-        times = time_interleaved(case, seconds, repeats)
+    times = time_interleaved(case, seconds, repeats)
     rows = []
     for name, samples in times.items():
         per_logit = sorted(1e9 * s / case.numel for s in samples)

@@ -31,7 +31,6 @@ class Workload(NamedTuple):
     kind: str  # of loss and targets: 'dense', 'index' or 'softmax'
     only: tuple[str, ...] = ()  # words that the names of its contenders hold, where not all are measured
     regimes: tuple[str, ...] = tuple(REGIMES)
-    fresh: bool = False  # whether small buffers get new pages too, as large ones do
 
 
 SIZE_ONLY = ('mmasl cpu, AVX', 'mmasl triton', FLOOR)
@@ -41,8 +40,8 @@ WORKLOADS = {
     '44800x80': Workload(44_800, 80, 'index'),  # FCOS, 2 images
     '358400x80': Workload(358_400, 80, 'index'),  # FCOS, 16 images
     '1024x32000': Workload(1024, 32_000, 'dense'),  # extreme classification
-    '12500x80': Workload(12_500, 80, 'index', SIZE_ONLY, ('trained',), fresh=True),  # 10^6 logits
-    '1250000x80': Workload(1_250_000, 80, 'index', SIZE_ONLY, ('trained',), fresh=True),  # 10^8
+    '12500x80': Workload(12_500, 80, 'index', SIZE_ONLY, ('trained',)),  # 10^6 logits
+    '1250000x80': Workload(1_250_000, 80, 'index', SIZE_ONLY, ('trained',)),  # 10^8
     'softmax 128x1000': Workload(128, 1000, 'softmax', regimes=('initial',)),
     'softmax 1024x32000': Workload(1024, 32_000, 'softmax', regimes=('initial',)),
 }
@@ -69,7 +68,7 @@ class Case:
 
 
 def make_case(workload: str, regime: str, device: str, dtype: torch.dtype, names: list[str] | None = None) -> Case:
-    rows, columns, kind, only = WORKLOADS[workload][:4]
+    rows, columns, kind, only, _ = WORKLOADS[workload]
     generator = torch.Generator().manual_seed(0)
     mean = torch.tensor(0.05).logit() + 1.5 * REGIMES[regime]
     pred = (1.5 * torch.randn(rows, columns, generator=generator) + mean).to(device, dtype).requires_grad_()

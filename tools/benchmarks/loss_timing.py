@@ -1,10 +1,7 @@
 """Timing of forward + backward, interleaved over the contenders, and their peak memory."""
 
-import ctypes
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from loss_cases import FLOOR, Case
@@ -12,7 +9,6 @@ from torch.profiler import ProfilerActivity, profile
 
 LEAST_SECONDS = 2e-3  # of one timed sample: short steps are repeated
 LEAST_ROUNDS, MOST_ROUNDS = 4, 101
-M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 LONG_STEP = 0.05  # seconds; longer ones are warm after one
 
 
@@ -61,23 +57,6 @@ def eager_seconds(case: Case, names: list[str]) -> dict[str, float]:
             torch.cuda.synchronize()
             best[name] = min(best[name], time.perf_counter() - start)
     return best
-
-
-@contextmanager
-def fresh_buffers(wanted: bool) -> Iterator[None]:
-    """Let glibc give each buffer above 1 MiB new pages, as it does for those above 32 MiB anyway.
-
-    A small buffer that malloc hands out again costs no page faults, which are most of a copy's time: without this,
-    times of 10^6 and of 10^8 logits tell about malloc.
-    """
-    libc = ctypes.CDLL(None) if wanted and sys.platform == 'linux' else None
-    if not hasattr(libc, 'mallopt'):
-        yield
-        return
-    libc.mallopt(M_MMAP_THRESHOLD, 1 << 20)
-    libc.malloc_trim(0)  # what is free already would be handed out first
-    yield
-    libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)
 
 
 def _cpu_timer(step: Callable) -> Callable[[], float]:
