@@ -204,6 +204,17 @@ def test_ignored_rows_contribute_exactly_nothing_even_where_the_logit_is_nan(run
     assert loss.item() == 0 and gradient.eq(0).all()
 
 
+@pytest.mark.parametrize('label', [0, 1])
+@pytest.mark.parametrize('clip', [0.0, 0.05, torch.tensor([0.05, 0.0])])
+def test_a_nan_logit_shows_in_loss_and_gradient(run, clip, label):
+    """A diverged model must not train on as if its negatives were below the margin."""
+    for gamma_neg in (0.5, 2.0):
+        loss, gradient = loss_and_gradient(
+            run, torch.full((3, 2), torch.nan), torch.full((3, 2), label), Asymmetry(gamma_neg=gamma_neg, clip=clip)
+        )
+        assert loss.isnan() and gradient.isnan().all()
+
+
 def test_uninitialised_memory_does_not_leak(run, monkeypatch):
     """Buffers from torch.empty are filled with NaN: any entry left unwritten shows."""
     for name in ('empty_like', 'empty'):

@@ -287,6 +287,13 @@ def test_ignored_rows_contribute_exactly_nothing_even_where_the_logit_is_nan(tar
     assert loss.item() == 0 and gradient.eq(0).all()
 
 
+@pytest.mark.parametrize('clip', [0.0, 0.05, torch.tensor(0.05)])
+def test_a_nan_logit_shows_in_loss_and_gradient(clip):
+    constants = dict(asymmetry=Asymmetry(clip=clip))
+    loss, gradient = loss_and_gradient(torch.full((3, 4), torch.nan), torch.zeros(3, 4), **constants)
+    assert loss.isnan() and gradient.isnan().all()
+
+
 def test_uninitialised_memory_does_not_leak(monkeypatch):
     """Buffers from torch.empty are filled with NaN: any entry left unwritten shows."""
     for name in ('empty_like', 'empty'):

@@ -40,6 +40,9 @@ template <int GAMMA, class T> INLINE T focus(T x, T gamma) {
   return power(x, gamma);
 }
 
+// The comparison with the margin takes NaN for inactive, and so would hide that a model has diverged.
+template <class T> INLINE T unless_nan(T z, T value) { return choose(z == z, value, z); }
+
 template <int GAMMA, bool MARGIN, class T>
 INLINE void negative(T z, const Terms<T> &at, const Constants<T> &c, T &loss, T &slope) {
   if constexpr (!MARGIN) {
@@ -69,8 +72,8 @@ INLINE void negative(T z, const Terms<T> &at, const Constants<T> &c, T &loss, T 
     w = c.weight_neg * power(p_m, c.gamma_neg);
     slope_of_focus = w * ratio;
   }
-  loss = choose(active, w * log_loss, T(0));
-  slope = choose(active, (p * q) * (w * inverse_u + c.slope_neg * slope_of_focus), T(0));
+  loss = unless_nan(z, choose(active, w * log_loss, T(0)));
+  slope = unless_nan(z, choose(active, (p * q) * (w * inverse_u + c.slope_neg * slope_of_focus), T(0)));
 }
 
 // Any exponent, with or without a margin: what `negative` does for GAMMA = -1, both ways through masks.
@@ -86,8 +89,8 @@ INLINE void negative_of_class(T z, const Terms<T> &at, const OfClass<T> &k, cons
   T log_loss = choose(margin, -log_(u), (T(0.5) * at.size + T(0.5) * z) + log1p_unit(at.e));
   T v = choose(margin, 1 - u, p), ratio = choose(v > 0, log_loss / v, T(1));
   T w = c.weight_neg * power(p_m, k.gamma), gamma = choose(c.detach_focus, T(0), k.gamma);
-  loss = choose(active, w * (ratio * p_m), T(0));
-  slope = choose(active, w * (p * log_slope + gamma * (p * q * ratio)), T(0));
+  loss = unless_nan(z, choose(active, w * (ratio * p_m), T(0)));
+  slope = unless_nan(z, choose(active, w * (p * log_slope + gamma * (p * q * ratio)), T(0)));
 }
 
 template <bool FOCUS, class T>

@@ -212,6 +212,8 @@ def _loss_or_slope(
         slope_neg *= weight_neg
     positive = slope_pos if SLOPE else loss_pos
     negative = slope_neg if SLOPE else loss_neg
+    if MARGIN != 'none':  # the comparison with the margin takes NaN for inactive, and would hide a diverged model
+        negative = tl.where(z == z, negative, z)
     if HARD:
         result = tl.where(label, positive, negative)
     else:
