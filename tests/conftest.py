@@ -1,7 +1,14 @@
+import os
+
 import pytest
+import torch
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
+
+# The suite runs in as many processes as there are cores. And some tests fork, which OpenMP's threads do not survive.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

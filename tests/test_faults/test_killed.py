@@ -28,6 +28,7 @@ def in_child(function) -> int:
     child = os.fork()
     if child == 0:
         try:
+            torch.set_num_threads(1)  # the threads of the parent did not come along
             function()
         finally:
             os._exit(0)

@@ -41,6 +41,7 @@ def run_in_processes(argv: list[str], world_size: int) -> None:
         if child == 0:
             status = 1
             try:
+                torch.set_num_threads(1)  # the threads of the parent did not come along
                 os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size))
                 os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
                 status = main([*argv, '--launcher', 'pytorch'])
