@@ -9,8 +9,8 @@ from importlib import import_module
 __version__ = '0.1.0'
 
 # MMEngine takes a type that no registry has for a Python path: so type='mmasl.AsymmetricQualityFocalLoss' imports
-# MMDetection when it is named, and not before. And MMPretrain's registry of batch augmentations has no MMEngine parent,
-# so a node of ours could only hang on it after importing MMPretrain.
+# MMDetection, and type='mmasl.OFA595' MMPretrain, when it is named, and not before. And MMPretrain's registry of batch
+# augmentations has no MMEngine parent, so a node of ours could only hang on it after importing MMPretrain.
 _HOMES = {
     'asymmetric_loss': 'mmasl.functional',
     'asymmetric_quality_loss': 'mmasl.functional',
@@ -18,6 +18,7 @@ _HOMES = {
     'AsymmetricQualityFocalLoss': 'mmasl.losses.asymmetric_quality_focal_loss',
     'IgnoreAwareCutMix': 'mmasl.batch_augments',
     'IgnoreAwareMixup': 'mmasl.batch_augments',
+    'OFA595': 'mmasl.backbones.ofa595',
 }
 __all__ = ['__version__', *_HOMES]
 

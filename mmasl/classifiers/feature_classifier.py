@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from mmasl.datasets.features import read_features
 from mmasl.registry import MODELS
 
 
@@ -47,6 +46,8 @@ class FeatureClassifier(BaseModel):
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         if data_root is not None:
+            from mmasl.datasets.features import read_features  # loads MMPretrain, which a detector need not
+
             arrays = read_features(data_root)
             in_channels, num_classes = arrays['train_x'].shape[1], arrays['train_y'].shape[1]
         if in_channels is None or num_classes is None:

@@ -10,8 +10,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 from torch import nn
 
-from mmasl.backbones import OFA595
-from mmasl.backbones.ofa595 import STAGES
+from mmasl.backbones.ofa595 import OFA595, STAGES
 from mmasl.utils.errors import UserError
 from tests.test_tools.tool_runs import Refusals, load_main
 
