@@ -13,4 +13,3 @@ model = dict(
         )
     )
 )
-param_scheduler = dict(eta_max=1e-2)
