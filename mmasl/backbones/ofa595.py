@@ -51,7 +51,8 @@ class OFA595(MobileNetV3):
 
     Example:
         >>> import torch
-        >>> backbone = OFA595(out_indices=(4, 21)).eval()
+        >>> backbone = OFA595(out_indices=(4, 21))
+        >>> backbone.eval()
         >>> [tuple(feature.shape) for feature in backbone(torch.zeros(1, 3, 64, 64))]
         [(1, 32, 16, 16), (1, 1152, 2, 2)]
     """

@@ -24,6 +24,7 @@ def softmax_asymmetric_loss_cpu(
     What is kept for backward says :func:`mmasl.ops.cpu_function.run_on_cpu`.
 
     Example:
+        >>> import torch
         >>> pred = torch.zeros(1, 2, requires_grad=True)
         >>> loss = softmax_asymmetric_loss_cpu(
         ...     pred, torch.tensor([0]), None, None, 1.0, SoftmaxAsymmetry(0, 0, 0), reduce=True)
