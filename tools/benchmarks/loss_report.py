@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from loss_cases import BCE, CROSS_ENTROPY, FLOOR
 
+from mmasl.utils.report import pyplot, save_figure
+
 RATIOS = {'BCE': BCE, 'cross_entropy': CROSS_ENTROPY, 'MMPretrain': 'MMPretrain AsymmetricLoss', 'copy': FLOOR}
 
 
@@ -72,15 +74,10 @@ def table(result: dict) -> str:
 
 def draw(result: dict, stem: Path) -> None:
     """Bars of the median with the range from minimum to maximum, as PNG and SVG."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    import matplotlib.pyplot as plt
-
     sections = list(dict.fromkeys((row['workload'], row['regime']) for row in result['rows']))
     columns = min(2, len(sections))
     lines = -(-len(sections) // columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(7.5 * columns, 3.2 * lines), squeeze=False)
+    figure, axes = pyplot().subplots(lines, columns, figsize=(7.5 * columns, 3.2 * lines), squeeze=False)
     for axis in axes.flat[len(sections) :]:
         axis.remove()
     for axis, section in zip(axes.flat, sections, strict=False):
@@ -94,9 +91,7 @@ def draw(result: dict, stem: Path) -> None:
         axis.barh([row['contender'] for row in rows], median, xerr=span, color=colours, ecolor='black', capsize=2)
         axis.set(xscale='log', xlabel='ns per logit, forward + backward', title=f'{section[0]}, {section[1]} logits')
     figure.tight_layout()
-    for suffix in ('.png', '.svg'):
-        figure.savefig(f'{stem}{suffix}', dpi=120)
-    plt.close(figure)
+    save_figure(figure, stem)
 
 
 def compare(old: dict, new: dict, tolerance: float) -> list[str]:
