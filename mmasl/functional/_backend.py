@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mmasl.ops import Op
+from mmasl.ops.triton_support import triton_unavailable
 
 BACKENDS = ('auto', 'reference', 'cpu', 'triton', 'compile')
 
@@ -28,20 +29,21 @@ def choose_backend(op: Op, backend: str, pred: Tensor, target: Tensor, *weights:
         ValueError: An unknown backend, or a named one that cannot take these tensors.
 
     Example:
-        >>> choose_backend(Op(reference=sum, cpu=max, check_target=all), 'auto', torch.zeros(1, 2), torch.zeros(1, 2))
+        >>> op = Op(reference=sum, cpu=max, check_target=all, triton=min)
+        >>> choose_backend(op, 'auto', torch.zeros(1, 2), torch.zeros(1, 2))
         <built-in function max>
     """
     check_backend(backend)
     if backend == 'auto':
         backend = 'cpu' if pred.is_cpu else 'triton'
-        return getattr(op, backend) if _why_not(op, backend, pred, target, *weights) is None else op.reference
-    reason = _why_not(op, backend, pred, target, *weights)
+        return getattr(op, backend) if _why_not(backend, pred, target, *weights) is None else op.reference
+    reason = _why_not(backend, pred, target, *weights)
     if reason is not None:
         raise ValueError(f"backend: {backend!r} cannot be used because {reason}; expected 'auto' or 'reference'")
     return _compile(op) if backend == 'compile' else getattr(op, backend)
 
 
-def _why_not(op: Op, backend: str, pred: Tensor, *others: Tensor | None) -> str | None:
+def _why_not(backend: str, pred: Tensor, *others: Tensor | None) -> str | None:
     if backend == 'reference':
         return None
     if torch.compiler.is_compiling():
@@ -53,7 +55,7 @@ def _why_not(op: Op, backend: str, pred: Tensor, *others: Tensor | None) -> str 
             return 'a target or weight requires grad, which only the reference differentiates'
     if backend == 'cpu':
         return None if pred.is_cpu else f'pred is on {pred.device}'
-    return op.triton_unavailable(pred)
+    return triton_unavailable(pred)
 
 
 @cache

@@ -60,9 +60,9 @@ def softmax_asymmetric_loss(
             multi-label one.
         check_target_range: Whether to check the values of ``target``. None checks on the CPU; on a GPU the check
             would wait for the device.
-        backend: ``'reference'`` (plain torch), ``'cpu'`` (analytic gradient), ``'compile'`` (the reference under
-            torch.compile), or ``'auto'``: the CPU's where it can, else the reference. There is no Triton kernel, so
-            ``'triton'`` raises, as every named backend does that cannot.
+        backend: ``'reference'`` (plain torch), ``'cpu'`` or ``'triton'`` (analytic gradient), ``'compile'`` (the
+            reference under torch.compile), or ``'auto'``: the fastest of the first three that can do what is asked. A
+            named backend that cannot raises with the reason.
 
     Returns:
         Float32 (float64 for float64 ``pred``): a scalar, or the shape (N, ...) for ``'none'``. It is finite at every

@@ -3,12 +3,6 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from torch import Tensor
-
-
-def no_kernel(pred: Tensor) -> str:
-    return 'this loss has no Triton kernel; the reference runs on every device'
-
 
 class Op(NamedTuple):
     """The functions that compute one op; all that run it take the arguments of the reference."""
@@ -16,5 +10,4 @@ class Op(NamedTuple):
     reference: Callable
     cpu: Callable
     check_target: Callable  # (target, number of classes, asymmetry): raises for a value out of range
-    triton: Callable | None = None
-    triton_unavailable: Callable = no_kernel  # the reason why ``triton`` cannot take a tensor, or None
+    triton: Callable

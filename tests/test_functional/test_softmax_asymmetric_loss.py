@@ -10,10 +10,20 @@ from timm.loss.asymmetric_loss import AsymmetricLossSingleLabel
 from mmasl import softmax_asymmetric_loss
 from mmasl.functional import _backend
 from mmasl.testing import assert_close, exact_softmax_asymmetric_loss
+from tests.test_ops.triton_device import quiet, use_triton
 
-EXPLICIT = ['reference', 'cpu']
+pytestmark = quiet
+EXPLICIT = ['reference', 'cpu', 'triton']
 backends = pytest.mark.parametrize('backend', EXPLICIT)
 reductions = pytest.mark.parametrize('reduction', ['none', 'mean', 'sum'])
+
+
+@pytest.fixture(scope='module', autouse=True)
+def interpreter():
+    """Triton's kernels for tensors on the CPU, with a GPU too."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_triton(patch, interpreted=True)
+        yield
 
 
 @pytest.fixture
@@ -234,8 +244,11 @@ def test_the_compile_backend_checks_single_labels(monkeypatch):
         softmax_asymmetric_loss(pred, torch.tensor([3, 0]), backend='compile')
 
 
-def test_there_is_no_triton_kernel(logits, labels):
-    with pytest.raises(ValueError, match="'triton' cannot be used because this loss has no Triton"):
+def test_a_named_backend_that_cannot_raises_with_the_reason(logits, labels, monkeypatch):
+    with pytest.raises(ValueError, match="'triton' cannot be used because pred is float64"):
+        softmax_asymmetric_loss(logits.double(), labels, backend='triton')
+    monkeypatch.delenv('TRITON_INTERPRET')
+    with pytest.raises(ValueError, match='because pred is on cpu, and a kernel needs a CUDA device'):
         softmax_asymmetric_loss(logits, labels, backend='triton')
 
 
@@ -263,20 +276,30 @@ def problems(draw):
     return pred, target, arguments
 
 
-@hypothesis.settings(max_examples=300, deadline=None, derandomize=True)
-@hypothesis.given(problems())
-def test_the_cpu_backend_agrees_with_the_reference(problem):
+def agrees_with_the_reference(backend, problem):
     pred, target, arguments = problem
-    results = {}
-    for backend in EXPLICIT:
+    results = []
+    for each in ('reference', backend):
         leaf = pred.detach().requires_grad_()
-        loss = softmax_asymmetric_loss(leaf, target, **arguments, backend=backend)
+        loss = softmax_asymmetric_loss(leaf, target, **arguments, backend=each)
         upstream = torch.rand(loss.shape, generator=torch.Generator().manual_seed(1)).to(loss.dtype)
-        results[backend] = loss.detach(), torch.autograd.grad(loss, leaf, upstream)[0]
-    (expected_loss, expected_gradient), (loss, gradient) = results.values()
+        results.append((loss.detach(), torch.autograd.grad(loss, leaf, upstream)[0]))
+    (expected_loss, expected_gradient), (loss, gradient) = results
     assert loss.dtype == expected_loss.dtype and gradient.dtype == pred.dtype
     assert_close(loss, expected_loss.double(), torch.promote_types(pred.dtype, torch.float32), 'loss')
     assert_close(gradient, expected_gradient.double(), pred.dtype, 'gradient')
+
+
+@hypothesis.settings(max_examples=300, deadline=None, derandomize=True)
+@hypothesis.given(problems())
+def test_the_cpu_backend_agrees_with_the_reference(problem):
+    agrees_with_the_reference('cpu', problem)
+
+
+@hypothesis.settings(max_examples=40, deadline=None, derandomize=True)
+@hypothesis.given(problems().filter(lambda problem: problem[0].dtype != torch.float64))
+def test_the_triton_backend_agrees_with_the_reference(problem):
+    agrees_with_the_reference('triton', problem)
 
 
 def row(*values):

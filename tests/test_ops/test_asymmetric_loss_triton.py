@@ -1,8 +1,5 @@
 """The Triton backend against the mpmath oracle and the reference: on a GPU, or on the CPU in Triton's interpreter."""
 
-import importlib
-import os
-import subprocess
 import sys
 
 import hypothesis
@@ -12,30 +9,20 @@ import torch
 
 from mmasl.ops.asymmetric_loss import Asymmetry, asymmetric_loss_reference
 from mmasl.ops.asymmetric_loss import triton as backend
+from mmasl.ops.triton_support import common_kernels, triton_unavailable
 from mmasl.testing import CLIP, GAMMA_NEG, GAMMA_POS, TOLERANCE, assert_close, exact_asymmetric_loss, logits
+from tests.test_ops.triton_device import DEVICE, GPU, quiet, use_triton
 
-pytest.importorskip('triton')
-pytestmark = pytest.mark.filterwarnings('ignore:Conversion of an array with ndim > 0')  # triton's interpreter, of numpy
-
-GPU = torch.cuda.is_available()
-DEVICE = 'cuda' if GPU else 'cpu'
+pytestmark = quiet
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 dtypes = pytest.mark.parametrize('dtype', DTYPES, ids=str)
-needs_gpu = pytest.mark.skipif(not GPU, reason='needs a GPU')
 
 
 @pytest.fixture(scope='module', autouse=True)
 def interpreter():
-    """Without a GPU the kernels are interpreted, even where another test has imported them compiled."""
-    if GPU:
-        yield
-        return
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('TRITON_INTERPRET', '1')
-        kernels = importlib.import_module('mmasl.ops.asymmetric_loss.triton_kernels')
-        if not kernels.INTERPRETED:
-            importlib.reload(kernels)
+        use_triton(patch)
         yield
 
 
@@ -162,7 +149,7 @@ def test_class_indices_equal_dense_labels(dtype, columns):
                 torch.testing.assert_close(other, results[0], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize('shape', [(63, 50), (130, 16), (3, 1100)])
+@pytest.mark.parametrize('shape', [(63, 51), (130, 16), (3, 1100)])
 @pytest.mark.parametrize('kind', ['index', 'int', 'bool', 'float', 'half'])
 def test_weights_and_scales_equal_the_reference(shape, kind):
     rows, columns = shape
@@ -266,7 +253,7 @@ def test_no_gradient_work_without_need(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError('autograd was entered')
 
-    monkeypatch.setattr(backend._AsymmetricLoss, 'apply', refuse)
+    monkeypatch.setattr('mmasl.ops.triton_function._Loss.apply', refuse)
     pred, target = torch.randn(2, 3, device=DEVICE), torch.zeros(2, 3)
     assert not run(pred, target).requires_grad
     with torch.no_grad():
@@ -294,24 +281,13 @@ def test_a_nan_logit_shows_in_loss_and_gradient(clip):
     assert loss.isnan() and gradient.isnan().all()
 
 
-def test_uninitialised_memory_does_not_leak(monkeypatch):
-    """Buffers from torch.empty are filled with NaN: any entry left unwritten shows."""
-    for name in ('empty_like', 'empty'):
-        original = getattr(torch, name)
-        poisoned = lambda *a, _original=original, **k: _poison(_original(*a, **k))  # noqa: E731
-        monkeypatch.setattr(torch, name, poisoned)
-    original_new = torch.Tensor.new_empty
-    monkeypatch.setattr(torch.Tensor, 'new_empty', lambda *a, **k: _poison(original_new(*a, **k)))
+def test_uninitialised_memory_does_not_leak(poisoned_memory):
     pred = torch.randn(63, 100)
     index = torch.randint(-1, 101, (63,))
     for target in ((torch.rand(63, 100) < 0.03).float(), index):
         for upstream in (None, torch.rand(63, 100)):
             loss, gradient = loss_and_gradient(pred, target, scale=None, upstream=upstream)
             assert loss.isfinite().all() and gradient.isfinite().all()
-
-
-def _poison(tensor):
-    return tensor.fill_(torch.nan if tensor.is_floating_point() else 10**8)
 
 
 def test_layouts():
@@ -346,109 +322,8 @@ def test_targets_are_checked_when_asked():
 def test_what_the_kernels_cannot_take_is_refused_with_the_reason(monkeypatch):
     with pytest.raises(ValueError, match='cannot be used because pred is float64'):
         run(torch.zeros(2, 3, dtype=torch.float64), torch.zeros(2, 3))
-    monkeypatch.setitem(sys.modules, 'mmasl.ops.asymmetric_loss.triton_kernels', None)
-    monkeypatch.delattr('mmasl.ops.asymmetric_loss.triton_kernels', raising=False)
-    backend._kernels.cache_clear()
-    assert 'triton cannot be imported' in backend.unavailable(torch.zeros(2, 3, device=DEVICE))
-    backend._kernels.cache_clear()
-
-
-COMPILE = """
-import inspect
-import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from mmasl.ops.asymmetric_loss import triton_kernels as kernels
-
-def compile(kernel, types, **constants):
-    types = {name: types.get(name, 'fp32') for name in kernel.arg_names} | dict.fromkeys(constants, 'constexpr')
-    places = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
-    asm = triton.compile(ASTSource(kernel, types, places), target=GPUTarget('cuda', 90, 32)).asm
-    return asm['ptx']
-
-pointers = 'pred weight class_weight upstream scale out loss used_scale partials'.split()
-types = dict.fromkeys(pointers, '*fp32') | {'counts': '*i32', 'total': 'i64', 'programs': 'i32'}
-settings = dict(GAMMA_POS=1,  ALPHA=True, DETACH=False, IGNORE=True, CLASS_WEIGHT=True, UPSTREAM='scaled')
-shape = dict(COLUMNS=80, SEGMENTS=64, WIDTH=16)
-for mode, target, dtype, gamma, weight, of in [
-    ('sum', '*i64', 'index', 4, 'row', 'number'), ('grad', '*i64', 'index', 4, 'row', 'number'),
-    ('none', '*u8', 'hard', 0, 'element', 'number'), ('grad', '*fp16', 'soft', -1, 'element', 'number'),
-    ('grad', '*i64', 'index', -1, 'row', 'class'), ('sum', '*u8', 'hard', -1, 'element', 'one'),
-]:
-    out = {'target': target, 'pred': '*bf16', 'out': '*bf16' if mode == 'grad' else '*fp32'}
-    out |= {} if of == 'number' else {'gamma_neg': '*fp32', 'clip': '*fp32'}
-    settings |= dict(GAMMA_IS=of, CLIP_IS=of, MARGIN='all' if of == 'number' else 'some')
-    text = compile(kernels.asymmetric_loss, types | out, TARGET=dtype, GAMMA_NEG=gamma, WEIGHT=weight, MODE=mode,
-                   COUNT=mode == 'sum', **settings, **shape)
-    assert 'rcp.approx.ftz.f32' in text and 'ex2.approx.ftz.f32' in text
-compile(kernels.reduce_partials, types, COUNT=True, SCALE='count', BLOCK=8192)
-"""
-
-
-@pytest.mark.skipif(GPU, reason='the other tests compile')
-def test_the_kernels_compile_for_a_gpu_that_is_not_here(tmp_path):
-    """The interpreter accepts more than the compiler does."""
-    environment = {name: value for name, value in os.environ.items() if name != 'TRITON_INTERPRET'}
-    environment['TRITON_CACHE_DIR'] = str(tmp_path)
-    result = subprocess.run([sys.executable, '-c', COMPILE], env=environment, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr[-2000:]
-
-
-@needs_gpu
-@pytest.mark.parametrize('scale', [None, 0.5, 'tensor'])
-def test_nothing_waits_for_the_gpu(scale):
-    pred = torch.randn(100, 80, device='cuda', requires_grad=True)
-    target = torch.randint(-1, 81, (100,), device='cuda')
-    scale = torch.tensor(0.5, device='cuda') if scale == 'tensor' else scale
-    run(pred, target, scale=scale).backward()  # compiles
-    torch.cuda.set_sync_debug_mode('error')
-    try:
-        run(pred, target, scale=scale).backward()
-    finally:
-        torch.cuda.set_sync_debug_mode('default')
-
-
-@needs_gpu
-def test_a_cuda_graph_captures_forward_and_backward():
-    pred = torch.randn(100, 80, device='cuda', requires_grad=True)
-    target = torch.randint(-1, 81, (100,), device='cuda')
-
-    def step():
-        loss = run(pred, target, scale=None)
-        return loss, *torch.autograd.grad(loss, pred)
-
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        step()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        captured = step()
-    with torch.no_grad():
-        pred.copy_(torch.randn(100, 80))
-        target.copy_(torch.randint(-1, 81, (100,)))
-    graph.replay()
-    torch.testing.assert_close(captured, step(), rtol=0, atol=0)
-
-
-@needs_gpu
-@pytest.mark.parametrize('index', [True, False])
-def test_more_than_two_to_the_31_logits(index):
-    rows, tail = 2**31 // 80 + 1000, 500
-    if torch.cuda.mem_get_info()[0] < 16 * 2**30:
-        pytest.skip('needs 16 GiB of free GPU memory')
-    pred = torch.zeros(rows, 80, device='cuda', dtype=torch.bfloat16)
-    pred[-tail:] = torch.randn(tail, 80)
-    target = torch.full((rows,), 80, device='cuda') if index else torch.zeros(rows, 80, device='cuda', dtype=torch.bool)
-    target[-tail:] = torch.randint(0, 81, (tail,)) if index else torch.rand(tail, 80) < 0.1
-    pred.requires_grad_()
-    loss = run(pred, target, scale=1.0)
-    (gradient,) = torch.autograd.grad(loss, pred)
-    few = torch.cat([pred[:1], pred[-tail:]]).detach().requires_grad_()
-    _, expected = loss_and_gradient(few, torch.cat([target[:1], target[-tail:]]))
-    torch.testing.assert_close(gradient[-tail:].cpu(), expected[1:], rtol=0, atol=0)
-    assert gradient[:-tail].eq(expected[0, 0].item()).all()
-    one = run(torch.zeros(1, 1, device='cuda'), torch.zeros(1, 1)).item()
-    rest = run(few[1:].detach(), target[-tail:]).item()
-    assert loss.item() == pytest.approx(one * (rows - tail) * 80 + rest, rel=1e-5)
+    monkeypatch.setitem(sys.modules, 'mmasl.ops.triton_math', None)
+    monkeypatch.delattr('mmasl.ops.triton_math', raising=False)
+    common_kernels.cache_clear()
+    assert 'triton cannot be imported' in triton_unavailable(torch.zeros(2, 3, device=DEVICE))
+    common_kernels.cache_clear()

@@ -1,4 +1,4 @@
-"""Both backends against the mpmath oracle, and the promises about finiteness and autograd."""
+"""Every backend against the mpmath oracle, and the promises about finiteness and autograd."""
 
 import pytest
 import torch
@@ -9,8 +9,12 @@ from mmasl.ops.softmax_asymmetric_loss import (
     compiled,
     softmax_asymmetric_loss_cpu,
     softmax_asymmetric_loss_reference,
+    softmax_asymmetric_loss_triton,
 )
 from mmasl.testing import GAMMA_NEG, GAMMA_POS, assert_close, exact_softmax_asymmetric_loss, logits
+from tests.test_ops.triton_device import DEVICE, quiet, use_triton
+
+pytestmark = quiet
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 BOTH = [(gamma, 4, 0) for gamma in GAMMA_POS] + [(0.5, gamma, 0.1) for gamma in GAMMA_NEG] + [(0, 0, 0.1), (2, 2, 1)]
@@ -18,9 +22,20 @@ BOTH = [(gamma, 4, 0) for gamma in GAMMA_POS] + [(0.5, gamma, 0.1) for gamma in 
 dtypes = pytest.mark.parametrize('dtype', DTYPES, ids=str)
 
 
-@pytest.fixture(params=('reference', 'plain', *LEVELS))
+def run_triton(pred, *constants):
+    """On a GPU where there is one; the result is on the CPU."""
+    if pred.dtype == torch.float64:
+        pytest.skip('the kernels do not compute in float64')
+    on_device = (x.to(DEVICE) if torch.is_tensor(x) else x for x in constants)
+    return softmax_asymmetric_loss_triton(pred.to(DEVICE), *on_device).cpu()
+
+
+@pytest.fixture(params=('reference', 'plain', *LEVELS, 'triton'))
 def run(request, monkeypatch):
     """Each backend; the one on the CPU once in plain torch and once for each instruction set."""
+    if request.param == 'triton':
+        use_triton(monkeypatch)
+        return run_triton
     if request.param == 'reference':
         return softmax_asymmetric_loss_reference
     if request.param == 'plain':
@@ -90,6 +105,41 @@ def test_many_classes_match_the_oracle(run, dtype):
     check(run, pred, target, SoftmaxAsymmetry(1, 4, 0.1), torch.nn.functional.one_hot(target, 101))
 
 
+@pytest.mark.parametrize('dtype', DTYPES[1:], ids=str)
+def test_rows_wider_than_a_tile_of_triton_match_the_oracle(monkeypatch, dtype):
+    """The largest logit in the first tile, in the last, in several, and rows and tiles masked with -inf."""
+    use_triton(monkeypatch)
+    monkeypatch.setattr('mmasl.ops.softmax_asymmetric_loss.triton.MOST_COLUMNS', 16)
+    torch.manual_seed(0)
+    pred = torch.randn(6, 45)
+    pred[0, 0] = pred[1, 44] = pred[2, 3] = pred[2, 20] = pred[2, 40] = 5
+    pred[3] = torch.arange(45) / 4
+    pred[4] = -pred[3]
+    pred = pred.to(dtype)
+    target = torch.tensor([0, 44, 20, 44, 44, 7])
+    dense = torch.nn.functional.one_hot(target, 45)
+    class_weight = torch.linspace(0.5, 1.5, 45)
+    check(run_triton, pred, target, SoftmaxAsymmetry(1, 4, 0.1), dense, class_weight)
+    check(run_triton, pred, target, SoftmaxAsymmetry(0.5, 4, 0), dense)
+    soft = (dense + dense.roll(20, 1)) / 2
+    check(run_triton, pred, soft, SoftmaxAsymmetry(0.5, 0.3, 0.1), soft, class_weight)
+    narrow = loss_and_gradient(run_triton, pred[:, 16:32], target % 16, SoftmaxAsymmetry(1, 4, 0))
+    pred[:, :16] = pred[:, 32:] = -torch.inf
+    wide = loss_and_gradient(run_triton, pred, 16 + target % 16, SoftmaxAsymmetry(1, 4, 0))
+    torch.testing.assert_close(wide[0], narrow[0])
+    torch.testing.assert_close(wide[1][:, 16:32], narrow[1])
+    assert wide[1][:, :16].eq(0).all() and wide[1][:, 32:].eq(0).all()
+
+
+def test_a_nan_logit_shows_in_the_loss_and_gradient_of_its_row(run):
+    pred = torch.tensor([[0.5, torch.nan, 0.25], [0.5, 1.0, 0.25]])
+    for target in (torch.tensor([0, 1]), torch.eye(3)[:2]):
+        upstream = torch.ones(2)
+        loss, gradient = loss_and_gradient(run, pred, target, SoftmaxAsymmetry(0, 4, 0), upstream=upstream)
+        assert loss[0].isnan() and gradient[0].isnan().any()
+        assert loss[1].isfinite() and gradient[1].isfinite().all()
+
+
 @pytest.mark.parametrize('dtype', [torch.float64, torch.float32], ids=str)
 def test_a_confident_row_keeps_the_digits_of_its_loss(run, dtype):
     """Relative to the exact value, where log_softmax gives 0."""
@@ -108,7 +158,7 @@ def test_loss_and_gradient_are_finite_at_every_finite_logit(run, dtype, gamma):
     largest = torch.finfo(dtype).max
     values = [0.0, 1e4, 65504.0, largest, torch.finfo(dtype).tiny, 88.8, 103.9, 745.2]
     first = torch.tensor(values + [-value for value in values], dtype=torch.float64).clamp(-largest, largest).to(dtype)
-    pred = torch.cartesian_prod(first, first, first[:4])
+    pred = torch.cartesian_prod(first, first, first[:4])[:: 5 if run is run_triton else 1]  # its interpreter is slow
     for target in (torch.zeros(len(pred), dtype=torch.long), torch.full(pred.shape, 1 / 3)):
         for label_smoothing in (0, 0.1):
             asymmetry = SoftmaxAsymmetry(gamma, gamma, label_smoothing)
@@ -231,16 +281,13 @@ def test_no_gradient_work_without_need(monkeypatch):
 
 
 @pytest.mark.parametrize('label_smoothing', [0, 0.1])
-def test_same_inputs_same_bits_and_nothing_of_uninitialised_memory(run, monkeypatch, label_smoothing):
-    """Twice, and for the compiled backend with two threads; buffers from torch.empty are filled with NaN."""
+def test_same_inputs_same_bits_and_nothing_of_uninitialised_memory(run, poisoned_memory, label_smoothing):
+    """Twice, and for the compiled backend with two threads."""
     torch.manual_seed(0)
-    pred, target = torch.randn(101, 333), torch.randint(-1, 333, (101,))
+    rows = 9 if run is run_triton else 101  # its interpreter is slow
+    pred, target = torch.randn(rows, 333), torch.randint(-1, 333, (rows,))
     compiled_here = run is softmax_asymmetric_loss_cpu and compiled.LIBRARY is not None
     threads, results = torch.get_num_threads(), []
-    for owner, name in ((torch, 'empty_like'), (torch.Tensor, 'new_empty')):
-        original = getattr(owner, name)
-        poisoned = lambda *a, _original=original, **k: _original(*a, **k).fill_(torch.nan)  # noqa: E731
-        monkeypatch.setattr(owner, name, poisoned)
     try:
         for count in (1, 1, 2 if compiled_here else 1):
             torch.set_num_threads(count)

@@ -1,7 +1,6 @@
 """The asymmetric loss as an op; README.md here derives the gradient and says what is saved for backward."""
 
 from mmasl.ops import Op
-from mmasl.ops.asymmetric_loss import triton
 from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry
 from mmasl.ops.asymmetric_loss.cpu import asymmetric_loss_cpu
 from mmasl.ops.asymmetric_loss.reference import asymmetric_loss_reference
@@ -13,7 +12,6 @@ OP = Op(
     asymmetric_loss_cpu,
     lambda target, num_classes, asymmetry: check_target(target, num_classes),
     asymmetric_loss_triton,
-    triton.unavailable,
 )
 
 __all__ = ['OP', 'Asymmetry', 'asymmetric_loss_cpu', 'asymmetric_loss_reference', 'asymmetric_loss_triton']

@@ -1,87 +1,20 @@
-"""The Triton kernels of the asymmetric loss. Importing this imports triton, so only triton.py does, when it is called.
-
-Only builtins of triton.language are used, not its own jitted functions (``tl.sum``, ``tl.zeros``, ``tl.cdiv``, ...):
-whether those are interpreted is settled when triton is imported, which torch may have done before
-``TRITON_INTERPRET=1`` was set.
-"""
+"""The Triton kernel of the asymmetric loss; only triton.py imports this, when it is called, for it imports triton."""
 # ruff: noqa: N803, SIM108 (constants of the compiler are in capitals, and it chooses between blocks, not values)
 
-import torch
 import triton
 import triton.language as tl
-from triton.language.standard import _sum_combine as add  # the one sum that the interpreter does not loop over
 
-LOSS_UNIT = tl.constexpr(2.0**32)  # partial sums are kept in it: a float32 sum of losses of 3e38 does not overflow
-
-
-@triton.jit
-def _exp_negative(x):
-    """exp(-x) for x >= 0, 0 below the smallest normal number: unlike tl.exp, exp2 needs no code for subnormals."""
-    return tl.exp2(x * -1.44269504)
-
-
-@triton.jit
-def _log1p_parts(e):
-    """(f, k) as in _log_parts for 1 + e, e in [0, 1]; small values keep their digits."""
-    high = e > 0.41421356
-    return tl.where(high, 0.5 * e - 0.5, e), tl.where(high, 8388608.0, 0.0)
-
-
-@triton.jit
-def _log_parts(x):
-    """(f, k) with x = (1 + f) * 2 ** (k / 2**23), 1 + f in [sqrt(1/2), sqrt(2)], for x a positive normal number."""
-    bits = x.to(tl.int32, bitcast=True)
-    exponent = (bits - 0x3F3504F3) & -0x00800000
-    f = (bits - exponent).to(tl.float32, bitcast=True) - 1.0
-    return f, exponent.to(tl.float32)
-
-
-@triton.jit
-def _log(f, k):
-    """log(1 + f) + k / 2**23 * log(2) to an ulp. The coefficients are those of Cephes' logf."""
-    y = 7.0376836292e-2 * f + -1.1514610310e-1
-    y = y * f + 1.1676998740e-1
-    y = y * f + -1.2420140846e-1
-    y = y * f + 1.4249322787e-1
-    y = y * f + -1.6668057665e-1
-    y = y * f + 2.0000714765e-1
-    y = y * f + -2.4999993993e-1
-    y = y * f + 3.3333331174e-1
-    y = (f * f) * (y * f + -0.5)
-    return k * (0.693359375 / 2**23) + (f + (y - k * (2.12194440e-4 / 2**23)))
-
-
-@triton.jit
-def _power(x, gamma):
-    """x ** gamma for x in [0, 1]; exp as Cephes' expf does it: exp2(y / log(2)) would round a large argument."""
-    f, k = _log_parts(tl.maximum(x, 1.1754944e-38))
-    y = gamma * _log(f, k)
-    clamped = tl.maximum(y, -87.0)
-    n = (clamped * 1.44269504 + 12582912.0) - 12582912.0  # the nearest integer
-    r = (clamped - n * 0.693359375) + n * 2.12194440e-4
-    e = 1.9875691500e-4 * r + 1.3981999507e-3
-    e = e * r + 8.3334519073e-3
-    e = e * r + 4.1665795894e-2
-    e = e * r + 1.6666665459e-1
-    e = e * r + 5.0000001201e-1
-    e = e * r * r + r + 1.0
-    e = (e.to(tl.int32, bitcast=True) + (n.to(tl.int32) << 23)).to(tl.float32, bitcast=True)
-    return tl.where(y > -87.0, e, 0.0)
-
-
-@triton.jit
-def _focus(x, gamma, GAMMA: tl.constexpr):
-    if GAMMA == 1:
-        y = x
-    elif GAMMA == 2:
-        y = x * x
-    elif GAMMA == 3:
-        y = x * x * x
-    elif GAMMA == 4:
-        y = (x * x) * (x * x)
-    else:
-        y = _power(x, gamma)
-    return y
+from mmasl.ops.triton_math import (
+    LOSS_UNIT,
+    add,
+    exp_negative,
+    focus,
+    log1p_parts,
+    log_of_parts,
+    log_parts,
+    power,
+    reciprocal,
+)
 
 
 @triton.jit
@@ -96,21 +29,7 @@ def _one_minus_exp(d):
     series = 1.6666667e-1 - series * near
     series = 0.5 - series * near
     series = 1.0 - series * near
-    return tl.where(d < 0.7, near * series, 1.0 - _exp_negative(d))
-
-
-INTERPRETED = not isinstance(_log, triton.JITFunction)
-NATIVE = tl.constexpr(torch.version.cuda is not None and not INTERPRETED)
-
-
-@triton.jit
-def _reciprocal(x):
-    """1 / x to an ulp for x between 2**-126 and 2**126: one instruction, where Triton's own division takes five."""
-    if NATIVE:
-        y = tl.inline_asm_elementwise('rcp.approx.ftz.f32 $0, $1;', '=f,f', [x], dtype=tl.float32, is_pure=True, pack=1)
-    else:
-        y = 1.0 / x
-    return y
+    return tl.where(d < 0.7, near * series, 1.0 - exp_negative(d))
 
 
 @triton.jit
@@ -123,35 +42,35 @@ def _loss_or_slope(
 
     label is a condition (positive or not) where HARD, else a float in [0, 1].
     """
-    e = _exp_negative(tl.abs(z))
-    r = _reciprocal(1.0 + e)
+    e = exp_negative(tl.abs(z))
+    r = reciprocal(1.0 + e)
     s = e * r
     p = tl.where(z < 0, s, r)
     q = tl.where(z < 0, r, s)
 
-    f, k = _log1p_parts(e)
+    f, k = log1p_parts(e)
     if MARGIN == 'all':
         u = q + clip  # 1 - p_m, without cancellation near p = 1
-        f_u, k_u = _log_parts(u)
+        f_u, k_u = log_parts(u)
         if HARD and (GAMMA_POS != 0 or not SLOPE):  # one logarithm serves both sides
-            log = _log(tl.where(label, f, f_u), tl.where(label, k, k_u))
+            log = log_of_parts(tl.where(label, f, f_u), tl.where(label, k, k_u))
             loss_pos = tl.maximum(-z, 0.0) + log
             loss_neg = tl.maximum(-log, 0.0)
         else:
-            loss_pos = tl.maximum(-z, 0.0) + _log(f, k)
-            loss_neg = tl.maximum(-_log(f_u, k_u), 0.0)
+            loss_pos = tl.maximum(-z, 0.0) + log_of_parts(f, k)
+            loss_neg = tl.maximum(-log_of_parts(f_u, k_u), 0.0)
     else:
-        log = _log(f, k)
+        log = log_of_parts(f, k)
         loss_pos = tl.maximum(-z, 0.0) + log
         loss_neg = tl.maximum(z, 0.0) + log
         if MARGIN == 'some':
             u = q + clip
-            f_u, k_u = _log_parts(u)
-            loss_neg = tl.where(clip > 0, tl.maximum(-_log(f_u, k_u), 0.0), loss_neg)
+            f_u, k_u = log_parts(u)
+            loss_neg = tl.where(clip > 0, tl.maximum(-log_of_parts(f_u, k_u), 0.0), loss_neg)
 
     slope_pos = -q
     if GAMMA_POS != 0:
-        w = _focus(q, gamma_pos, GAMMA_POS)
+        w = focus(q, gamma_pos, GAMMA_POS)
         if not DETACH:  # the inner product first: at z = -3e38 the outer one overflows
             slope_pos -= gamma_pos * (p * loss_pos)
         slope_pos *= w
@@ -162,12 +81,12 @@ def _loss_or_slope(
         distance = tl.where(active, (z - margin_hi) - margin_lo, 1.0)
         p_m = (1.0 - clip) * p * _one_minus_exp(distance)
         v = tl.maximum(tl.where(clip > 0, 1.0 - u, p), 1.1754944e-38)
-        ratio = tl.where(u < 1.0, loss_neg * _reciprocal(v), 1.0)
-        slope_neg = p * tl.where(clip > 0, q * _reciprocal(tl.maximum(u, 1.1754944e-38)), 1.0)
+        ratio = tl.where(u < 1.0, loss_neg * reciprocal(v), 1.0)
+        slope_neg = p * tl.where(clip > 0, q * reciprocal(tl.maximum(u, 1.1754944e-38)), 1.0)
         if not DETACH:
             slope_neg += gamma_neg * (p * q * ratio)
         loss_neg = p_m * ratio
-        w = tl.where(active, _power(p_m, gamma_neg), 0.0)
+        w = tl.where(active, power(p_m, gamma_neg), 0.0)
         slope_neg *= w
         loss_neg *= w
     elif MARGIN == 'all':
@@ -176,9 +95,9 @@ def _loss_or_slope(
             p_m = tl.maximum(p - clip, 0.0)
             w = 1.0
             if GAMMA_NEG > 1:
-                w = _focus(p_m, gamma_neg, GAMMA_NEG - 1)
+                w = focus(p_m, gamma_neg, GAMMA_NEG - 1)
             w = tl.where(active, w, 0.0)
-            slope_neg = _reciprocal(u)
+            slope_neg = reciprocal(u)
             if GAMMA_NEG > 0:
                 slope_neg *= p_m
                 if not DETACH:
@@ -188,18 +107,18 @@ def _loss_or_slope(
             distance = tl.where(active, (z - margin_hi) - margin_lo, 1.0)
             p_m = (1.0 - clip) * p * _one_minus_exp(distance)
             v = tl.maximum(1.0 - u, 2.98023224e-8)
-            ratio = tl.where(u < 1.0, loss_neg * _reciprocal(v), 1.0)  # at the rounded u, where 1 - u is exact (Kahan)
-            slope_neg = _reciprocal(u)
+            ratio = tl.where(u < 1.0, loss_neg * reciprocal(v), 1.0)  # at the rounded u, where 1 - u is exact (Kahan)
+            slope_neg = reciprocal(u)
             if not DETACH:
                 slope_neg += gamma_neg * ratio
             loss_neg = p_m * ratio
-            w = tl.where(active, _power(p_m, gamma_neg), 0.0)
+            w = tl.where(active, power(p_m, gamma_neg), 0.0)
         slope_neg *= (p * q) * w
         loss_neg *= w
     else:
         slope_neg = p
         if GAMMA_NEG != 0:
-            w = _focus(p, gamma_neg, GAMMA_NEG)
+            w = focus(p, gamma_neg, GAMMA_NEG)
             if not DETACH:
                 slope_neg += gamma_neg * (q * loss_neg)
             slope_neg *= w
@@ -234,11 +153,7 @@ def asymmetric_loss(
 
     Args:
         pred, target, weight, class_weight: As the op takes them, contiguous.
-        upstream: What reaches the loss; for each element where UPSTREAM is 'element', else one number.
-        scale: One float32 that multiplies the gradient of the reduced loss.
-        out: MODE 'sum': a float32 for each program, the sum of its losses over LOSS_UNIT. 'none': the loss (N, C).
-            'grad': the gradient (N, C).
-        counts: With COUNT, an int32 for each program: how many of its labels are not ignored.
+        upstream, scale, out, counts: As :class:`mmasl.ops.triton_function.Launch` says.
         total: Number of logits.
         gamma_neg: A number; or a pointer, to one where GAMMA_IS is 'one', to (C,) where it is 'class'.
         clip: A number; or, by CLIP_IS, a pointer to (3,) or (3, C): the margin and both parts of its logit.
@@ -265,7 +180,7 @@ def asymmetric_loss(
         labelled = tl.full((SEGMENTS, WIDTH), 0, tl.int32)
     if MODE == 'grad':
         outer = 1.0
-        if UPSTREAM != 'element':
+        if UPSTREAM != 'each':
             outer = tl.load(upstream).to(tl.float32)
         if UPSTREAM == 'scaled':
             outer = outer * tl.load(scale)
@@ -315,7 +230,7 @@ def asymmetric_loss(
                 labelled += valid.to(tl.int32)
         else:
             if MODE == 'grad':
-                if UPSTREAM == 'element':
+                if UPSTREAM == 'each':
                     result *= tl.load(upstream + base + local, mask=mask, other=0.0).to(tl.float32)
                 else:
                     result *= outer
@@ -325,25 +240,3 @@ def asymmetric_loss(
         tl.store(out + tl.program_id(0), tl.reduce(tl.reduce(losses, 1, add), 0, add))
         if COUNT:
             tl.store(counts + tl.program_id(0), tl.reduce(tl.reduce(labelled, 1, add), 0, add))
-
-
-@triton.jit
-def reduce_partials(
-    partials, counts, scale, loss, used_scale, programs, COUNT: tl.constexpr, SCALE: tl.constexpr, BLOCK: tl.constexpr
-):
-    """loss = scale * sum(partials), in float64 and always in the same order; the scale is kept for backward.
-
-    SCALE is 'number', 'tensor' (0-d, read here) or 'count': one over the sum of ``counts``.
-    """
-    index = tl.arange(0, BLOCK)
-    mask = index < programs
-    total = tl.reduce(tl.load(partials + index, mask=mask, other=0.0).to(tl.float64), 0, add) * LOSS_UNIT
-    if SCALE == 'count':
-        count = tl.reduce(tl.load(counts + index, mask=mask, other=0).to(tl.float64), 0, add)
-        factor = 1.0 / tl.maximum(count, 1.0)
-    elif SCALE == 'tensor':
-        factor = tl.load(scale).to(tl.float64)
-    else:
-        factor = tl.cast(scale, tl.float64)
-    tl.store(loss, (total * factor).to(tl.float32))
-    tl.store(used_scale, factor.to(tl.float32))

@@ -12,7 +12,6 @@ OP = Op(
     compose(NEGATIVE_SIDE.cpu),
     lambda target, num_classes, asymmetry: check_quality_target(target, num_classes),
     compose(NEGATIVE_SIDE.triton),
-    NEGATIVE_SIDE.triton_unavailable,
 )
 
 __all__ = ['OP', 'QualityAsymmetry', 'asymmetric_quality_loss_reference']

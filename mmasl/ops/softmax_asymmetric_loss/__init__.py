@@ -5,11 +5,13 @@ from mmasl.ops.softmax_asymmetric_loss.asymmetry import SoftmaxAsymmetry
 from mmasl.ops.softmax_asymmetric_loss.cpu import softmax_asymmetric_loss_cpu
 from mmasl.ops.softmax_asymmetric_loss.reference import softmax_asymmetric_loss_reference
 from mmasl.ops.softmax_asymmetric_loss.target import check_single_label
+from mmasl.ops.softmax_asymmetric_loss.triton import softmax_asymmetric_loss_triton
 
 OP = Op(
     softmax_asymmetric_loss_reference,
     softmax_asymmetric_loss_cpu,
     lambda target, num_classes, asymmetry: check_single_label(target, num_classes, asymmetry.ignore_index),
+    softmax_asymmetric_loss_triton,
 )
 
 __all__ = [
@@ -17,4 +19,5 @@ __all__ = [
     'SoftmaxAsymmetry',
     'softmax_asymmetric_loss_cpu',
     'softmax_asymmetric_loss_reference',
+    'softmax_asymmetric_loss_triton',
 ]

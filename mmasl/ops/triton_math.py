@@ -1,0 +1,132 @@
+"""What the Triton kernels of all losses share: elementary functions in float32, and the sum over the programs.
+
+Importing this imports triton, so only triton_support.py does, and the kernels, when they are called.
+
+Only builtins of triton.language are used, not its own jitted functions (``tl.sum``, ``tl.zeros``, ``tl.cdiv``, ...):
+whether those are interpreted is settled when triton is imported, which torch may have done before
+``TRITON_INTERPRET=1`` was set.
+"""
+# ruff: noqa: N803 (constants of the compiler are in capitals)
+
+import torch
+import triton
+import triton.language as tl
+from triton.language.standard import _sum_combine as add  # as _elementwise_max, the interpreter does not loop over it
+
+LOSS_UNIT = tl.constexpr(2.0**32)  # partial sums are kept in it: a float32 sum of losses of 3e38 does not overflow
+
+
+@triton.jit
+def exp_negative(x):
+    """exp(-x) for x >= 0, 0 below the smallest normal number: unlike tl.exp, exp2 needs no code for subnormals."""
+    return tl.exp2(x * -1.44269504)
+
+
+@triton.jit
+def log1p_parts(e):
+    """(f, k) as in log_parts for 1 + e, e in [0, 1]; small values keep their digits."""
+    high = e > 0.41421356
+    return tl.where(high, 0.5 * e - 0.5, e), tl.where(high, 8388608.0, 0.0)
+
+
+@triton.jit
+def log_parts(x):
+    """(f, k) with x = (1 + f) * 2 ** (k / 2**23), 1 + f in [sqrt(1/2), sqrt(2)], for x a positive normal number."""
+    bits = x.to(tl.int32, bitcast=True)
+    exponent = (bits - 0x3F3504F3) & -0x00800000
+    f = (bits - exponent).to(tl.float32, bitcast=True) - 1.0
+    return f, exponent.to(tl.float32)
+
+
+@triton.jit
+def log_of_parts(f, k):
+    """log(1 + f) + k / 2**23 * log(2) to an ulp. The coefficients are those of Cephes' logf."""
+    y = 7.0376836292e-2 * f + -1.1514610310e-1
+    y = y * f + 1.1676998740e-1
+    y = y * f + -1.2420140846e-1
+    y = y * f + 1.4249322787e-1
+    y = y * f + -1.6668057665e-1
+    y = y * f + 2.0000714765e-1
+    y = y * f + -2.4999993993e-1
+    y = y * f + 3.3333331174e-1
+    y = (f * f) * (y * f + -0.5)
+    return k * (0.693359375 / 2**23) + (f + (y - k * (2.12194440e-4 / 2**23)))
+
+
+@triton.jit
+def log1p(x):
+    """log(1 + x) to an ulp for x >= 0 below 2**126; NaN goes through."""
+    f, k = log_parts(1.0 + x)
+    f_small, k_small = log1p_parts(x)
+    y = log_of_parts(tl.where(x < 1.0, f_small, f), tl.where(x < 1.0, k_small, k))
+    return tl.where(x == x, y, x)
+
+
+@triton.jit
+def power(x, gamma):
+    """x ** gamma for x in [0, 1]; exp as Cephes' expf does it: exp2(y / log(2)) would round a large argument."""
+    f, k = log_parts(tl.maximum(x, 1.1754944e-38))
+    y = gamma * log_of_parts(f, k)
+    clamped = tl.maximum(y, -87.0)
+    n = (clamped * 1.44269504 + 12582912.0) - 12582912.0  # the nearest integer
+    r = (clamped - n * 0.693359375) + n * 2.12194440e-4
+    e = 1.9875691500e-4 * r + 1.3981999507e-3
+    e = e * r + 8.3334519073e-3
+    e = e * r + 4.1665795894e-2
+    e = e * r + 1.6666665459e-1
+    e = e * r + 5.0000001201e-1
+    e = e * r * r + r + 1.0
+    e = (e.to(tl.int32, bitcast=True) + (n.to(tl.int32) << 23)).to(tl.float32, bitcast=True)
+    return tl.where(y > -87.0, e, 0.0)
+
+
+@triton.jit
+def focus(x, gamma, GAMMA: tl.constexpr):
+    """x ** GAMMA for 1, 2, 3 and 4, x ** gamma for any other."""
+    if GAMMA == 1:
+        y = x
+    elif GAMMA == 2:
+        y = x * x
+    elif GAMMA == 3:
+        y = x * x * x
+    elif GAMMA == 4:
+        y = (x * x) * (x * x)
+    else:
+        y = power(x, gamma)
+    return y
+
+
+INTERPRETED = not isinstance(power, triton.JITFunction)
+NATIVE = tl.constexpr(torch.version.cuda is not None and not INTERPRETED)
+
+
+@triton.jit
+def reciprocal(x):
+    """1 / x to an ulp for x between 2**-126 and 2**126: one instruction, where Triton's own division takes five."""
+    if NATIVE:
+        y = tl.inline_asm_elementwise('rcp.approx.ftz.f32 $0, $1;', '=f,f', [x], dtype=tl.float32, is_pure=True, pack=1)
+    else:
+        y = 1.0 / x
+    return y
+
+
+@triton.jit
+def reduce_partials(
+    partials, counts, scale, loss, used_scale, programs, COUNT: tl.constexpr, SCALE: tl.constexpr, BLOCK: tl.constexpr
+):
+    """loss = scale * sum(partials), in float64 and always in the same order; the scale is kept for backward.
+
+    SCALE is 'number', 'tensor' (0-d, read here) or 'count': one over the sum of ``counts``.
+    """
+    index = tl.arange(0, BLOCK)
+    mask = index < programs
+    total = tl.reduce(tl.load(partials + index, mask=mask, other=0.0).to(tl.float64), 0, add) * LOSS_UNIT
+    if SCALE == 'count':
+        count = tl.reduce(tl.load(counts + index, mask=mask, other=0).to(tl.float64), 0, add)
+        factor = 1.0 / tl.maximum(count, 1.0)
+    elif SCALE == 'tensor':
+        factor = tl.load(scale).to(tl.float64)
+    else:
+        factor = tl.cast(scale, tl.float64)
+    tl.store(loss, (total * factor).to(tl.float32))
+    tl.store(used_scale, factor.to(tl.float32))
