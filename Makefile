@@ -2,42 +2,45 @@
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.10 python3; do \
 	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$python && exit; \
 	done; echo python3)
-SETUP := $(PYTHON) tools/misc/setup_env.py
+# The maintained forks in .venv, or the original packages in .venv-openmmlab: make test STACK=openmmlab
+STACK ?= onedl
+VENV := $(if $(filter openmmlab,$(STACK)),.venv-openmmlab,.venv)
+SETUP := $(PYTHON) tools/misc/setup_env.py --stack $(STACK)
 
 .PHONY: install demo demo-det test test-all bench docs lint check format
 
-install:  ## the whole set-up into .venv; again: a no-op, or the end of what was cut short
+install:  ## the whole set-up into $(VENV); again: a no-op, or the end of what was cut short
 	@$(SETUP) full
 
 demo:  ## the set-up without compiled ops, then the main job
 	@$(SETUP) demo
-	.venv/bin/python tools/demo.py
+	$(VENV)/bin/python tools/demo.py
 
 demo-det: install  ## the detection job: focal loss and ASL in FCOS
-	.venv/bin/python tools/demo_det.py
+	$(VENV)/bin/python tools/demo_det.py
 
 test: lint  ## the set-up, the style checks and all tests
-	.venv/bin/python -m pytest -n 2
+	$(VENV)/bin/python -m pytest -n 2
 
 lint: install  ## the style checks
-	.venv/bin/ruff check
-	.venv/bin/ruff format --check
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
 
 test-all: test  ## and the slow ones: every config at full depth, minutes each
-	.venv/bin/python -m pytest -m slow
+	$(VENV)/bin/python -m pytest -m slow
 
 bench: install  ## every backend of the loss against its peers, then the loss in a training step
-	.venv/bin/python tools/benchmarks/loss.py
-	.venv/bin/python tools/benchmarks/loss_in_training.py
+	$(VENV)/bin/python tools/benchmarks/loss.py
+	$(VENV)/bin/python tools/benchmarks/loss_in_training.py
 
 docs:  ## the documentation as pages in docs/_build; a warning or a dead link is an error
 	@$(SETUP) docs
-	.venv/bin/python -m sphinx -q -W --keep-going -c docs . docs/_build
+	$(VENV)/bin/python -m sphinx -q -W --keep-going -c docs . docs/_build
 	@echo file://$(CURDIR)/docs/_build/docs/index.html
 
 check:  ## versions and known troubles of the environment
-	.venv/bin/python -m mmasl.utils.check_env
+	$(VENV)/bin/python -m mmasl.utils.check_env
 
 format:
-	.venv/bin/ruff check --fix
-	.venv/bin/ruff format
+	$(VENV)/bin/ruff check --fix
+	$(VENV)/bin/ruff format

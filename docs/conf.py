@@ -19,7 +19,7 @@ include_patterns = [
     'mmasl/**/README.md',
     'tools/**/README.md',
 ]
-exclude_patterns = ['docs/_build', 'mmasl/.mim', '.venv', '**/work_dirs']
+exclude_patterns = ['docs/_build', 'mmasl/.mim', '.venv*', '**/work_dirs']
 
 myst_enable_extensions = ['dollarmath', 'amsmath']
 myst_heading_anchors = 3

@@ -33,7 +33,7 @@ NEEDED_BY |= {'mmpretrain': TASKS[:1], 'mmdet': TASKS[1:], 'mmcv._ext': TASKS[1:
 # What configs import, packages before those that need them: mmdet itself is empty, its parts are not
 IMPORTS = ('torch', 'torchvision', 'numpy', 'cv2', 'mmengine', 'mmcv', 'mmcv._ext', 'mmpretrain', 'mmpretrain.datasets')
 IMPORTS += ('mmpretrain.evaluation', 'mmdet', 'mmdet.datasets', 'mmdet.evaluation', 'mmdet.models')
-# The versions of requirements/ (a test compares them) and the last of the original packages
+# The versions of requirements/ (a test compares them): of the maintained forks, and of the last original packages
 FORKS = {
     'torch': 'torch==2.11.0',
     'torchvision': 'torchvision==0.26.0',
@@ -45,11 +45,16 @@ FORKS = {
     'mmdet': 'onedl-mmdetection==3.5.1',
 }
 ORIGINALS = {
+    'torch': 'torch==2.1.2',
+    'torchvision': 'torchvision==0.16.2',
+    'numpy': 'numpy==1.26.4',
+    'cv2': 'opencv-python-headless==4.11.0.86',
     'mmengine': 'mmengine==0.10.7',
     'mmcv': 'mmcv==2.1.0',
     'mmpretrain': 'mmpretrain==1.2.0',
     'mmdet': 'mmdet==3.3.0',
 }
+ORIGINALS_VENV = '.venv-openmmlab'  # of ``make install STACK=openmmlab``
 BUILD_TOOLS = 'pip install "setuptools<82" wheel packaging ninja psutil'
 FROM_SOURCE = 'MMCV_WITH_OPS=1 pip install --force-reinstall --no-deps --no-cache-dir --no-build-isolation'
 
@@ -58,8 +63,8 @@ FROM_SOURCE = 'MMCV_WITH_OPS=1 pip install --force-reinstall --no-deps --no-cach
 class Facts:
     """What :func:`diagnose` judges: versions by distribution, and by import name why an import fails.
 
-    ``errors`` has the key ``mmcv._ext`` for mmcv's compiled ops; ``own_venv`` says that this is the ``.venv`` of a
-    clone, where ``make`` repairs.
+    ``errors`` has the key ``mmcv._ext`` for mmcv's compiled ops; ``own_venv`` is the name of the environment in a
+    clone, where ``make`` repairs it.
     """
 
     versions: dict
@@ -67,7 +72,7 @@ class Facts:
     gpu: str = ''
     triton: str = ''
     kernel: str = ''
-    own_venv: bool = False
+    own_venv: str = ''
 
 
 @dataclass(frozen=True)
@@ -95,49 +100,48 @@ def diagnose(facts):
     provided = {name: [d for d in dists if d in versions] for name, dists in PROVIDERS.items()}
     forks = any(d.startswith('onedl-') for d in versions) or not any(provided[name] for name in OPENMMLAB)
     at = {name: version_tuple(versions[dists[0]]) for name, dists in provided.items() if dists}
-    blamed, troubles = set(), []
+    blamed, troubles, wanted = set(), [], FORKS if forks else ORIGINALS
+    make = 'make install STACK=openmmlab' if facts.own_venv == ORIGINALS_VENV else 'make install'
 
-    def add(name, what, pip_command, own='make install'):
+    def add(name, what, pip_command, afresh=True):
         blamed.add(name)
+        own = f'rm -rf {facts.own_venv} && {make}' if afresh else make
         troubles.append(Trouble(what, own if facts.own_venv else pip_command, NEEDED_BY[name]))
-
-    def wanted(name):
-        return FORKS[name] if forks or name not in ORIGINALS else ORIGINALS[name]
 
     for name, dists in provided.items():
         if len(dists) > 1 and name != 'cv2':
             remove = f'pip uninstall -y {" ".join(dists)} && '
-            command = build_mmcv(dists[0], versions[dists[0]]) if name == 'mmcv' else f'pip install {wanted(name)}'
+            command = build_mmcv(dists[0], versions[dists[0]]) if name == 'mmcv' else f'pip install {wanted[name]}'
             what = f'{" and ".join(dists)} are both installed and overwrite each other'
-            add(name, what, remove + command, own='rm -rf .venv && make install')
+            add(name, what, remove + command)
         elif not dists:
-            command = build_mmcv(*wanted(name).split('==')) if name == 'mmcv' else f'pip install {wanted(name)}'
+            command = build_mmcv(*wanted[name].split('==')) if name == 'mmcv' else f'pip install {wanted[name]}'
             if name in ('mmdet', 'mmpretrain'):
-                command = f'pip install --no-build-isolation {wanted(name)}'
+                command = f'pip install --no-build-isolation {wanted[name]}'
             if name == 'torchvision' and 'torch' in versions:  # the one that fits, not the one that replaces torch
                 command = f'pip install torchvision torch=={versions["torch"].split("+")[0]}'
-            add(name, f'{name} is missing', command)
+            add(name, f'{name} is missing', command, afresh=False)
 
     torch, numpy, mmcv = at.get('torch', (0,)), at.get('numpy', (0,)), at.get('mmcv', (0,))
     if (0,) < torch < (2, 3) and numpy >= (2,):
         what = f'torch {versions["torch"]} was built for numpy 1 and numpy is {versions["numpy"]}'
-        add('numpy', what, 'pip install "numpy<2"', own='rm -rf .venv && make install')
+        add('numpy', what, 'pip install "numpy<2"')
     if torch >= (2, 6) and 'mmengine' in versions and at['mmengine'] <= (0, 10, 7):
         what = (
             f'mmengine {versions["mmengine"]} cannot load its checkpoints under torch {versions["torch"]}: '
             'torch.load reads weights only since 2.6'
         )
         command = f'pip uninstall -y mmengine && pip install {FORKS["mmengine"]}'
-        add('mmengine', what, command, own='rm -rf .venv && make install')
+        add('mmengine', what, command)
     if 'mmdet' in versions and at['mmdet'] <= (3, 3, 0) and mmcv >= (2, 2):
         what = f'mmdet {versions["mmdet"]} refuses mmcv {".".join(map(str, mmcv))} (it asserts mmcv<2.2.0)'
         command = f'pip uninstall -y {provided["mmcv"][0]} && ' + build_mmcv('mmcv', '2.1.0')
         if torch >= (2, 6):  # mmcv 2.1 is as old as torch 2.1; the fork of mmdet takes any mmcv 2
             command = f'pip uninstall -y mmdet && pip install --no-build-isolation {FORKS["mmdet"]}'
-        add('mmdet', what, command, own='rm -rf .venv && make install')
+        add('mmdet', what, command)
     if 'cv2' in errors and 'libGL' in errors['cv2']:
-        command = f'pip install --force-reinstall --no-deps {FORKS["cv2"]}'
-        add('cv2', 'opencv-python needs a system libGL that is not there', command, own='rm -rf .venv && make install')
+        command = f'pip install --force-reinstall --no-deps {wanted["cv2"]}'
+        add('cv2', 'opencv-python needs a system libGL that is not there', command)
     if 'mmcv._ext' in errors and 'mmcv' not in blamed and 'mmcv' not in errors:
         absent = re.search(r"No module named '?mmcv\._ext", errors['mmcv._ext'])
         what = 'mmcv has no compiled ops (mmcv._ext)' if absent else f'mmcv._ext fails: {errors["mmcv._ext"]}'
@@ -145,15 +149,14 @@ def diagnose(facts):
         if torch >= (2, 14):
             what += f'; torch {versions["torch"]} needs C++20, for which mmcv does not ask, so torch goes back too'
             command = f'pip install {FORKS["torch"]} {FORKS["torchvision"]} && ' + command
-        own = 'make install' if absent else 'rm -rf .venv && make install'
-        add('mmcv._ext', what, command, own)
+        add('mmcv._ext', what, command, afresh=not absent)
     if 'openmim' in versions and version_tuple(versions.get('setuptools', '82'))[0] >= 82:
-        add('openmim', 'openmim needs pkg_resources, which setuptools 82 dropped', 'pip install "setuptools<82"')
+        add('openmim', 'openmim needs pkg_resources, which setuptools 82 dropped', 'pip install "setuptools<82"', False)
     if not blamed & set(PROVIDERS):  # else these errors follow from the troubles above
         for name, error in errors.items():
             if name not in blamed and not ('mmcv._ext' in error and 'mmcv._ext' in blamed):
-                command = f'pip install --force-reinstall --no-deps {wanted(name.partition(".")[0])}'
-                add(name, f'import {name} fails: {error}', command, own='rm -rf .venv && make install')
+                command = f'pip install --force-reinstall --no-deps {wanted[name.partition(".")[0]]}'
+                add(name, f'import {name} fails: {error}', command)
     return troubles
 
 
@@ -194,8 +197,9 @@ def gather():
                 errors[package] = error
     if 'torch' in versions and 'torch' not in errors:
         versions['torch'] = importlib.import_module('torch').__version__  # with +cu130, which the metadata may lack
-    venv = Path(__file__).resolve().parents[2] / '.venv'
-    return Facts(versions, errors, *gather_gpu(), kernel=gather_kernel(), own_venv=Path(sys.prefix).resolve() == venv)
+    prefix, clone = Path(sys.prefix).resolve(), Path(__file__).resolve().parents[2]
+    own_venv = next((name for name in ('.venv', ORIGINALS_VENV) if prefix == clone / name), '')
+    return Facts(versions, errors, *gather_gpu(), kernel=gather_kernel(), own_venv=own_venv)
 
 
 def gather_gpu():
@@ -221,7 +225,8 @@ def gather_gpu():
 def gather_kernel():
     """One phrase on the compiled CPU kernel, without which the loss runs in torch operations."""
     try:
-        from mmasl.ops.asymmetric_loss.compiled import LEVELS, LIBRARY, REASON, level
+        from mmasl.ops.asymmetric_loss.compiled import LIBRARY, REASON, level
+        from mmasl.ops.cpu_support import LEVELS
     except ImportError as error:
         return f'unknown: {error}'
     return f'usable, {LEVELS[level]}' if LIBRARY else f'not usable, torch operations take its place: {REASON}'

@@ -1,6 +1,6 @@
 """Each known trouble is recognised from its facts, and its cure named, without installing the stack that has it."""
 
-import importlib.util
+import importlib
 import re
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mmasl.utils import check_env
-from mmasl.utils.check_env import FORKS, Facts, diagnose
+from mmasl.utils.check_env import FORKS, ORIGINALS, Facts, diagnose
 
 ROOT = Path(__file__).parents[2]
 FORKED = {
@@ -173,8 +173,10 @@ def test_one_trouble_one_cure(name):
 @pytest.mark.parametrize('name', TROUBLES)
 def test_in_the_clones_own_venv_make_cures(name):
     stack, changes, errors, *_ = TROUBLES[name]
-    (trouble,) = diagnose(facts(stack, changes, errors, own_venv=True))
+    (trouble,) = diagnose(facts(stack, changes, errors, own_venv='.venv'))
     assert trouble.cure.endswith('make install')
+    (trouble,) = diagnose(facts(stack, changes, errors, own_venv='.venv-openmmlab'))
+    assert trouble.cure in ('make install STACK=openmmlab', 'rm -rf .venv-openmmlab && make install STACK=openmmlab')
 
 
 def test_ready_is_judged_per_task():
@@ -185,16 +187,14 @@ def test_ready_is_judged_per_task():
     assert not ready and 'detection configs: cannot run' in lines
 
 
-def test_versions_are_those_of_requirements():
-    spec = importlib.util.spec_from_file_location('setup_env', ROOT / 'tools/misc/setup_env.py')
-    sys.path.insert(0, str(ROOT / 'tools/misc'))
-    try:
-        setup_env = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(setup_env)
-    finally:
-        sys.path.remove(str(ROOT / 'tools/misc'))
-    pins = dict(pin for file in (ROOT / 'requirements').glob('*.txt') for pin in setup_env.read_pins(file))
-    assert all(pins[name] == version for name, version in (pin.split('==') for pin in FORKS.values()))
+def test_versions_are_those_of_requirements(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / 'tools/misc')
+    setup_state = importlib.import_module('setup_state')
+    parts = [*setup_state.PROFILES['full'], 'mmcv']
+    for stack, pins in (('onedl', FORKS), ('openmmlab', ORIGINALS)):
+        wanted = dict(pin for part in parts for pin in setup_state.pins_of(ROOT, part, stack))
+        assert pins.keys() == check_env.PROVIDERS.keys()
+        assert all(wanted[name] == version for name, version in (pin.split('==') for pin in pins.values()))
 
 
 def run(*command):
@@ -205,6 +205,7 @@ def test_this_environment_can_run_the_configs():
     done = run('-m', 'mmasl.utils.check_env')
     assert done.returncode == 0, done.stdout + done.stderr
     assert 'mmcv._ext    loads' in done.stdout and 'Triton' in done.stdout and 'GPU' in done.stdout
+    assert re.search(r'CPU kernel +(not )?usable, ', done.stdout), done.stdout
 
 
 def test_an_empty_python_gets_a_report_and_no_traceback():
