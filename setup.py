@@ -61,7 +61,7 @@ setup(
     ext_modules=KERNELS,
     cmdclass={'build_py': BuildWithMim},
     # Lower bounds only: the user's own torch, and OpenMMLab stack if any, stay as they are.
-    install_requires=['torch>=2.0', 'numpy>=1.23'],
+    install_requires=['torch>=2.1', 'numpy>=1.23'],
     extras_require={
         # The original packages. mmdet 3.3 refuses mmcv 2.2, and mmengine 0.10.7 cannot load checkpoints in torch 2.6.
         'openmmlab': ['torch<2.6', 'numpy<2', 'mmengine>=0.10.4', 'mmcv>=2.0,<2.2', 'mmdet>=3.2', 'mmpretrain>=1.1'],

@@ -7,6 +7,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from mmasl.utils.compat import nextafter
+
 # Largest error relative to 1 + |exact| for the dtypes that are computed in, relative to |exact| for those that are
 # rounded to (there, below SMALL, the exact value is under the rounding of the sums around it).
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.float16: 1e-2, torch.bfloat16: 1e-2}
@@ -55,8 +57,8 @@ def logits(clip: float, dtype: torch.dtype) -> Tensor:
         kink = torch.tensor(clip, dtype=torch.float64).logit().to(dtype)
         below, above = [kink], [kink]
         for _ in range(6):
-            below.append(torch.nextafter(below[-1], torch.full_like(kink, -torch.inf)))
-            above.append(torch.nextafter(above[-1], torch.full_like(kink, torch.inf)))
+            below.append(nextafter(below[-1], -torch.inf))
+            above.append(nextafter(above[-1], torch.inf))
         near = kink.double() + torch.tensor([-0.1, -1e-3, 1e-5, 1e-3, 0.1], dtype=torch.float64)
         values = torch.cat([values, torch.stack(below[1:] + above), near.to(dtype)])
     return values

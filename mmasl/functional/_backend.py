@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mmasl.ops import Op
 from mmasl.ops.triton_support import triton_unavailable
+from mmasl.utils.compat import is_compiling
 
 BACKENDS = ('auto', 'reference', 'cpu', 'triton', 'compile')
 
@@ -46,7 +47,7 @@ def choose_backend(op: Op, backend: str, pred: Tensor, target: Tensor, *weights:
 def _why_not(backend: str, pred: Tensor, *others: Tensor | None) -> str | None:
     if backend == 'reference':
         return None
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return 'torch.compile traces the reference'
     if backend == 'compile':
         return None

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from mmasl.functional._backend import choose_backend
@@ -17,6 +16,7 @@ from mmasl.functional._validate import (
 )
 from mmasl.ops import Op
 from mmasl.ops.probabilities import check_probabilities, logits_of
+from mmasl.utils.compat import at_least_float32
 
 
 def run_loss(
@@ -45,7 +45,7 @@ def run_loss(
     if activated:
         if check:
             check_probabilities(pred)
-        dtype, pred = torch.promote_types(pred.dtype, torch.float32), logits_of(pred)
+        dtype, pred = at_least_float32(pred.dtype), logits_of(pred)
     targets = flat_target if isinstance(flat_target, tuple) else (flat_target,)
     run = choose_backend(op, backend, pred, *targets, weight, class_weight)
     loss = run(

@@ -6,6 +6,8 @@ from numbers import Real
 import torch
 from torch import Tensor
 
+from mmasl.utils.compat import aminmax, at_least_float32, is_compiling
+
 REDUCTIONS = ('none', 'mean', 'sum')
 EPS = torch.finfo(torch.float32).eps  # what the OpenMMLab packages add to avg_factor
 
@@ -31,7 +33,7 @@ def check_reduction(reduction: str, avg_factor: float | Tensor | None) -> None:
     if isinstance(avg_factor, Tensor):
         if avg_factor.numel() != 1:
             raise ValueError(f'avg_factor: expected a number or one element, got shape {tuple(avg_factor.shape)}')
-        if avg_factor.device.type != 'cpu' or torch.compiler.is_compiling():
+        if avg_factor.device.type != 'cpu' or is_compiling():
             return  # reading it would wait for the device
         avg_factor = avg_factor.item()
     check_number('avg_factor', avg_factor, 0)
@@ -62,7 +64,7 @@ def flatten_target(pred: Tensor, target: Tensor) -> Tensor:
             'target: expected a tensor, got a tuple; a head that passes (labels, scores) needs '
             "loss_cls.type='mmasl.AsymmetricQualityLoss'"
         )
-    if not isinstance(target, Tensor) or target.is_complex():
+    if not isinstance(target, Tensor) or target.dtype.is_complex:
         raise TypeError(f'target: expected a tensor of bool, integers or floats, got {_kind(target)}')
     if target.device != pred.device:
         raise ValueError(f'target: expected on the device of pred, {pred.device}, got {target.device}')
@@ -87,7 +89,7 @@ def flatten_weight(pred: Tensor, weight: Tensor | None) -> Tensor | None:
     """``weight`` as (R,) per row or (R, C) per element; 1-D of length N is per row, even where N = C."""
     if weight is None:
         return None
-    if not isinstance(weight, Tensor) or weight.is_complex():
+    if not isinstance(weight, Tensor) or weight.dtype.is_complex:
         raise TypeError(f'weight: expected a tensor, got {_kind(weight)}')
     if weight.device != pred.device:
         raise ValueError(f'weight: expected on the device of pred, {pred.device}, got {weight.device}')
@@ -107,7 +109,7 @@ def flatten_weight(pred: Tensor, weight: Tensor | None) -> Tensor | None:
 def reads_values(pred: Tensor, check_target_range: bool | None) -> bool:
     """Whether values in tensors are checked; None means where reading them waits for no device."""
     if check_target_range is None:
-        return pred.is_cpu and not torch.compiler.is_compiling()
+        return pred.is_cpu and not is_compiling()
     return check_target_range
 
 
@@ -132,9 +134,9 @@ def copy_constant(name: str, value: Tensor, pred: Tensor, check_target_range: bo
             f'{name}: expected a tensor without gradient, for the loss does not differentiate by it; detach it'
         )
     if value.numel() and reads_values(pred, check_target_range):
-        for bound in torch.aminmax(value):
+        for bound in aminmax(value):
             check_number(name, bound.item(), **limits)
-    return value.to(torch.promote_types(pred.dtype, torch.float32), copy=True)
+    return value.to(at_least_float32(pred.dtype), copy=True)
 
 
 def check_class_weight(pred: Tensor, class_weight: Tensor | None) -> None:

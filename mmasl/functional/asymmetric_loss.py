@@ -1,13 +1,12 @@
 """The asymmetric loss for multi-label classification and dense detection (Eq. 7 of the paper)."""
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
 from mmasl.functional._run import run_loss
 from mmasl.functional._validate import check_number, copy_constant
 from mmasl.ops.asymmetric_loss import OP, Asymmetry
+from mmasl.utils.compat import cache_constants
 
 SMALLEST_CLIP = 1e-30  # float32 holds it as a normal number; below, m would vanish beside 1 - p
 
@@ -107,7 +106,7 @@ def asymmetric_loss(
     )
 
 
-@lru_cache(maxsize=256, typed=True)  # typed: True is no number here, though it equals 1
+@cache_constants
 def make_asymmetry(gamma_pos=0.0, gamma_neg=4.0, clip=0.05, alpha=None, detach_focus=False) -> Asymmetry:
     """The checked constants of Eq. 7; arguments and errors as :func:`asymmetric_loss` says."""
     clip = 0.0 if clip is None else check_number('clip', clip, 0, 1, open_high=True)
@@ -124,12 +123,17 @@ def make_asymmetry(gamma_pos=0.0, gamma_neg=4.0, clip=0.05, alpha=None, detach_f
 
 def _asymmetry_of_tensors(pred, check_target_range, gamma_pos, gamma_neg, clip, alpha, detach_focus) -> Asymmetry:
     """:func:`make_asymmetry` where ``gamma_neg``, ``clip`` or both are tensors."""
-    tensors = {}
-    if isinstance(gamma_neg, Tensor):
-        tensors['gamma_neg'] = copy_constant('gamma_neg', gamma_neg, pred, check_target_range, low=0)
-        gamma_neg = 0.0
-    if isinstance(clip, Tensor):
+    of_gamma, of_clip = isinstance(gamma_neg, Tensor), isinstance(clip, Tensor)
+    numbers = make_asymmetry(gamma_pos, 0.0 if of_gamma else gamma_neg, None if of_clip else clip, alpha, detach_focus)
+    if of_gamma:
+        gamma_neg = copy_constant('gamma_neg', gamma_neg, pred, check_target_range, low=0)
+    if of_clip:
         clip = copy_constant('clip', clip, pred, check_target_range, low=0, high=1, open_high=True)
-        tensors['clip'] = torch.where(clip < SMALLEST_CLIP, 0.0, clip)
-        clip = None
-    return make_asymmetry(gamma_pos, gamma_neg, clip, alpha, detach_focus)._replace(**tensors)
+        clip = torch.where(clip < SMALLEST_CLIP, 0.0, clip)
+    return Asymmetry(
+        numbers.gamma_pos,
+        gamma_neg if of_gamma else numbers.gamma_neg,
+        clip if of_clip else numbers.clip,
+        numbers.alpha,
+        numbers.detach_focus,
+    )

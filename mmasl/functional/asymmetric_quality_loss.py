@@ -1,7 +1,5 @@
 """The asymmetric loss of detection heads whose targets are qualities, such as the IoU of a predicted box."""
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
@@ -9,6 +7,7 @@ from mmasl.functional._run import run_loss
 from mmasl.functional._validate import check_number, flatten_target
 from mmasl.functional.asymmetric_loss import make_asymmetry
 from mmasl.ops.asymmetric_quality_loss import OP, QualityAsymmetry
+from mmasl.utils.compat import cache_constants
 
 
 def asymmetric_quality_loss(
@@ -98,7 +97,7 @@ def asymmetric_quality_loss(
     )
 
 
-@lru_cache(maxsize=256, typed=True)  # typed: True is no number here, though it equals 1
+@cache_constants
 def make_quality_asymmetry(gamma_pos=2.0, gamma_neg=4.0, clip=0.05, alpha=1.0, iou_weighted=False) -> QualityAsymmetry:
     """The checked constants; arguments and errors as :func:`asymmetric_quality_loss` says."""
     checked = make_asymmetry(gamma_pos, gamma_neg, clip)

@@ -1,12 +1,11 @@
 """The asymmetric loss for single-label classification: softmax probabilities in place of sigmoid ones."""
 
-from functools import lru_cache
-
 from torch import Tensor
 
 from mmasl.functional._run import run_loss
 from mmasl.functional._validate import check_number, flatten_weight
 from mmasl.ops.softmax_asymmetric_loss import OP, SoftmaxAsymmetry
+from mmasl.utils.compat import cache_constants
 
 
 def softmax_asymmetric_loss(
@@ -101,7 +100,7 @@ def softmax_asymmetric_loss(
     )
 
 
-@lru_cache(maxsize=256, typed=True)  # typed: True is no number here, though it equals 1
+@cache_constants
 def make_softmax_asymmetry(
     gamma_pos=0.0, gamma_neg=4.0, label_smoothing=0.1, ignore_index=-1, detach_focus=False
 ) -> SoftmaxAsymmetry:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from mmasl.utils.compat import aminmax
+
 SMALLEST = 1e-12  # bounds 1/p, as torch's binary_cross_entropy does
 
 
@@ -30,7 +32,7 @@ def check_probabilities(probability: Tensor) -> None:
     """Raise ValueError where a number lies outside [0, 1]. Reads the values: a synchronisation on a GPU."""
     if probability.numel() == 0:
         return
-    for value in torch.aminmax(probability.detach()):
+    for value in aminmax(probability.detach()):
         if value < 0 or value > 1:  # NaN is handed through, as it is among logits
             raise ValueError(
                 f'pred: expected probabilities in [0, 1], as activated=True says, got {value.item():g}; a head that '

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from mmasl.utils.compat import aminmax
+
 
 def check_target(target: Tensor, num_classes: int) -> None:
     """Raise where a target holds a value outside its range. Reads the values: a synchronisation on a GPU.
@@ -24,7 +26,7 @@ def check_target(target: Tensor, num_classes: int) -> None:
     if target.dtype == torch.bool or target.numel() == 0:
         return
     index = target.dim() == 1
-    low, high = (value.item() for value in torch.aminmax(target))
+    low, high = (value.item() for value in aminmax(target))
     if low >= 0 and high <= (num_classes if index else 1):  # false for NaN too, which aminmax hands through
         return
     if index:

@@ -48,6 +48,11 @@ def triton_unavailable(pred: Tensor) -> str | None:
 def common_kernels() -> ModuleType | str:
     """The module ``triton_math``, which every kernel imports, or why it cannot be used."""
     try:
+        import triton
+
+        # 2.1, that of torch 2.1, has neither the interpreter that the kernels are tested in nor the names they use.
+        if int(triton.__version__[0]) < 3:
+            return f'Triton 3 is needed and this is {triton.__version__}'
         from mmasl.ops import triton_math
     except ImportError as error:
         return f'triton cannot be imported: {error}'

@@ -6,6 +6,7 @@ import torch
 from mmasl import asymmetric_loss, asymmetric_quality_loss
 from mmasl.losses import AdaptiveAsymmetricLoss
 from mmasl.testing import GAMMA_NEG, GAMMA_POS, assert_close, exact_asymmetric_loss, exact_asymmetric_quality_loss
+from mmasl.utils.compat import nextafter
 from tests.test_functional.test_asymmetric_loss import agree
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -18,7 +19,7 @@ def probabilities(dtype):
     info = torch.finfo(dtype)
     ends = torch.tensor([1e-11, 1e-6, 1e-3], dtype=torch.float64).clamp(min=info.tiny)
     margin = torch.tensor(0.05, dtype=dtype)
-    near = [torch.nextafter(margin, torch.tensor(end, dtype=dtype)) for end in (0.0, 1.0)]
+    near = [nextafter(margin, end) for end in (0.0, 1.0)]
     spread = torch.linspace(0.02, 0.98, 25, dtype=torch.float64)
     one = torch.tensor([1 - info.eps / 2], dtype=dtype)
     return torch.cat([spread.to(dtype), ends.to(dtype), torch.stack(near), one]).unsqueeze(1)

@@ -28,7 +28,7 @@ def target():
 
 def dense(target, classes=6):
     labels, scores = target
-    return torch.nn.functional.one_hot(labels, classes + 1)[:, :classes] * scores[:, None]
+    return (labels[:, None] == torch.arange(classes)) * scores[:, None]
 
 
 @backends

@@ -19,7 +19,7 @@ quiet = pytest.mark.filterwarnings('ignore::RuntimeWarning:triton', 'ignore:Conv
 
 def use_triton(patch: pytest.MonkeyPatch, interpreted: bool = not GPU) -> None:
     """Kernels interpreted or compiled, also where another test has imported them the other way."""
-    pytest.importorskip('triton')
+    pytest.importorskip('triton', minversion='3')
     patch.setenv('TRITON_INTERPRET', str(int(interpreted)))
     modules = [importlib.import_module(name) for name in KERNELS]
     if interpreted != modules[0].INTERPRETED:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mmasl.utils.compat import constant_when_traced
+
 
 class Asymmetry(NamedTuple):
     """The constants of Eq. 7, already validated.
@@ -36,6 +38,8 @@ class Asymmetry(NamedTuple):
         return self._replace(**scalars)
 
 
+@constant_when_traced
+@lru_cache(maxsize=256)
 def margin_logit(clip: float, dtype: torch.dtype) -> tuple[float, float]:
     """logit(m) as an unevaluated sum ``hi + lo`` of two numbers of ``dtype``.
 
@@ -56,11 +60,13 @@ def margin_logit(clip: float, dtype: torch.dtype) -> tuple[float, float]:
         >>> round(hi, 6), abs(lo) < 1.2e-7
         (-2.944439, True)
     """
-    return _margin_logit(clip, dtype)
-
-
-# What torch.compiler.assume_constant_result sets; that function itself would import torch._dynamo, a second and more.
-margin_logit._dynamo_marked_constant = True
+    with localcontext() as context:
+        context.prec = 60
+        margin = Decimal(clip)
+        logit = margin.ln() - (1 - margin).ln()
+        hi = torch.tensor(float(logit), dtype=dtype, device='cpu').item()
+        lo = torch.tensor(float(logit - Decimal(hi)), dtype=dtype, device='cpu').item()
+    return hi, lo
 
 
 def margin_logit_tensor(clip: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,14 +82,3 @@ def margin_logit_tensor(clip: Tensor) -> tuple[Tensor, Tensor]:
     logit = wide.log() - torch.log1p(-wide)
     hi = logit.to(clip.dtype)
     return hi, torch.where(clip > 0, logit - hi.double(), 0.0).to(clip.dtype)
-
-
-@lru_cache(maxsize=256)
-def _margin_logit(clip: float, dtype: torch.dtype) -> tuple[float, float]:
-    with localcontext() as context:
-        context.prec = 60
-        margin = Decimal(clip)
-        logit = margin.ln() - (1 - margin).ln()
-        hi = torch.tensor(float(logit), dtype=dtype, device='cpu').item()
-        lo = torch.tensor(float(logit - Decimal(hi)), dtype=dtype, device='cpu').item()
-    return hi, lo

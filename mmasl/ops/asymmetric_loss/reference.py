@@ -96,10 +96,12 @@ def _negative(z: Tensor, asymmetry: Asymmetry) -> Tensor:
     """``-L-``: p_m^gamma_neg * (-log(1 - p_m)) with p_m = max(p - m, 0)."""
     clip = asymmetry.clip
     if isinstance(clip, Tensor):  # 0 for some classes, perhaps
-        inside = asymmetry._replace(clip=torch.where(clip > 0, clip, 0.5))
-        loss = torch.where(clip > 0, _negative_beyond_margin(z, inside), _negative_without_margin(z, asymmetry))
+        inside = _negative_beyond_margin(z, torch.where(clip > 0, clip, 0.5), asymmetry)
+        loss = torch.where(clip > 0, inside, _negative_without_margin(z, asymmetry))
+    elif clip == 0:
+        loss = _negative_without_margin(z, asymmetry)
     else:
-        loss = (_negative_without_margin if clip == 0 else _negative_beyond_margin)(z, asymmetry)
+        loss = _negative_beyond_margin(z, clip, asymmetry)
     return loss if asymmetry.alpha is None else (1 - asymmetry.alpha) * loss
 
 
@@ -121,8 +123,8 @@ def _focus(z: Tensor, gamma: float | Tensor, detach: bool) -> Tensor | None:
     return focus.detach() if detach else focus
 
 
-def _negative_beyond_margin(z: Tensor, asymmetry: Asymmetry) -> Tensor:
-    clip, gamma = asymmetry.clip, asymmetry.gamma_neg
+def _negative_beyond_margin(z: Tensor, clip: float | Tensor, asymmetry: Asymmetry) -> Tensor:
+    gamma = asymmetry.gamma_neg
     hi, lo = margin_logit_tensor(clip) if isinstance(clip, Tensor) else margin_logit(clip, z.dtype)
     distance = (z - hi) - lo
     active = distance > 0

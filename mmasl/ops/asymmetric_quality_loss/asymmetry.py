@@ -22,7 +22,7 @@ class QualityAsymmetry(NamedTuple):
     alpha: float = 1.0
     iou_weighted: bool = False
 
-    @property
-    def negatives(self) -> Asymmetry:
-        """The negative side of Eq. 7 alone: positives weigh 0."""
-        return Asymmetry(0.0, self.gamma_neg, self.clip, alpha=0.0)
+
+def negatives_only(asymmetry: QualityAsymmetry) -> Asymmetry:
+    """The negative side of Eq. 7: positives weigh 0."""
+    return Asymmetry(0.0, asymmetry.gamma_neg, asymmetry.clip, 0.0)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mmasl.ops.asymmetric_quality_loss.asymmetry import QualityAsymmetry
+from mmasl.ops.asymmetric_quality_loss.asymmetry import QualityAsymmetry, negatives_only
 from mmasl.ops.asymmetric_quality_loss.reference import count_quality_labels, positive_loss
 from mmasl.ops.asymmetric_quality_loss.target import QualityTarget, check_quality_target, without_positives
 
@@ -42,7 +42,7 @@ def compose(negative_side: Callable) -> Callable:
             ones = pred.new_ones(num_classes, dtype=torch.promote_types(pred.dtype, torch.float32))
             column_weight = asymmetry.alpha * (ones if class_weight is None else class_weight)
         background = without_positives(target, num_classes)
-        loss = negative_side(pred, background, weight, column_weight, scale, asymmetry.negatives, reduce)
+        loss = negative_side(pred, background, weight, column_weight, scale, negatives_only(asymmetry), reduce)
 
         place, scores = _positives(target, background, num_classes)
         positive = positive_loss(pred[place], scores, asymmetry)

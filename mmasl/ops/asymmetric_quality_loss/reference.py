@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from mmasl.ops.asymmetric_loss.reference import asymmetric_loss_reference, weigh_and_reduce
-from mmasl.ops.asymmetric_quality_loss.asymmetry import QualityAsymmetry
+from mmasl.ops.asymmetric_quality_loss.asymmetry import QualityAsymmetry, negatives_only
 from mmasl.ops.asymmetric_quality_loss.target import QualityTarget, check_quality_target, without_positives
 from mmasl.ops.target import count_labelled
 
@@ -46,12 +46,12 @@ def asymmetric_quality_loss_reference(
     if scale is None:
         scale = count_quality_labels(target, num_classes).clamp(min=1).reciprocal()
     z = pred if pred.dtype == torch.float64 else pred.float()
-    constants = (None, None, 1.0, asymmetry.negatives, False)
+    constants = (None, None, 1.0, negatives_only(asymmetry), False)
     loss = asymmetry.alpha * asymmetric_loss_reference(z, without_positives(target, num_classes), *constants)
     if isinstance(target, Tensor):
         loss = loss + _masked_positive(z, target, target > 0, asymmetry)
     elif num_classes:  # one column a row: no (N, C) one-hot is built
-        labels, scores = (part.unsqueeze(1) for part in target)
+        labels, scores = target[0].unsqueeze(1), target[1].unsqueeze(1)
         column = labels.clamp(0, num_classes - 1)
         foreground = (labels == column) & (scores > 0)
         loss = loss.scatter_add(1, column, _masked_positive(z.gather(1, column), scores, foreground, asymmetry))

@@ -20,12 +20,13 @@ class SoftmaxAsymmetry(NamedTuple):
     ignore_index: int = -1
     detach_focus: bool = False
 
-    def smoothed(self, num_classes: int) -> tuple[float, float]:
-        """What a smoothed label gives to the labelled class and to each of the others.
 
-        Example:
-            >>> SoftmaxAsymmetry(label_smoothing=0.5).smoothed(4)
-            (0.625, 0.125)
-        """
-        other = self.label_smoothing / num_classes
-        return 1 - self.label_smoothing + other, other
+def smoothed(label_smoothing: float, num_classes: int) -> tuple[float, float]:
+    """What a smoothed label gives to the labelled class and to each of the others.
+
+    Example:
+        >>> smoothed(0.5, num_classes=4)
+        (0.625, 0.125)
+    """
+    other = label_smoothing / num_classes
+    return 1 - label_smoothing + other, other

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mmasl.ops.cpu_support import DTYPES, PARALLEL_FROM, address, as_factor, as_target, load
-from mmasl.ops.softmax_asymmetric_loss.asymmetry import SoftmaxAsymmetry
+from mmasl.ops.softmax_asymmetric_loss.asymmetry import SoftmaxAsymmetry, smoothed
 from mmasl.ops.softmax_asymmetric_loss.target import check_single_label
 
 LIBRARY, REASON = load(Path(__file__).parent, 'mmasl_softmax_asymmetric_loss', abi=1)
@@ -39,7 +39,7 @@ def fill_compiled(
     pred, flat_target = pred.contiguous(), as_target(target)
     weight, class_weight = as_factor(weight, dtype), as_factor(class_weight, dtype)
     upstream = as_factor(upstream.expand(rows) if upstream is not None and reduce else upstream, dtype)
-    own, other = asymmetry.smoothed(columns)
+    own, other = smoothed(asymmetry.label_smoothing, columns)
     job = JOB.pack(
         asymmetry.gamma_pos,
         asymmetry.gamma_neg,

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mmasl.ops.softmax_asymmetric_loss.asymmetry import SoftmaxAsymmetry
+from mmasl.ops.softmax_asymmetric_loss.asymmetry import SoftmaxAsymmetry, smoothed
 from mmasl.ops.softmax_asymmetric_loss.reference import lowest_log_probability
 from mmasl.ops.softmax_asymmetric_loss.target import check_single_label, ignored_rows
 
@@ -70,7 +70,7 @@ def _gradient(slope: Tensor, p: Tensor, log_p: Tensor, label: Tensor | None) -> 
 def _rows(z, target, asymmetry, class_weight, wide, want_slope):
     """Loss (N,) in ``wide``; slopes by log p, (N, C) or (N, 1); p; log p; the column of the slopes, or None for all."""
     num_classes = z.shape[1]
-    own, other = asymmetry.smoothed(num_classes)
+    own, other = smoothed(asymmetry.label_smoothing, num_classes)
     p, log_p = _softmax(z)
     if target.dim() == 1:
         label = target.long().clamp(0, num_classes - 1).unsqueeze(1)

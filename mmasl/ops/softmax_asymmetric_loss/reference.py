@@ -3,10 +3,13 @@
 import torch
 from torch import Tensor
 
-from mmasl.ops.softmax_asymmetric_loss.asymmetry import SoftmaxAsymmetry
+from mmasl.ops.softmax_asymmetric_loss.asymmetry import SoftmaxAsymmetry, smoothed
 from mmasl.ops.softmax_asymmetric_loss.target import check_single_label, ignored_rows
 
-UNDERFLOW = {torch.float32: 100.0, torch.float64: 745.0}  # exp(-x) is no normal number any more
+
+def underflow(dtype: torch.dtype) -> float:
+    """The x from which on exp(-x) is no normal number any more."""
+    return 745.0 if dtype == torch.float64 else 100.0
 
 
 def lowest_log_probability(dtype: torch.dtype) -> float:
@@ -76,7 +79,7 @@ def softmax_asymmetric_loss_reference(
 def _index_terms(z: Tensor, target: Tensor, asymmetry: SoftmaxAsymmetry, class_weight: Tensor | None):
     """The terms of each row and their class weights; one column is enough without smoothing. No one-hot is built."""
     num_classes = z.shape[1]
-    own, other = asymmetry.smoothed(num_classes)
+    own, other = smoothed(asymmetry.label_smoothing, num_classes)
     log_p, peak = _log_softmax(z)
     label = target.long().clamp(0, num_classes - 1).unsqueeze(1)
     labelled = own * _positive(log_p.gather(1, label), label == peak, log_p, peak, asymmetry)
@@ -87,7 +90,7 @@ def _index_terms(z: Tensor, target: Tensor, asymmetry: SoftmaxAsymmetry, class_w
 
 def _dense_terms(z: Tensor, target: Tensor, asymmetry: SoftmaxAsymmetry) -> Tensor:
     num_classes = z.shape[1]
-    own, other = asymmetry.smoothed(num_classes)
+    own, other = smoothed(asymmetry.label_smoothing, num_classes)
     log_p, peak = _log_softmax(z)
     soft = target.to(z.dtype)
     at_peak = torch.arange(num_classes, device=z.device) == peak
@@ -114,7 +117,7 @@ def _positive(entry: Tensor, at_peak: Tensor, log_p: Tensor, peak: Tensor, asymm
     """
     if asymmetry.gamma_pos == 0:
         return -entry
-    bound = UNDERFLOW[entry.dtype]
+    bound = underflow(entry.dtype)
     others = log_p.clamp(min=-bound).scatter(1, peak, -bound).logsumexp(1, keepdim=True)
     small = torch.where(at_peak, torch.full_like(entry, -1.0), entry.clamp(min=-bound))
     log_q = torch.where(at_peak, others, torch.log1p(-small.exp()))
@@ -126,6 +129,6 @@ def _negative(log_p: Tensor, asymmetry: SoftmaxAsymmetry) -> Tensor:
     """p^gamma_neg * (-log p), 0 where the power underflows."""
     if asymmetry.gamma_neg == 0:
         return -log_p
-    log_p = torch.where(asymmetry.gamma_neg * log_p > -UNDERFLOW[log_p.dtype], log_p, torch.zeros_like(log_p))
+    log_p = torch.where(asymmetry.gamma_neg * log_p > -underflow(log_p.dtype), log_p, torch.zeros_like(log_p))
     focus = torch.exp(asymmetry.gamma_neg * log_p)
     return -(focus.detach() if asymmetry.detach_focus else focus) * log_p

@@ -5,7 +5,7 @@ The kernels are in triton_kernels.py, which is imported when first needed.
 
 from torch import Tensor
 
-from mmasl.ops.softmax_asymmetric_loss.asymmetry import SoftmaxAsymmetry
+from mmasl.ops.softmax_asymmetric_loss.asymmetry import SoftmaxAsymmetry, smoothed
 from mmasl.ops.softmax_asymmetric_loss.reference import softmax_asymmetric_loss_reference
 from mmasl.ops.softmax_asymmetric_loss.target import check_single_label
 from mmasl.ops.triton_function import Launch, Plan, as_number, may_ignore, refuse, run_on_triton, whole
@@ -55,7 +55,7 @@ def _launch(
 
     total, columns = pred.shape
     rows, width = _tile(columns)
-    own, other = asymmetry.smoothed(columns)
+    own, other = smoothed(asymmetry.label_smoothing, columns)
     tensors = (pred, target, weight, class_weight, what.out)
     numbers = (total, *map(as_number, (own, other, asymmetry.gamma_pos, asymmetry.gamma_neg)), asymmetry.ignore_index)
     constants = dict(

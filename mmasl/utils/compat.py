@@ -1,0 +1,59 @@
+"""What differs between the versions of torch and OpenMMLab that mmasl runs on. Needs torch alone."""
+
+from collections.abc import Callable
+from functools import lru_cache, wraps
+
+import torch
+from torch import Tensor
+
+try:
+    from torch.compiler import is_compiling
+except ImportError:  # torch 2.1
+    from torch._utils import is_compiling
+
+__all__ = ['aminmax', 'at_least_float32', 'cache_constants', 'constant_when_traced', 'is_compiling', 'nextafter']
+
+
+def aminmax(values: Tensor) -> tuple[Tensor, Tensor]:
+    """``torch.aminmax``; torch 2.1 has none for half precision on the CPU."""
+    return torch.aminmax(values.float() if values.is_cpu and values.dtype == torch.float16 else values)
+
+
+def at_least_float32(dtype: torch.dtype) -> torch.dtype:
+    """``torch.promote_types`` of a floating dtype and float32, which torch.compile cannot trace in torch 2.1."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def nextafter(value: Tensor, towards: float) -> Tensor:
+    """``torch.nextafter`` of a 0-d tensor on the CPU; torch 2.1 has none for half precision."""
+    if value.dtype == torch.float16:
+        import numpy
+
+        value = value.numpy()
+        return torch.tensor(numpy.nextafter(value, value.dtype.type(towards)))
+    return torch.nextafter(value, torch.tensor(towards, dtype=value.dtype))
+
+
+def cache_constants(function: Callable) -> Callable:
+    """``lru_cache``, and the bare function under torch.compile: torch 2.1 cannot trace through a cache."""
+    cached = lru_cache(maxsize=256, typed=True)(function)  # typed: True is no number here, though it equals 1
+
+    @wraps(function)
+    def call(*args, **kwargs):
+        return function(*args, **kwargs) if is_compiling() else cached(*args, **kwargs)
+
+    return call
+
+
+def constant_when_traced(function: Callable) -> Callable:
+    """``torch.compiler.assume_constant_result``, which itself would import torch._dynamo, a second and more.
+
+    torch 2.1 stores the result as a global of the traced module, under the name in the code: here one that nobody has.
+    """
+
+    @wraps(function)
+    def _mmasl_constant(*args):
+        return function(*args)
+
+    _mmasl_constant._dynamo_marked_constant = True
+    return _mmasl_constant
