@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.test_ops.triton_device import use_triton
+
 BENCHMARKS = Path(__file__).resolve().parents[2] / 'tools' / 'benchmarks'
 
 
@@ -58,6 +60,18 @@ def test_every_backend_of_both_losses_passes_the_gate(benchmark):
         case = make_case(workload, 'initial', 'cpu', torch.float32)
         case.contenders = {name: f for name, f in case.contenders.items() if 'torch.compile' not in name}
         assert len(case.ours) >= 2 and gate(case) == []
+
+
+def test_the_gpu_workloads_pass_the_gate_in_the_interpreter(benchmark, monkeypatch):
+    import loss_cases
+
+    use_triton(monkeypatch, interpreted=True)
+    ours = loss_cases._ours
+    monkeypatch.setattr(loss_cases, '_ours', lambda loss, op, device: ours(loss, op, 'cuda'))
+    names = ['mmasl triton', 'mmasl triton, range checks']
+    for workload in ('128x80', '44800x80', 'softmax 128x1000'):
+        case = loss_cases.make_case(workload, 'initial', 'cpu', torch.bfloat16, names)
+        assert case.ours == names and loss_cases.gate(case) == []
 
 
 def test_bars_are_judged_by_the_ratios_of_the_minima(benchmark):

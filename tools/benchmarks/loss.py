@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 from loss_bars import bar_table, bars
-from loss_cases import BCE, REGIMES, WORKLOADS, Case, gate, make_case
+from loss_cases import BCE, CROSS_ENTROPY, REGIMES, WORKLOADS, Case, gate, make_case
 from loss_report import compare, draw, machine, table
 from loss_timing import eager_seconds, peak_memory, time_interleaved
 from tqdm import tqdm
@@ -81,7 +81,7 @@ def measure(case: Case, seconds: float, repeats: int | None) -> list[dict]:
         if name in case.ours:
             rows[-1]['peak_memory_scaled'] = peak_memory(case, name, upstream=2.0)
     if case.pred.is_cuda:
-        eager = eager_seconds(case, [name for name in times if name in case.ours or name == BCE])
+        eager = eager_seconds(case, [name for name in times if name in case.ours or name in (BCE, CROSS_ENTROPY)])
         for row in rows:
             if row['contender'] in eager:
                 row['ns_eager'] = 1e9 * eager[row['contender']] / case.numel
