@@ -138,7 +138,8 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
         for name in self.adapted:
             value = getattr(self, name)
             moved = (value - self.steps[name] * excess).clamp(*self.bounds[name])
-            value.copy_(torch.where(usable, moved, value))
+            # A view, since torch.compile loses what is written to a 0-d float64 tensor on the CPU (torch 2.11).
+            value.view(-1).copy_(torch.where(usable, moved, value).view(-1))
         sums.zero_()
 
     def _close_batch(self, grad: Tensor) -> None:

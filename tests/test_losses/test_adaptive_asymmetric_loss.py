@@ -212,15 +212,6 @@ def test_the_host_never_waits_for_a_value(target, per_class):
         loss.gamma_neg.sum().item()
 
 
-def test_it_runs_under_torch_compile():
-    loss, plain = adaptive(), adaptive()
-    compiled = torch.compile(loss, backend='eager')
-    for _ in range(3):
-        compiled(PRED.clone().requires_grad_(), TARGET).backward()
-    train(plain, steps=3)
-    torch.testing.assert_close(loss.gamma_neg, plain.gamma_neg)
-
-
 @pytest.mark.parametrize(
     'arguments, text',
     [
