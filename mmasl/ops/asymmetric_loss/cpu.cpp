@@ -2,9 +2,10 @@
 //
 // A block of logits is copied into a buffer. The few entries that are not plain negatives (positives, soft labels) are
 // moved from it into a list, and ignored ones dropped; the lowest logit takes their place, whose loss and gradient as
-// a negative are exactly 0. What remains is one branch-free loop over the buffer and one over the list, which gcc
-// vectorises for the instruction set that the function around them names (README.md).
+// a negative are exactly 0. Negatives above the margin move to the front. What remains is one branch-free loop over them
+// and one over the list, which gcc vectorises for the instruction set that the function around them names (README.md).
 #include "../cpu_support.h"
+#include "active.h"
 #include "labels.h"
 #include "sides.h"
 
@@ -33,10 +34,10 @@ template <int GAMMA, bool MARGIN, class T> struct Alike {
 };
 
 template <class T> struct ByClass {
-  const T *gamma, *clip, *margin_hi, *margin_lo;  // one number an entry
+  const T *gamma, *clip, *distance;  // one number an entry
   const Constants<T> &c;
   INLINE_MEMBER void operator()(int i, T z, const Terms<T> &at, T &loss, T &slope) const {
-    negative_of_class(z, at, {gamma[i], clip[i], margin_hi[i], margin_lo[i]}, c, loss, slope);
+    negative_of_class(z, at, {gamma[i], clip[i], distance[i]}, c, loss, slope);
   }
 };
 
@@ -92,17 +93,46 @@ template <class T> INLINE void list_positives(Special<T> &list, const Constants<
                   : positives<false>(list.z, list.loss, list.slope, list.count, c);
 }
 
-template <bool MARGIN, class T>
-INLINE void all_alike(const T *z, T *loss, T *slope, int n, Special<T> &list, const Constants<T> &c, bool grad) {
-  grad ? negatives_alike<true, MARGIN>(z, loss, slope, n, c) : negatives_alike<false, MARGIN>(z, loss, slope, n, c);
-  if (list.soft)
-    mixed(list.z, list.y, list.loss, list.slope, list.count, c, Alike<-1, MARGIN, T>{c});
+// Puts the slopes where their logits were, and the losses there or in front. Returns how many entries of `loss` count.
+template <bool GRAD, class T>
+INLINE int unpack(const T *l, const T *s, const int *at, int count, T *loss, T *slope, int n, bool in_place) {
+  if (GRAD) spread(s, at, count, slope, n);
+  if (in_place)
+    spread(l, at, count, loss, n);
   else
-    list_positives(list, c);
+    std::memcpy(loss, l, count * sizeof(T));
+  return in_place ? n : count;
+}
+
+template <class T> INLINE int pad(T *z, int *at, int count) {  // to whole vectors, for the ends of loops are slow
+  for (; count % LANES; ++count) z[count] = std::numeric_limits<T>::lowest(), at[count] = 0;
+  return count;
+}
+
+template <bool GRAD, class T>
+INLINE int active_negatives(int64_t level, T *z, T *loss, T *slope, int n, const Constants<T> &c, bool in_place) {
+  int at[BLOCK];
+  alignas(64) T l[BLOCK], s[BLOCK];
+  int count = gather(level, z, n, c.margin_hi, c.margin_lo, at);
+  negatives_alike<GRAD, true>(z, l, s, pad(z, at, count), c);
+  return unpack<GRAD>(l, s, at, count, loss, slope, n, in_place);
+}
+
+template <bool GRAD, class T>
+INLINE int all_negatives(int64_t level, T *z, T *loss, T *slope, int n, const Constants<T> &c, bool in_place) {
+  if (c.clip > 0) return active_negatives<GRAD>(level, z, loss, slope, n, c, in_place);
+  negatives_alike<GRAD, false>(z, loss, slope, n, c);
+  return n;
+}
+
+template <class T> INLINE void specials_alike(Special<T> &list, const Constants<T> &c) {
+  if (!list.soft) return list_positives(list, c);
+  if (c.clip > 0) return mixed(list.z, list.y, list.loss, list.slope, list.count, c, Alike<-1, true, T>{c});
+  mixed(list.z, list.y, list.loss, list.slope, list.count, c, Alike<-1, false, T>{c});
 }
 
 // of_class[c] for entry `first` on, which lies in column `first % columns`.
-template <class T> INLINE void spread(const T *of_class, int64_t first, int n, int64_t columns, T *out) {
+template <class T> INLINE void repeat(const T *of_class, int64_t first, int n, int64_t columns, T *out) {
   int64_t column = first % columns;
   for (int i = 0; i < n;) {
     int count = int(columns - column < n - i ? columns - column : n - i);
@@ -113,16 +143,25 @@ template <class T> INLINE void spread(const T *of_class, int64_t first, int n, i
 }
 
 template <class T>
-INLINE void all_by_class(const T *z, T *loss, T *slope, int64_t first, int n, Special<T> &list, const Constants<T> &c,
-                         const T *constants, int64_t columns) {
-  alignas(64) T of_entry[4][BLOCK];
-  for (int k = 0; k < 4; ++k) spread(constants + k * columns, first, n, columns, of_entry[k]);
-  ByClass<T> side{of_entry[0], of_entry[1], of_entry[2], of_entry[3], c};
-  negatives<true>(z, loss, slope, n, side);
-  if (!list.soft) return list_positives(list, c);
-  for (int k = 0; k < 4; ++k)
-    for (int i = 0; i < list.count; ++i) of_entry[k][i] = of_entry[k][list.at[i]];  // at[i] >= i
-  mixed(list.z, list.y, list.loss, list.slope, list.count, c, side);
+INLINE int all_by_class(T *z, T *loss, T *slope, int64_t first, int n, Special<T> &list, const Constants<T> &c,
+                        const T *constants, int64_t columns, bool in_place) {
+  int at[BLOCK];
+  alignas(64) T of_entry[4][BLOCK], gamma[BLOCK], clip[BLOCK], distance[BLOCK], l[BLOCK], s[BLOCK];
+  ByClass<T> side{gamma, clip, distance, c};
+  for (int k = 0; k < 4; ++k) repeat(constants + k * columns, first, n, columns, of_entry[k]);
+  if (list.soft) {
+    pick(of_entry[0], list.at, list.count, gamma);
+    pick(of_entry[1], list.at, list.count, clip);
+    for (int i = 0, k; i < list.count; ++i) k = list.at[i], distance[i] = (list.z[i] - of_entry[2][k]) - of_entry[3][k];
+    mixed(list.z, list.y, list.loss, list.slope, list.count, c, side);
+  } else {
+    list_positives(list, c);
+  }
+  int count = gather_by_entry(z, n, of_entry[2], of_entry[3], at, distance), padded = pad(z, at, count);
+  pick(of_entry[0], at, padded, gamma);
+  pick(of_entry[1], at, padded, clip);
+  negatives<true>(z, l, s, padded, side);
+  return unpack<true>(l, s, at, count, loss, slope, n, in_place);
 }
 
 // --- One block.
@@ -130,7 +169,7 @@ INLINE void all_by_class(const T *z, T *loss, T *slope, int64_t first, int n, Sp
 template <class T> INLINE void block_factors(const Job &job, int64_t first, int n, T *factor) {
   const T *row = static_cast<const T *>(job.row_weight), *element = static_cast<const T *>(job.element_weight);
   if (job.class_weight)
-    spread(static_cast<const T *>(job.class_weight), first, n, job.columns, factor);
+    repeat(static_cast<const T *>(job.class_weight), first, n, job.columns, factor);
   else
     for (int i = 0; i < n; ++i) factor[i] = 1;
   for (int64_t i = 0, r = first / job.columns; row && i < n; ++r) {
@@ -175,20 +214,23 @@ template <class T> INLINE void run_block(const Job &job, int64_t first, int n, T
   Special<T> list;
   load(job.pred, job.pred_dtype, first, n, z);
   split(job, z, first, n, list, tally);
-  if (job.class_constants)
-    all_by_class(z, loss, slope, first, n, list, c, static_cast<const T *>(job.class_constants), job.columns);
-  else if (c.clip > 0)
-    all_alike<true>(z, loss, slope, n, list, c, job.grad);
-  else
-    all_alike<false>(z, loss, slope, n, list, c, job.grad);
-  for (int i = 0; i < list.count; ++i) {
-    loss[list.at[i]] = list.loss[i];
+  bool weighted = job.row_weight || job.element_weight || job.class_weight, in_place = weighted || job.loss;
+  int count = n;  // of the entries of `loss` to sum
+  if (job.class_constants) {
+    const T *constants = static_cast<const T *>(job.class_constants);
+    count = all_by_class(z, loss, slope, first, n, list, c, constants, job.columns, in_place);
+  } else {
+    count = job.grad ? all_negatives<true>(job.level, z, loss, slope, n, c, in_place)
+                     : all_negatives<false>(job.level, z, loss, slope, n, c, in_place);
+    specials_alike(list, c);
+  }
+  for (int i = 0, front = count; i < list.count; ++i) {
+    loss[front < n ? count++ : list.at[i]] = list.loss[i];
     slope[list.at[i]] = list.slope[i];
   }
 
-  bool weighted = job.row_weight || job.element_weight || job.class_weight;
   if (weighted) block_factors(job, first, n, factor);
-  tally.sum = weighted ? sum_in_double<true>(loss, factor, n) : sum_in_double<false>(loss, factor, n);
+  tally.sum = weighted ? sum_in_double<true>(loss, factor, n) : sum_in_double<false>(loss, factor, count);
   if (job.loss) {
     T *out = static_cast<T *>(job.loss) + first;
     for (int i = 0; i < n; ++i) out[i] = weighted ? loss[i] * factor[i] : loss[i];

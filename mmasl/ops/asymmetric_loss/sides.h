@@ -18,8 +18,8 @@ template <class T> struct Constants {
         detach_focus(e.detach_focus != 0) {}
 };
 
-template <class T> struct OfClass {  // constants of the negative side that differ between entries; margin 0 has logit -inf
-  T gamma, clip, margin_hi, margin_lo;
+template <class T> struct OfClass {  // what differs between entries on the negative side
+  T gamma, clip, distance;  // from the margin's logit, which is -inf for margin 0
 };
 
 // Both sides need quotients of exp(-|z|) alone, so that one division serves an entry:
@@ -55,25 +55,24 @@ INLINE void negative(T z, const Terms<T> &at, const Constants<T> &c, T &loss, T 
   T u_d = at.a + c.clip * at.d, both = 1 / (at.d * u_d);
   T r = u_d * both, inverse_u = at.d * at.d * both, p = at.b * r, q = at.a * r;
   T u = q + c.clip;  // 1 - p_m, which keeps its digits near p = 1
-  T distance = (z - c.margin_hi) - c.margin_lo;
-  bool active = distance > 0;
-  T p_m, log_loss, w, slope_of_focus;  // the last: w * log_loss / p_m
+  T weight = unless_nan(z, c.weight_neg);
+  T w, log_loss, slope_of_focus;  // the last: w * log_loss / p_m
   if constexpr (GAMMA >= 0) {
-    p_m = p - c.clip;
-    p_m = choose(p_m > 0, p_m, T(0));
+    T p_m = choose(p > c.clip, p - c.clip, T(0));
+    T below = weight * focus<(GAMMA > 0 ? GAMMA - 1 : 0)>(p_m, c.gamma_neg);
     log_loss = -log_(u);
-    T below = c.weight_neg * focus<(GAMMA > 0 ? GAMMA - 1 : 0)>(p_m, c.gamma_neg);
     w = GAMMA > 0 ? below * p_m : below;
     slope_of_focus = below * log_loss;
   } else {  // next to the margin p - m loses digits that an exponent below 1 makes visible
-    p_m = (1 - c.clip) * p * one_minus_exp(choose(active, distance, T(1)));
+    T distance = (z - c.margin_hi) - c.margin_lo;
+    T p_m = (1 - c.clip) * p * one_minus_exp(choose(distance > 0, distance, T(0)));
     T v = 1 - u, ratio = choose(v > 0, -log_(u) / v, T(1));  // log_loss / p_m at the rounded u, where v is exact (Kahan)
     log_loss = ratio * p_m;
-    w = c.weight_neg * power(p_m, c.gamma_neg);
+    w = choose(distance <= 0, T(0), weight * power(p_m, c.gamma_neg));  // where the exponent is 0, power is 1 there too
     slope_of_focus = w * ratio;
   }
-  loss = unless_nan(z, choose(active, w * log_loss, T(0)));
-  slope = unless_nan(z, choose(active, (p * q) * (w * inverse_u + c.slope_neg * slope_of_focus), T(0)));
+  loss = w * log_loss;
+  slope = (p * q) * (w * inverse_u + c.slope_neg * slope_of_focus);
 }
 
 // Any exponent, with or without a margin: what `negative` does for GAMMA = -1, both ways through masks.
@@ -83,9 +82,8 @@ INLINE void negative_of_class(T z, const Terms<T> &at, const OfClass<T> &k, cons
   T u_d = choose(margin, at.a + k.clip * at.d, at.d), both = 1 / (at.d * u_d);
   T r = u_d * both, p = at.b * r, q = at.a * r, u = q + k.clip;
   T log_slope = choose(margin, q * (at.d * at.d * both), T(1));  // q / u, over which p remains
-  T distance = (z - k.margin_hi) - k.margin_lo;
-  bool active = distance > 0;
-  T p_m = (1 - k.clip) * p * one_minus_exp(choose(active, distance, T(1)));
+  bool active = k.distance > 0;
+  T p_m = (1 - k.clip) * p * one_minus_exp(choose(active, k.distance, T(1)));
   T log_loss = choose(margin, -log_(u), (T(0.5) * at.size + T(0.5) * z) + log1p_unit(at.e));
   T v = choose(margin, 1 - u, p), ratio = choose(v > 0, log_loss / v, T(1));
   T w = c.weight_neg * power(p_m, k.gamma), gamma = choose(c.detach_focus, T(0), k.gamma);
