@@ -149,6 +149,22 @@ def test_class_indices_equal_dense_labels(run, dtype, clip):
         torch.testing.assert_close(by_index, by_label, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize('clip', [0.05, torch.full((1,), 0.05)], ids=['number', 'class'])
+@pytest.mark.parametrize('active', [0.0, 0.05, 0.5, 1.0])
+def test_any_number_of_negatives_above_the_margin(run, clip, active):
+    for size in (1, 7, 8, 15, 16, 17, 33, 2047, 2048, 2049, 4100):  # around the lengths of vectors and blocks
+        generator = torch.Generator().manual_seed(size)
+        pred = torch.randn(size, 1, generator=generator).abs()
+        pred = torch.where(torch.rand(size, 1, generator=generator) < active, pred, -5 - pred).requires_grad_()
+        target = (torch.rand(size, 1, generator=generator) < 0.1).float()
+        constants = (target, None, None, 1.0, Asymmetry(0, 4, clip))
+        for reduce in (True, False):
+            loss, expected = (f(pred, *constants, reduce) for f in (run, asymmetric_loss_reference))
+            assert_close(loss.detach(), expected.detach().double(), torch.float32, f'loss of {size} logits')
+            (actual,), (gradient,) = (torch.autograd.grad(x.sum(), pred) for x in (loss, expected))
+            assert_close(actual, gradient.double(), torch.float32, f'gradient of {size} logits')
+
+
 @pytest.mark.parametrize('run', BACKENDS[1:], indirect=True)
 def test_no_one_hot_tensor_is_built_for_class_indices(run):
     """Peak memory above inputs and targets, the returned gradient included, as a multiple of the logits' bytes."""
