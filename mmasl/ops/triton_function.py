@@ -68,7 +68,7 @@ def refuse(pred: Tensor) -> None:
 def run_on_triton(
     launch: Callable, reference: Callable, plan: Plan, pred: Tensor, constants: tuple, reduce: bool
 ) -> Tensor:
-    """The loss of ``reference``, its gradient by a kernel that computes again; sums as the ops' README says.
+    """The loss of ``reference``, and its gradient by a kernel that reads the inputs again.
 
     Sums are float32 within a program and float64 over the programs, in an order that depends on the GPU's size only.
     The gradient is computed in float32 and rounded once. A second derivative is the reference's.
@@ -114,9 +114,7 @@ class _Loss(Function):
                 how, upstream = 'each', upstream.contiguous()
             else:  # one number, also for what sum() or mean() of the element-wise loss hands down
                 how = 'scaled' if ctx.reduce else 'one'
-            what = Launch(
-                'grad', _programs(pred, ctx.plan), grad, None, kept, upstream, how, used_scale if ctx.reduce else None
-            )
+            what = Launch('grad', _programs(pred, ctx.plan), grad, None, kept, upstream, how, used_scale)
             _run(ctx.launch, what, pred, labels, ctx.numbers[-1])
             grad = grad.to(pred.dtype)
         return grad, None, None, None, None, None

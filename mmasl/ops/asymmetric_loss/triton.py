@@ -1,4 +1,4 @@
-"""The Triton backend: what it computes when and saves says triton_function.py, here is how the kernel is launched.
+"""The Triton backend: how the kernel is launched. What is computed when, and saved, says triton_function.py.
 
 The kernel is in triton_kernels.py, which is imported when first needed.
 """

@@ -1,4 +1,4 @@
-"""The Triton backend: what it computes when says triton_function.py, here is how the kernels are launched.
+"""The Triton backend: how the kernels are launched. What is computed when says triton_function.py.
 
 The kernels are in triton_kernels.py, which is imported when first needed.
 """
