@@ -7,6 +7,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from mmasl.registry import HOOKS
+from mmasl.utils.compat import load_afresh
 from mmasl.utils.seeding import seed_generators, seed_samples
 
 
@@ -50,6 +51,7 @@ class ExactResumeHook(Hook):
         seed_generators(runner.seed, runner.rank, runner.iter)  # for hooks, and samplers without an epoch
         if self.sampler is not None:
             self.sampler.set_epoch(runner.epoch)
+            load_afresh(runner.train_loop, self.sampler.sampler)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         seed_generators(runner.seed, runner.rank, runner.iter)

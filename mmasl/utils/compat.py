@@ -11,7 +11,15 @@ try:
 except ImportError:  # torch 2.1
     from torch._utils import is_compiling
 
-__all__ = ['aminmax', 'at_least_float32', 'cache_constants', 'constant_when_traced', 'is_compiling', 'nextafter']
+__all__ = [
+    'aminmax',
+    'at_least_float32',
+    'cache_constants',
+    'constant_when_traced',
+    'is_compiling',
+    'load_afresh',
+    'nextafter',
+]
 
 
 def aminmax(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,3 +65,17 @@ def constant_when_traced(function: Callable) -> Callable:
 
     _mmasl_constant._dynamo_marked_constant = True
     return _mmasl_constant
+
+
+def load_afresh(loop, sampler) -> None:
+    """Let an iteration-based ``loop`` begin again with its data loader, its workers and an endless ``sampler``.
+
+    MMEngine 0.10.7 starts them with the loop, before a hook could change seed or data set; its fork when they are used.
+    """
+    iterator = getattr(loop, 'dataloader_iterator', None)
+    if getattr(iterator, '_iterator', None) is None:
+        return
+    iterator._iterator = loop.dataloader._iterator = None  # the latter holds persistent workers
+    if hasattr(sampler, 'indices') and hasattr(sampler, '_indices_of_rank'):  # InfiniteSampler, which gives them once
+        sampler.indices = sampler._indices_of_rank()
+    loop.dataloader_iterator = type(iterator)(loop.dataloader)

@@ -23,16 +23,22 @@ PYRAMID = dict(
 )
 REPPOINTS = dict(PYRAMID, bbox_head=dict(PYRAMID['bbox_head'], point_feat_channels=32))
 FFN = dict(embed_dims=32, feedforward_channels=32)
-ATTENTION = dict(embed_dims=32, dropout=0.0)
-TRANSFORMER = dict(
-    num_queries=30,
-    backbone=RESNET,
-    neck=dict(in_channels=[16, 32, 64], out_channels=32),
-    encoder=dict(num_layers=1, layer_cfg=dict(self_attn_cfg=ATTENTION, ffn_cfg=FFN)),
-    decoder=dict(num_layers=2, layer_cfg=dict(self_attn_cfg=ATTENTION, cross_attn_cfg=ATTENTION, ffn_cfg=FFN)),
-    positional_encoding=dict(num_feats=16),
-    bbox_head=dict(embed_dims=32),
-)
+
+
+def transformer(width: int = 32) -> dict:
+    attention = dict(embed_dims=width, dropout=0.0)
+    ffn = dict(FFN, embed_dims=width)
+    return dict(
+        num_queries=30,
+        backbone=RESNET,
+        neck=dict(in_channels=[16, 32, 64], out_channels=width),
+        encoder=dict(num_layers=1, layer_cfg=dict(self_attn_cfg=attention, ffn_cfg=ffn)),
+        decoder=dict(num_layers=2, layer_cfg=dict(self_attn_cfg=attention, cross_attn_cfg=attention, ffn_cfg=ffn)),
+        positional_encoding=dict(num_feats=width // 2),
+        bbox_head=dict(embed_dims=width),
+    )
+
+
 STAGE = dict(
     backbone=RESNET,
     neck=dict(in_channels=64, block_mid_channels=8, out_channels=32),
@@ -70,13 +76,13 @@ DETECTORS = {
     'PAA': ('paa/paa_r50_fpn_1x_coco.py', PYRAMID),
     'FoveaBox': ('foveabox/fovea_r50_fpn_4xb4-1x_coco.py', PYRAMID),
     'YOLOX': ('yolox/yolox_s_8xb8-300e_coco.py', DARKNET),
-    'Deformable DETR': ('deformable_detr/deformable-detr_r50_16xb2-50e_coco.py', TRANSFORMER),
-    'DINO': ('dino/dino-4scale_r50_8xb2-12e_coco.py', TRANSFORMER),
+    'Deformable DETR': ('deformable_detr/deformable-detr_r50_16xb2-50e_coco.py', transformer()),
+    'DINO': ('dino/dino-4scale_r50_8xb2-12e_coco.py', transformer(256)),  # MMDetection 3.3 takes no other width
     'RepPoints': ('reppoints/reppoints-moment_r50_fpn_1x_coco.py', REPPOINTS),
     'SABL-RetinaNet': ('sabl/sabl-retinanet_r50_fpn_1x_coco.py', PYRAMID),
     'GA-RetinaNet': ('guided_anchoring/ga-retinanet_r50_fpn_1x_coco.py', PYRAMID),
     'PISA-RetinaNet': ('pisa/retinanet-r50_fpn_pisa_1x_coco.py', PYRAMID),
-    'DDQ-DETR': ('ddq/ddq-detr-4scale_r50_8xb2-12e_coco.py', TRANSFORMER),
+    'DDQ-DETR': ('ddq/ddq-detr-4scale_r50_8xb2-12e_coco.py', transformer()),
     'YOLOF': ('yolof/yolof_r50-c5_8xb8-1x_coco.py', STAGE),
     'DAB-DETR': ('dab_detr/dab-detr_r50_8xb2-50e_coco.py', DAB),
     'GFL': ('gfl/gfl_r50_fpn_1x_coco.py', PYRAMID),
