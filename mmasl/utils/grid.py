@@ -37,7 +37,7 @@ def read_cell(folder: Path, name: str, spec: dict) -> dict | None:
     Args:
         folder: Where the cells are kept.
         name: The cell's name, which is its file's.
-        spec: All that the result depends on, as JSON holds it.
+        spec: All that the result depends on; JSON can hold it.
 
     Returns:
         A dict with ``spec``, ``result`` and ``seconds``, or None.
@@ -53,7 +53,7 @@ def read_cell(folder: Path, name: str, spec: dict) -> dict | None:
         cell = json.loads((folder / f'{name}.json').read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return None
-    return cell if cell['spec'] == spec else None
+    return cell if cell['spec'] == json.loads(json.dumps(spec)) else None  # tuples are lists there
 
 
 def run_cells(

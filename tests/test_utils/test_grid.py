@@ -48,6 +48,12 @@ def test_only_what_is_missing_or_changed_runs_again(cells, tmp_path):
     assert read_cell(folder, 'cell3', cells['cell3']) is None
 
 
+def test_a_spec_is_the_same_after_json(tmp_path):
+    spec = dict(value=1, trace=str(tmp_path / 'trace'), bounds=(1.0, 3.0))
+    assert [name for name, cell in run_cells({'cell': spec}, tmp_path, double, workers=1) if cell['result']] == ['cell']
+    assert dict(run_cells({'cell': spec}, tmp_path, double, workers=1)) == {}
+
+
 def test_a_cell_that_fails_does_not_stop_the_others(cells, tmp_path):
     folder = tmp_path / 'cells'
     bad = {'bad': dict(value=-1, trace=str(tmp_path / 'trace')), **cells}

@@ -73,7 +73,13 @@ def steps(args) -> dict[str, dict]:
 
 
 def tail(args) -> dict[str, dict]:
-    rows = {'fixed': ('asl', {}), 'global': ('asl-ad', {}), 'per class': ('asl-ad', PER_CLASS)}
+    rows = {
+        'fixed': ('asl', {}),
+        'global': ('asl-ad', {}),
+        'per class': ('asl-ad', PER_CLASS),
+        'per class, λ=0.01': ('asl-ad', PER_CLASS | dict(step_size=0.01)),
+        'per class, γ₋ in [1, 3]': ('asl-ad', PER_CLASS | dict(gamma_neg_bounds=(1.0, 3.0))),
+    }
     return {
         f'tail {name} seed {seed}': dict(
             ladder.make_spec(STUDY, 'ft', loss, seed, criterion=changes), tail_exponent=TAIL
