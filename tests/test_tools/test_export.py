@@ -35,7 +35,17 @@ model['bbox_head'] = dict(
 )
 model['train_cfg'] = dict(assigner=dict(type='ATSSAssigner', topk=9), allowed_border=-1, pos_weight=-1)
 """
-TEXTS = {'classifier': CLASSIFICATION, 'fcos': DETECTION, 'atss': DETECTION + ATSS}
+SINGLE_LABEL = """
+model['head'].update(type='LinearClsHead', loss=dict(type='CrossEntropyLoss'))
+model['data_preprocessor'].update(to_onehot=False)
+train_dataloader['dataset'].update(single=True)
+"""
+TEXTS = {
+    'classifier': CLASSIFICATION,
+    'single_classifier': CLASSIFICATION + SINGLE_LABEL,
+    'fcos': DETECTION,
+    'atss': DETECTION + ATSS,
+}
 
 
 @pytest.fixture(scope='module', params=TEXTS)

@@ -1,8 +1,9 @@
 """Export a trained model to ONNX (.onnx) or TorchScript (.pt) and compare what it gives with what torch gives.
 
 The graph takes pictures `(N, 3, H, W)`, float, 0 to 255, BGR as mmcv loads them, for any N; channel order, mean and std
-are in it. A classifier gives `scores` `(N, C)`, probabilities. A detector gives the raw outputs of its head for each
-level (`cls_score_0`, `bbox_pred_0`, `centerness_0`, ...): decoding and NMS stay outside, and the loss anyway.
+are in it. A classifier gives `scores` `(N, C)`, probabilities: sigmoid of a multi-label head's logits, softmax of
+another's. A detector gives the raw outputs of its head for each level (`cls_score_0`, `bbox_pred_0`, `centerness_0`,
+...): decoding and NMS stay outside, and the loss anyway.
 """
 
 import json
@@ -45,6 +46,9 @@ class Exported(nn.Module):
         normalizes = getattr(preprocessor, '_enable_normalize', False)
         self.register_buffer('mean', preprocessor.mean if normalizes else torch.zeros(1, 1, 1))
         self.register_buffer('std', preprocessor.std if normalizes else torch.ones(1, 1, 1))
+        # as the heads of MMPretrain predict
+        head = [cls.__name__ for cls in type(getattr(model, 'head', None)).__mro__]
+        self.to_scores = nn.Sigmoid() if 'MultiLabelClsHead' in head else nn.Softmax(1)
         self.names: list[str] = []
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
@@ -52,7 +56,7 @@ class Exported(nn.Module):
         outputs = self.model((pictures - self.mean) / self.std, None, mode='tensor')
         if isinstance(outputs, Tensor):
             self.names = ['scores']
-            return (outputs.sigmoid(),)
+            return (self.to_scores(outputs),)
         kinds = ('cls_score', 'bbox_pred', 'centerness')
         if not isinstance(outputs, tuple) or not 1 < len(outputs) <= len(kinds):
             raise UserError('model: expected a classifier or a dense one-stage head (FCOS, ATSS, RetinaNet)')
