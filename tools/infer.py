@@ -1,9 +1,7 @@
 """Label pictures with a trained classifier, or find objects in them with a trained detector."""
 
 import csv
-import os
 import sys
-import tempfile
 from pathlib import Path
 
 from mmengine.config import Config
@@ -13,6 +11,7 @@ from tqdm import tqdm
 from mmasl.apis.pictures import list_pictures
 from mmasl.evaluation.thresholds import as_thr
 from mmasl.utils import checkpoints, cli, preflight
+from mmasl.utils.atomic_backend import beside
 from mmasl.utils.cfg_options import CfgOptions, apply_cfg_options
 from mmasl.utils.config_errors import config_errors
 from mmasl.utils.errors import UserError, command
@@ -36,7 +35,7 @@ def parse_args(argv=None):
     parser.add_argument('--out', metavar='FILE', help='write the results to a .json or .csv file')
     parser.add_argument('--show-dir', metavar='DIR', help='draw the results into a folder')
     parser.add_argument('--batch-size', type=int, default=1, help='pictures in one pass of a classifier')
-    parser.add_argument('--device', default=get_device(), help='where to run')
+    parser.add_argument('--device', type=cli.usable_device, default=get_device(), help='where to run')
     parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE')
     return parser.parse_args(argv)
 
@@ -97,7 +96,7 @@ def as_row(picture: str, result: dict) -> dict:
 def write_csv(path: Path, rows: list[dict]) -> None:
     """Write a line for each label; a picture without any, or with an error, has one line too."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile('w', dir=path.parent, suffix='.part', delete=False, newline='') as file:
+    with beside(path) as part, open(part, 'w', newline='', encoding='utf-8') as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         for row in rows:
@@ -108,7 +107,6 @@ def write_csv(path: Path, rows: list[dict]) -> None:
             ]
             for line in lines or [{'error': row.get('error', '')}]:
                 writer.writerow({'picture': row['picture'], **line})
-    os.replace(file.name, path)
 
 
 def describe(row: dict) -> str:

@@ -1,5 +1,6 @@
 """Labels of pictures from a trained multi-label classifier."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from mmengine.dataset import default_collate
 from mmpretrain.apis import ImageClassificationInferencer
 from mmpretrain.structures import DataSample
 
-from mmasl.apis.pictures import batched, list_pictures, load_picture
+from mmasl.apis.pictures import batched, drawing_folder, list_pictures, load_picture
 from mmasl.evaluation.thresholds import read_thresholds
 
 
@@ -76,6 +77,7 @@ class MultiLabelInferencer(ImageClassificationInferencer):
     def stream(self, inputs, batch_size: int = 1, return_datasamples: bool = False, **kwargs) -> Iterator:
         """Yield the same one by one: neither pictures nor results of a large folder have to fit into memory."""
         _, _, visualize_kwargs, _ = self._dispatch_kwargs(**kwargs)
+        show_dir, drawn = visualize_kwargs.pop('show_dir', None), Counter()
         for chunk in batched(list_pictures(inputs), batch_size):
             loaded, results = [], [None] * len(chunk)
             for number, source in enumerate(chunk):
@@ -85,9 +87,13 @@ class MultiLabelInferencer(ImageClassificationInferencer):
                     results[number] = dict(error=str(error))
             samples = self._predict([picture for _, picture in loaded])
             for (number, picture), sample in zip(loaded, samples, strict=True):
-                if visualize_kwargs:
-                    name = chunk[number] if isinstance(chunk[number], str | Path) else picture[..., ::-1]
-                    self.visualize([name], [sample], **visualize_kwargs)
+                if show_dir is not None:
+                    source = chunk[number] if isinstance(chunk[number], str) else picture[..., ::-1]
+                    # as upstream names the drawing: a.b.jpg becomes a.png, an array 0.png
+                    name = Path(Path(source).stem).stem if isinstance(source, str) else '0'
+                    self.visualize(
+                        [source], [sample], show_dir=drawing_folder(show_dir, name, drawn), **visualize_kwargs
+                    )
                 results[number] = sample if return_datasamples else self.postprocess([sample], None)[0]
             yield from results
 

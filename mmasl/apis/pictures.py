@@ -1,5 +1,6 @@
 """What both kinds of inference share: which inputs there are, and what is said of one that cannot be read."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,8 +22,10 @@ def list_pictures(inputs) -> list:
     """
     if isinstance(inputs, list | tuple):
         return [single for entry in inputs for single in list_pictures(entry)]
-    if not isinstance(inputs, str | Path) or not Path(inputs).is_dir():
+    if not isinstance(inputs, str | Path):
         return [inputs]
+    if not Path(inputs).is_dir():
+        return [str(inputs)]  # upstream takes no Path
     found = sorted(str(path) for path in Path(inputs).rglob('*') if path.suffix.lower() in SUFFIXES)
     if not found:
         raise ValueError(f'{inputs}: expected a folder with pictures ({", ".join(SUFFIXES)}), found none')
@@ -58,3 +61,14 @@ def batched(entries: Sequence, size: int) -> Iterator[Sequence]:
     """Yield ``entries`` in slices of ``size``."""
     for start in range(0, len(entries), size):
         yield entries[start : start + size]
+
+
+def drawing_folder(show_dir: str, name: str, drawn: Counter) -> str:
+    """Make and return the folder to draw ``name`` in: ``show_dir``, or a numbered one in it for a name drawn before.
+
+    Upstream's drawings are called as their pictures, in whichever folders those are: they would replace each other.
+    """
+    drawn[name] += 1
+    folder = Path(show_dir, str(drawn[name]) if drawn[name] > 1 else '')
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(folder)

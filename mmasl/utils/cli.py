@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from types import TracebackType
 
-import torch.distributed
+import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -48,6 +48,15 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     # torch.distributed.launch passes the one or the other, depending on torch's version.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     return parser
+
+
+def usable_device(name: str) -> str:
+    """Return ``name``, for ``--device``, if torch can use a device of this name."""
+    try:
+        torch.empty(0, device=name)
+    except (AssertionError, RuntimeError) as error:
+        raise argparse.ArgumentTypeError(f"torch cannot use '{name}': {str(error).splitlines()[0]}") from error
+    return name
 
 
 def load_config(args: argparse.Namespace) -> Config:

@@ -90,6 +90,9 @@ def test_pictures_are_drawn(inferencer, folder, tmp_path):
     drawn = sorted((tmp_path / 'drawn').iterdir())
     assert [path.name for path in drawn] == ['a.png', 'b.png', 'c.png']
     assert Image.open(drawn[0]).size == (200, 200)
+    array = DigitScenes('test', 1)[0]['img']
+    inferencer([array, array, folder / 'a.png'], show_dir=tmp_path / 'arrays')  # paths of pathlib too
+    assert len(list((tmp_path / 'arrays').rglob('*.png'))) == 3
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,17 @@ def test_a_folder(trained, capsys):
         assert [float(lines[0][edge]) for edge in ('x1', 'y1', 'x2', 'y2')] == rows[0]['boxes'][0]
 
 
+def test_pictures_of_one_name_are_all_drawn(trained):
+    """Upstream's drawings of a/0.png and b/0.png, and a classifier's of x.1.png and x.2.png, have the same name."""
+    config, checkpoint = trained
+    for path in ('a/0.png', 'b/0.png', 'x.1.png', 'x.2.png'):
+        Path('more', path).parent.mkdir(parents=True, exist_ok=True)
+        Path('more', path).write_bytes(Path('pictures/0.png').read_bytes())
+    assert main([config, checkpoint, 'more', '--show-dir', 'deep/drawn', '--out', 'all.csv']) == 0
+    assert len([path for path in Path('deep/drawn').rglob('*') if path.is_file()]) == 4
+    assert Path('all.csv').stat().st_mode == Path(config).stat().st_mode
+
+
 def test_a_broken_picture_is_skipped_and_reported(trained, capsys):
     config, checkpoint = trained
     Path('pictures/1.png').write_bytes(Path('pictures/1.png').read_bytes()[:100])
@@ -75,6 +86,7 @@ def test_refusals(trained, capsys):
     Path('empty').mkdir()
     assert 'empty: expected a folder with pictures' in refuse(config, checkpoint, 'empty')
     assert 'epoch_2.pth does not exist' in refuse(config, checkpoint.replace('1.pth', '2.pth'), 'pictures')
+    assert "--device: torch cannot use 'gpu': " in refuse(config, checkpoint, 'pictures', '--device', 'gpu', status=2)
     if 'detection' in config:
         assert 'is a detector' in refuse(config, checkpoint, 'pictures', '--topk', '3')
     else:

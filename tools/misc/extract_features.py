@@ -40,7 +40,7 @@ def parse_args(argv=None):
     parser.add_argument('--batch-size', type=int, default=32)
     parser.add_argument('--workers', type=int, default=2, help='processes that load pictures')
     parser.add_argument('--shard', type=int, default=4096, help='samples in a file')
-    parser.add_argument('--device', default=get_device())
+    parser.add_argument('--device', type=cli.usable_device, default=get_device())
     parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE')
     return parser.parse_args(argv)
 
