@@ -23,3 +23,4 @@ PARAM_SCHEDULERS = Registry(
     scope='mmasl',
     locations=['mmasl.schedulers'],
 )
+STRATEGIES = Registry('strategy', parent=mmengine_registry.STRATEGIES, scope='mmasl', locations=['mmasl.strategies'])

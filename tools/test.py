@@ -1,6 +1,7 @@
 """Evaluate a checkpoint of a classifier or a detector."""
 
 import copy
+import os
 import sys
 
 import mmengine
@@ -56,6 +57,8 @@ def merge_args(cfg: Config, args) -> None:
     """Bring what the arguments say into the config."""
     cfg.load_from = args.checkpoint
     cfg.resume = False
+    if cfg.get('strategy') and os.path.isfile(args.checkpoint):
+        cfg.strategy, cfg.runner_type = None, 'Runner'  # shards are for training; a file holds the whole model
     checkpoints.skip_pretrained(cfg)
     if args.amp:
         cfg.test_cfg.fp16 = True

@@ -86,6 +86,7 @@ def main(argv=None) -> None:
         preflight.check_sections(cfg, 'train')
         merge_args(cfg, args)
         preflight.check_amp(cfg)
+        preflight.check_strategy(cfg)
         preflight.check_types(cfg, 'train')
         preflight.check_data(cfg, 'train')
         checkpoints.check_pretrained(cfg)

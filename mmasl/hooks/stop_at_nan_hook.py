@@ -50,7 +50,7 @@ class StopAtNaNHook(Hook):
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
         logits, self.logits = self.logits, []
         # MMEngine reads the losses anyway: no waiting for a GPU that would not be there without this.
-        losses = {name: float(value) for name, value in (outputs or {}).items() if 'loss' in name}
+        losses = {name: torch.as_tensor(value).item() for name, value in (outputs or {}).items() if 'loss' in name}
         wrong = [f'{name} is {value}' for name, value in losses.items() if not math.isfinite(value)]
         # The sum, in one pass, may overflow where all are finite; then nothing is found in the second look.
         found = [not_finite(*pair) for pair in logits if not pair[1].sum(dtype=torch.float32).isfinite()]

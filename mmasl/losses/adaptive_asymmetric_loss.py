@@ -51,6 +51,7 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
     Raises:
         ValueError: A parameter out of range, bounds the wrong way round or without the start between them, or
             ``per_class`` without ``num_classes``.
+        RuntimeError: When training, if FSDP's ``mixed_precision.buffer_dtype`` has cast the state to half precision.
 
     Example:
         >>> loss = AdaptiveAsymmetricLoss(delta_p_target=0.1, step_size=0.5)
@@ -119,6 +120,11 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
         learns = self.training and torch.is_grad_enabled() and pred.requires_grad
         if not learns or _in_backward():
             return super().forward(pred, target, weight, avg_factor, reduction_override)
+        if self.running_sums.dtype not in (torch.float64, torch.float32):
+            raise RuntimeError(
+                f'AdaptiveAsymmetricLoss: expected its state in float64, got {self.running_sums.dtype}, where steps '
+                "vanish in rounding: leave buffer_dtype out of mixed_precision (FSDP's), or make it 'float32'"
+            )
         if not self._batch_is_open:
             self._step()
         loss = super().forward(pred, target, weight, avg_factor, reduction_override)

@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
+from torch.distributed.fsdp import FullyShardedDataParallel, StateDictType
 
 from mmasl.utils.components import type_name, walk
 from mmasl.utils.errors import UserError, did_you_mean
@@ -83,12 +84,14 @@ def check_fit(model: torch.nn.Module, checkpoint: dict, path: str, whole: bool) 
 
     MMEngine only warns, and a half-loaded model is evaluated without a word.
     """
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+    while (is_model_wrapper(model) or isinstance(model, BaseTTAModel)) and not isinstance(
+        model, FullyShardedDataParallel
+    ):
         model = model.module
     state = checkpoint.get('state_dict', checkpoint)
     weights = {str(name).removeprefix('module.'): value for name, value in state.items()}
     # Batch norm works without its count of batches, which old checkpoints do not have.
-    own = {name: value for name, value in model.state_dict().items() if counts(name)}
+    own = {name: value for name, value in whole_state(model).items() if counts(name)}
     other_shape = [name for name in own if name in weights and shape(weights[name]) != shape(own[name])]
     missing = [name for name in own if name not in weights]
     unexpected = [name for name in weights if name not in own and counts(name)]
@@ -107,12 +110,21 @@ def check_fit(model: torch.nn.Module, checkpoint: dict, path: str, whole: bool) 
     )
 
 
+def whole_state(model: torch.nn.Module) -> dict:
+    """Return the state dict of ``model``, of all shards if it is sharded, on every process."""
+    if not isinstance(model, FullyShardedDataParallel):
+        return model.state_dict()
+    with FullyShardedDataParallel.state_dict_type(model, StateDictType.FULL_STATE_DICT):
+        return model.state_dict()
+
+
 def counts(name: str) -> bool:
     return not name.endswith('num_batches_tracked')
 
 
 def shape(value) -> tuple[int, ...]:
-    return tuple(getattr(value, 'shape', ()))
+    # torch loads one element into none; sharding makes vectors of parameters without dimensions
+    return tuple(getattr(value, 'shape', ())) or (1,)
 
 
 def listed(names: list[str], what: str) -> str:

@@ -165,6 +165,8 @@ def start_cpu_processes(cfg: Config) -> None:
     wrapper = ConfigDict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
     wrapper.find_unused_parameters = cfg.get('find_unused_parameters', False)
     cfg.setdefault('model_wrapper_cfg', wrapper)
+    if preflight.strategy_of(cfg) == 'DDPStrategy':
+        cfg.strategy = {'type': 'DDPStrategy', 'model_wrapper': cfg.model_wrapper_cfg, **(cfg.get('strategy') or {})}
 
 
 def build_runner(cfg: Config, checkpoint: dict | None = None, whole: bool = True) -> Runner:

@@ -29,6 +29,8 @@ FIRST_REGISTRY = {
     'vis_backends': 'VISBACKENDS',
     'visualizer': 'VISUALIZERS',
     'init_cfg': 'WEIGHT_INITIALIZERS',
+    'strategy': 'STRATEGIES',
+    'model_wrapper': 'MODEL_WRAPPERS',
 }
 IN_COMPONENTS = ('transforms', 'init_cfg')
 

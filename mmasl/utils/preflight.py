@@ -29,6 +29,8 @@ HOW_TO_GET = {
     'VOCDataset': 'http://host.robots.ox.ac.uk/pascal/VOC (unpack VOCdevkit)',
     'ImageNet': 'https://image-net.org/download.php',
 }
+SHARDED = ('FSDPStrategy', 'DeepSpeedStrategy')
+DEEPSPEED = 'deepspeed==0.16.9'  # was run; 0.19 has moved what MMEngine imports
 LAUNCHER_VARIABLES = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
 
 
@@ -56,6 +58,52 @@ def check_launcher(launcher: str) -> None:
     if variable and variable not in os.environ:
         starter = {'pytorch': 'torchrun', 'slurm': 'srun', 'mpi': 'mpirun'}[launcher]
         raise UserError(f'--launcher {launcher}: {variable} is not set; start this command through {starter}')
+
+
+def strategy_of(cfg: Config) -> str | None:
+    """Return what the strategy of FlexibleRunner is called, None with another runner."""
+    if cfg.get('runner_type') != 'FlexibleRunner':
+        return None
+    default = 'SingleDeviceStrategy' if cfg.get('launcher', 'none') == 'none' else 'DDPStrategy'
+    return type_name((cfg.get('strategy') or {'type': default})['type']).split('.')[-1]
+
+
+def check_strategy(cfg: Config) -> None:
+    """Raise where the config's ``strategy`` would be ignored, cannot start, or would write broken checkpoints."""
+    name = strategy_of(cfg)
+    if name is None:
+        if cfg.get('strategy') is not None:
+            raise UserError("strategy: no runner but FlexibleRunner reads it; set runner_type = 'FlexibleRunner'")
+        return
+    hooks = [type_name(hook['type']).split('.')[-1] for hook in cfg.get('custom_hooks') or []]
+    if 'EMAHook' in hooks and (name in SHARDED or cfg.get('load_from')):
+        raise UserError(
+            f'custom_hooks: EMAHook would average, and write, one shard of the weights with {name}; leave it out'
+            if name in SHARDED
+            else 'custom_hooks: EMAHook cannot load a checkpoint with FlexibleRunner, which loads before the hook is '
+            "ready; set runner_type = 'Runner'"
+        )
+    if name not in SHARDED:
+        return
+    if cfg.launcher == 'none':
+        raise UserError(f'strategy: {name} needs processes to spread over; start with tools/dist_train.sh CONFIG GPUS')
+    if name == 'DeepSpeedStrategy':
+        check_deepspeed(cfg)
+
+
+def check_deepspeed(cfg: Config) -> None:
+    """Raise where DeepSpeed is missing, or where the config sets what it would not heed."""
+    if find_spec('deepspeed') is None:
+        raise UserError(f'strategy: DeepSpeedStrategy needs the package deepspeed: pip install "{DEEPSPEED}"')
+    if type_name(cfg.optim_wrapper.get('type', 'OptimWrapper')).split('.')[-1] != 'DeepSpeedOptimWrapper':
+        raise UserError(
+            "strategy: DeepSpeedStrategy steps through its own wrapper; set optim_wrapper.type='DeepSpeedOptimWrapper' "
+            '(gradient_clipping and fp16 or bf16 are keys of the strategy)'
+        )
+    if (cfg.get('auto_scale_lr') or {}).get('enable'):
+        raise UserError(
+            '--auto-scale-lr: MMEngine scales nothing with DeepSpeedStrategy; set optim_wrapper.optimizer.lr'
+        )
 
 
 def has_accelerator() -> bool:

@@ -202,6 +202,15 @@ def test_the_state_stays_wide_in_a_model_of_half_precision():
     assert loss.to('meta').gamma_neg.device.type == 'meta'
 
 
+def test_a_state_that_was_made_half_is_refused():
+    """FSDP casts the data of buffers, past the module."""
+    loss = adaptive()
+    for buffer in loss.buffers():
+        buffer.data = buffer.data.bfloat16()
+    with pytest.raises(RuntimeError, match='expected its state in float64, got torch.bfloat16.*leave buffer_dtype out'):
+        train(loss)
+
+
 @pytest.mark.parametrize('per_class', [False, True])
 @pytest.mark.parametrize('target', [TARGET.repeat(2, 1), torch.tensor([1, 3])], ids=['dense', 'index'])
 def test_the_host_never_waits_for_a_value(target, per_class):
