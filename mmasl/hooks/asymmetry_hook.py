@@ -7,6 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from mmasl.hooks.probability_gap_hook import ProbabilityGapHook, find_losses
 from mmasl.losses.adaptive_asymmetric_loss import AdaptiveAsymmetricLoss
 from mmasl.registry import HOOKS
 from mmasl.utils.errors import UserError
@@ -19,7 +20,8 @@ class AsymmetryHook(Hook):
     The scalars ``gamma_neg``, ``clip`` (where it is adapted) and ``delta_p`` (Eq. 10, of the global batch) go to the
     terminal, the JSON log and every visualisation backend. With ``per_class`` they are the means over the classes, of
     ``delta_p`` over those in the batch, and ``<name>_min`` and ``<name>_max`` join them. Where a model has several such
-    losses, the path of the module stands before the name.
+    losses, the path of the module stands before the name. Where ``mmasl.ProbabilityGapHook`` logs a ``delta_p`` too,
+    that of all classes together, it is left to it: two values an iteration would spoil what MMEngine smooths.
 
     Args:
         interval: Number of iterations from one value to the next, at least 1; each waits for the device. The logger
@@ -45,6 +47,8 @@ class AsymmetryHook(Hook):
         found = {name: m for name, m in model.named_modules() if isinstance(m, AdaptiveAsymmetricLoss)}
         if not found:
             raise UserError('mmasl.AsymmetryHook logs mmasl.AdaptiveAsymmetricLoss, which this model does not have')
+        gaps = [find_losses(model, hook.losses) for hook in runner.hooks if isinstance(hook, ProbabilityGapHook)]
+        self.delta_p_is_logged = any(len(losses) == 1 for losses in gaps)
         self.losses = {f'{name}.' if len(found) > 1 else '': loss for name, loss in found.items()}
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
@@ -58,5 +62,7 @@ class AsymmetryHook(Hook):
                 scalars = {'': mean(values)}
                 if loss.per_class:
                     scalars.update(_min=min(values), _max=max(values))
+                if name == 'delta_p' and not prefix and self.delta_p_is_logged:
+                    del scalars['']
                 for suffix, scalar in scalars.items():
                     runner.message_hub.update_scalar(f'train/{prefix}{name}{suffix}', scalar)

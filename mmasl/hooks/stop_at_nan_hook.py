@@ -9,11 +9,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
+from mmasl.hooks.probability_gap_hook import LOSS_NAMES
 from mmasl.registry import HOOKS
 from mmasl.utils.errors import UserError
-
-# What MMPretrain's and MMDetection's heads call their classification loss.
-LOSS_NAMES = ('loss_module', 'loss_cls')
 
 
 @HOOKS.register_module()
@@ -39,7 +37,7 @@ class StopAtNaNHook(Hook):
     def before_train(self, runner: Runner) -> None:
         self.logits: list[tuple[str, torch.Tensor]] = []  # of one iteration
         for name, module in runner.model.named_modules():
-            if name.split('.')[-1] in LOSS_NAMES:
+            if name.endswith(LOSS_NAMES):
                 module.register_forward_pre_hook(partial(self._keep, name), with_kwargs=True)
 
     def _keep(self, name: str, module: nn.Module, args: tuple, kwargs: dict) -> None:

@@ -90,6 +90,17 @@ def test_what_it_writes(tmp_path):
     assert last['gamma_neg'] == pytest.approx(state.mean().item()) and last['gamma_neg_max'] == state.max().item()
 
 
+@pytest.mark.parametrize('text', [GLOBAL, PER_CLASS], ids=['global', 'per class'])
+def test_beside_the_probability_gap_hook_there_is_one_gap_an_iteration(tmp_path, text):
+    gap = "custom_hooks.append(dict(type='mmasl.ProbabilityGapHook', interval=1))\n"
+    options = ['--no-validate', '--cfg-options', 'train_cfg.max_epochs=1']
+    assert main([write_config(tmp_path, text, gap), '--work-dir', 'wd', *options]) == 0
+    history = {name: buffer.data[0] for name, buffer in checkpoint('wd')['message_hub']['log_scalars'].items()}
+    difference = history['train/pt_pos'] - history['train/pt_neg']
+    assert len(history['train/gamma_neg']) == 4 and history['train/delta_p'] == pytest.approx(difference)
+    assert ('train/delta_p_min' in history) == (text == PER_CLASS)
+
+
 def test_a_model_without_the_loss_is_refused(tmp_path, capsys):
     config = write_config(tmp_path, CLASSIFICATION, "custom_hooks = [dict(type='mmasl.AsymmetryHook')]\n")
     message = Refusals('train', capsys)(config, '--work-dir', 'wd')
