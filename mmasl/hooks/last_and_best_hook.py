@@ -1,11 +1,15 @@
 """Says what the last epoch has reached beside the best one, of the averaged and of the raw weights."""
 
+import json
+from pathlib import Path
+
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmasl.registry import HOOKS
+from mmasl.utils.grid import write_json
 
-RECORD = 'mmasl_validations'  # in the message hub, which the checkpoints keep
+RECORD = 'mmasl_validations'  # in the message hub, which the checkpoints keep, and as .json in the work directory
 
 
 @HOOKS.register_module()
@@ -18,6 +22,8 @@ class LastAndBestHook(Hook):
 
         multi-label/mAP, averaged weights: last 86.21 (epoch 41), best on validation 86.60 (epoch 17)
         multi-label/mAP, raw weights: last 85.70 (epoch 41), best on validation 86.02 (epoch 14)
+
+    All validations are in ``mmasl_validations.json`` of the work directory too, where a resumed training finds them.
 
     Args:
         metric (str, optional): The metric, larger being better. By default the first that the evaluator returns.
@@ -36,6 +42,14 @@ class LastAndBestHook(Hook):
     def __init__(self, metric: str | None = None) -> None:
         self.metric = metric
 
+    def before_train(self, runner: Runner) -> None:
+        # A checkpoint is written before its epoch is validated: a training that goes on from it misses one in the hub.
+        file = Path(runner.work_dir, f'{RECORD}.json')
+        if runner.iter and file.is_file():
+            record = json.loads(file.read_text())
+            kept = {name: [entry for entry in history if entry[0] <= runner.iter] for name, history in record.items()}
+            runner.message_hub.update_info(RECORD, {name: history for name, history in kept.items() if history})
+
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         hub = runner.message_hub
         metric = self.metric or next(iter(metrics))
@@ -46,13 +60,14 @@ class LastAndBestHook(Hook):
         if raw in hub.log_scalars:
             values = {f'{metric}, averaged weights': metrics[metric]}
             values[f'{metric}, raw weights'] = hub.get_scalar(raw).current()
+        at = f'epoch {runner.epoch}' if runner.epoch else f'iteration {runner.iter}'
         for name, value in values.items():
-            record.setdefault(name, []).append((runner.epoch, float(value)))
+            record.setdefault(name, []).append((runner.iter, at, float(value)))
         hub.update_info(RECORD, record)
+        if runner.rank == 0:
+            write_json(Path(runner.work_dir, f'{RECORD}.json'), record)
 
     def after_train(self, runner: Runner) -> None:
         for name, history in runner.message_hub.get_info(RECORD, {}).items():
-            (last_epoch, last), (best_epoch, best) = history[-1], max(history, key=lambda pair: pair[1])
-            runner.logger.info(
-                f'{name}: last {last:.2f} (epoch {last_epoch}), best on validation {best:.2f} (epoch {best_epoch})'
-            )
+            (_, last_at, last), (_, best_at, best) = history[-1], max(history, key=lambda entry: entry[-1])
+            runner.logger.info(f'{name}: last {last:.2f} ({last_at}), best on validation {best:.2f} ({best_at})')

@@ -48,8 +48,18 @@ def test_four_numbers_also_after_a_resume(run):
         expected.append((kind, f'{values[-1]:.2f}', '3', f'{max(values):.2f}'))
     assert lines == expected
 
-    _, lines = run(**{'load_from': 'work/epoch_2.pth', 'resume': True, 'experiment_name': 'resumed'})
+    runner, lines = run(**{'load_from': 'work/epoch_2.pth', 'resume': True, 'experiment_name': 'resumed'})
     assert [(kind, last) for kind, last, *_ in lines] == [(kind, last) for kind, last, *_ in expected]
+    record = runner.message_hub.get_info('mmasl_validations')
+    for history_of in record.values():  # epoch 2 too, which was validated after its checkpoint was written
+        assert [at for _, at, _ in history_of] == ['epoch 1', 'epoch 2', 'epoch 3']
+
+
+def test_iterations_where_there_are_no_epochs(run):
+    train_cfg = dict(_delete_=True, by_epoch=False, max_iters=2, val_interval=1)
+    runner, _ = run(custom_hooks=[dict(type='mmasl.LastAndBestHook')], train_cfg=train_cfg)
+    (record,) = runner.message_hub.get_info('mmasl_validations').values()
+    assert [at for _, at, _ in record] == ['iteration 1', 'iteration 2']
 
 
 def test_without_averaging_there_is_one_line(run):
