@@ -3,6 +3,7 @@
 import json
 from functools import lru_cache
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -73,9 +74,10 @@ def read_features(path: str | Path) -> dict[str, np.ndarray]:
 def _read(path: str, *identity) -> dict[str, np.ndarray]:
     try:
         arrays = _read_folder(Path(path)) if Path(path).is_dir() else dict(np.load(path))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise ValueError(f'{path}: expected {Features.how_to_get}: {error}') from error
-    missing = {f'{split}_{name}' for split in ('train', 'test') for name in 'xy'} - set(arrays)
+    splits = ('train', 'val', 'test') if {'val_x', 'val_y'} & set(arrays) else ('train', 'test')
+    missing = {f'{split}_{name}' for split in splits for name in 'xy'} - set(arrays)
     if missing:
         raise ValueError(f'{path}: expected {Features.how_to_get}, missing {", ".join(sorted(missing))}')
     if 'val_x' not in arrays:

@@ -1,5 +1,7 @@
 """``VOCMultiLabel``: Pascal VOC with a choice of what difficult objects are."""
 
+from xml.etree import ElementTree
+
 from mmpretrain.datasets import VOC
 
 from mmasl.datasets.published import Published, dense_target
@@ -19,9 +21,9 @@ class VOCMultiLabel(Published, VOC):
         │   └── JPEGImages         000001.jpg, ...
         └── VOC2012                the same; no annotations of its test images are published
 
-    A class with difficult objects and others is positive. A sample has ``img_path``, ``gt_label`` (list),
-    ``gt_label_difficult`` (list), and with ``difficult='ignored'`` also ``gt_score`` (20,) with -1 for the classes that
-    have difficult objects only.
+    A class with difficult objects and others is positive; an object that does not say whether it is difficult is not.
+    A sample has ``img_path``, ``gt_label`` (list), ``gt_label_difficult`` (list), and with ``difficult='ignored'`` also
+    ``gt_score`` (20,) with -1 for the classes that have difficult objects only.
 
     Args:
         data_root (str): The folder of one year.
@@ -31,7 +33,7 @@ class VOCMultiLabel(Published, VOC):
 
     Raises:
         FileNotFoundError: A file or the first image does not exist.
-        ValueError: Another ``difficult``.
+        ValueError: Another ``difficult``; an annotation file that is no XML, or not of this format.
 
     Example:
         >>> import tempfile
@@ -50,6 +52,17 @@ class VOCMultiLabel(Published, VOC):
             raise ValueError(f'difficult: expected one of {choices}, got {difficult!r}')
         self.difficult = difficult
         super().__init__(data_root, **kwargs)
+
+    def _get_labels_from_xml(self, img_id):
+        """Return the classes with objects, and those with difficult ones; upstream needs ``<difficult>`` in each."""
+        path = self.backend.join_path(self.ann_prefix, f'{img_id}.xml')
+        try:
+            objects = ElementTree.fromstring(self.backend.get(path)).findall('object')
+            found = [(item.findtext('name'), int(item.findtext('difficult', '0'))) for item in objects]
+        except (ElementTree.ParseError, ValueError) as error:
+            raise ValueError(f'{path}: {error}') from error
+        known = [(self.class_to_idx[name], difficult) for name, difficult in found if name in self.class_to_idx]
+        return list({c for c, difficult in known if not difficult}), list({c for c, difficult in known if difficult})
 
     def get_data_info(self, idx):
         """The sample ``idx`` as the pipeline receives it: a dict (see the class)."""

@@ -72,6 +72,7 @@ def test_splits_are_disjoint_and_complete(data):
     ('changes', 'text'),
     [
         (dict(test_x=None), 'missing test_x'),
+        (dict(val_y=np.zeros((60, 3))), 'missing val_x'),
         (dict(test_x=np.zeros((60, 5))), r'expected test_x \(60, 6\) and test_y \(60, 3\), got \(60, 5\)'),
         (dict(train_y=np.full((160, 3), 2)), 'train_y of 1, 0 and -1'),
         (dict(test_x=np.full((60, 6), np.nan)), 'expected finite test_x'),
@@ -88,5 +89,7 @@ def test_missing_data_is_one_line(data, capsys):
     refuse = Refusals('train', capsys)
     said = refuse(str(FOLDER / 'mlp_ce.py'), '--cfg-options', 'data_root=absent.npz')
     assert 'Features: absent.npz does not exist' in said and 'train_x, train_y, test_x and test_y' in said
+    Path('half.npz').write_bytes(Path('my.npz').read_bytes()[:2000])
+    assert 'half.npz: expected a .npz with' in refuse(str(FOLDER / 'mlp_ce.py'), '--cfg-options', 'data_root=half.npz')
     Path('text.npz').write_text('no arrays')
     assert 'text.npz: expected a .npz with' in refuse(str(FOLDER / 'mlp_ce.py'), '--cfg-options', 'data_root=text.npz')

@@ -1,3 +1,4 @@
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -50,3 +51,16 @@ def test_what_is_wrong_is_said(miniature_copy):
         VOCMultiLabel(f'{root}/VOC2012', split='test')  # as published
     with pytest.raises(FileNotFoundError, match='JPG/000001.jpg is listed, but does not exist: data_prefix names its'):
         VOCMultiLabel(f'{root}/VOC2007', data_prefix=dict(img_path='JPG', ann_path='Annotations'))
+
+
+def test_annotations_of_other_tools(miniature_copy):
+    root = f'{miniature_copy("voc")}/VOC2007'
+    expected = [sample['gt_label'] for sample in VOCMultiLabel(root)]
+    for path in Path(root, 'Annotations').glob('*.xml'):
+        path.write_text(path.read_text().replace('<difficult>0</difficult>', ''))
+    assert [sample['gt_label'] for sample in VOCMultiLabel(root)] == expected
+    path = Path(root, 'Annotations', '000002.xml')
+    for text, said in (('<annotation>', 'no element found'), (path.read_text().replace('>1<', '>yes<'), "'yes'")):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=f'000002.xml: .*{said}'):
+            VOCMultiLabel(root)
