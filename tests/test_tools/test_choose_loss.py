@@ -61,6 +61,10 @@ def test_a_run_and_its_continuation(data, capsys, monkeypatch):
     monkeypatch.setattr(tool, 'train', lambda *args: pytest.fail('it was trained before'))
     assert main(['my.npz', *QUICK, '--losses', 'ASL']) == 0
     assert json.loads(Path('choose_loss/choose_loss.json').read_text())['verdict'] == report['verdict']
+    arrays = dict(np.load('my.npz'))
+    np.savez('my.npz', **(arrays | dict(train_y=1 - arrays['train_y'])))
+    with pytest.raises(pytest.fail.Exception):  # other labels
+        main(['my.npz', *QUICK, '--losses', 'ASL'])
 
 
 def test_refusals(data, capsys):

@@ -6,6 +6,7 @@ it was. Data: a .npz with train_x, train_y, test_x, test_y (labels 1, 0, -1 unkn
 tools/misc/extract_features.py; the test split is touched by --test alone, at the end.
 """
 
+import hashlib
 import sys
 from pathlib import Path
 
@@ -75,13 +76,14 @@ def measure(model: FeatureClassifier, x: torch.Tensor, y: torch.Tensor) -> float
 def run_trials(x: torch.Tensor, y: torch.Tensor, args, folder: Path) -> dict[str, np.ndarray]:
     """Return the mAP of every loss, ``(trials, folds)``; finished trainings are read from ``folder``."""
     fold_of = torch.from_numpy(np.random.default_rng(0).permutation(len(x)) % args.folds)
+    digest = hashlib.sha256(x.numpy().tobytes() + y.numpy().tobytes()).hexdigest()[:12]
     names = [BASELINE, *args.losses]
     results = {name: np.zeros((args.trials, args.folds)) for name in names}
     jobs = [(name, t, fold) for fold in range(args.folds) for name in names for t in range(args.trials)]
     for name, trial, fold in tqdm(jobs, unit='training', disable=None):
         loss, lr = LADDER[name][:: 6 // args.trials][trial]
         spec = dict(loss=loss, lr=lr, fold=fold, folds=args.folds, epochs=args.epochs, hidden=args.hidden)
-        spec |= dict(data=args.data, samples=len(x))
+        spec |= dict(data=args.data, digest=digest)  # trials on data that were changed since count as not finished
         cell = f'{name.replace(" ", "-")}_{trial}_of_{args.trials}_fold{fold}'
         kept = read_cell(folder, cell, spec)
         if kept is None:

@@ -5,6 +5,7 @@ Every split goes through the test pipeline. Shards that are there already are ke
 """
 
 import copy
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -71,6 +72,14 @@ def build_model(cfg: Config, args) -> torch.nn.Module:
     return model.to(args.device).eval()
 
 
+def digest(cfg: Config, model: torch.nn.Module) -> str:
+    """Return a digest of what features depend on: preprocessing, pipeline, and the weights before the last layer."""
+    parts = [str(cfg.get(key)).encode() for key in ('model', 'data_preprocessor', 'test_dataloader')]
+    weights = {name: value for name, value in model.state_dict().items() if not name.startswith('head.')}
+    parts += [value.cpu().numpy().tobytes() for _, value in sorted(weights.items())]
+    return hashlib.sha256(b''.join(parts)).hexdigest()[:12]
+
+
 @torch.no_grad()
 def extract(model: torch.nn.Module, batch: dict) -> tuple[np.ndarray, np.ndarray]:
     """Return features ``(N, D)`` and targets ``(N, C)`` of a batch."""
@@ -99,9 +108,9 @@ def write_split(model: torch.nn.Module, dataset: Dataset, split: str, args) -> l
     for number, start in enumerate(tqdm(starts, desc=split, unit='shard', disable=None)):
         names.append(f'{split}_{number:05d}')
         paths = [Path(args.out, f'{names[-1]}_{name}.npy') for name in 'xy']
-        if all(path.is_file() for path in paths):
-            continue
         part = Subset(dataset, range(start, min(start + args.shard, len(dataset))))
+        if all(path.is_file() and len(np.load(path, mmap_mode='r')) == len(part) for path in paths):
+            continue
         loader = DataLoader(part, args.batch_size, num_workers=args.workers, collate_fn=default_collate)
         for path, arrays in zip(paths, zip(*[extract(model, batch) for batch in loader], strict=True), strict=True):
             write_array(path, np.concatenate(arrays))
@@ -127,8 +136,9 @@ def main(argv=None) -> None:
             raise UserError(f'{args.config}: expected a classifier of MMPretrain, got {cfg.get("default_scope")}')
         checkpoints.check_pretrained(cfg)
         spec = dict(config=cfg.filename, options=str(args.cfg_options), checkpoint=args.checkpoint, shard=args.shard)
-        check_same(args, spec)
         model = build_model(cfg, args)
+        spec['digest'] = digest(cfg, model)
+        check_same(args, spec)
         datasets = {split: build_dataset(cfg, split) for split in args.splits}
         classes = datasets[args.splits[0]].metainfo.get('classes') or range(model.head.num_classes)
         index = Path(args.out, INDEX)
