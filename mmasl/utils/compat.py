@@ -11,7 +11,11 @@ try:
 except ImportError:  # torch 2.1
     from torch._utils import is_compiling
 
+# torch.onnx.export has two exporters since torch 2.5; the newer one needs one more package.
+TRACING_EXPORTER = {'dynamo': False} if torch.__version__ >= (2, 5) else {}
+
 __all__ = [
+    'TRACING_EXPORTER',
     'aminmax',
     'at_least_float32',
     'cache_constants',

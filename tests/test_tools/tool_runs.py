@@ -128,7 +128,6 @@ class Refusals:
         out, err = self.capsys.readouterr()
         assert returned == status
         assert 'Traceback' not in out + err
-        last = err.strip().splitlines()[-1]
-        assert last.startswith('error: ')
-        assert err.count('error: ') == 1
+        (last,) = (line for line in err.splitlines() if line.startswith('error: '))
+        assert err.rstrip().endswith(last)
         return last.removeprefix('error: ')

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mmasl.utils import checkpoints, cli, preflight
 from mmasl.utils.atomic_backend import beside
 from mmasl.utils.cfg_options import CfgOptions, apply_cfg_options
+from mmasl.utils.compat import TRACING_EXPORTER
 from mmasl.utils.config_errors import config_errors
 from mmasl.utils.errors import UserError, command
 
@@ -102,7 +103,7 @@ def write(model: Exported, example: Tensor, path: str, suffix: str, opset: int) 
         output_names=model.names,
         dynamic_axes=batch,
         opset_version=opset,
-        **({'dynamo': False} if torch.__version__ >= (2, 5) else {}),  # the newer exporter needs one more package
+        **TRACING_EXPORTER,
     )
     graph = onnx.load(path)
     onnx.helper.set_model_props(graph, {'classes': json.dumps(model.classes)})
