@@ -21,6 +21,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from mmasl.utils.errors import positive
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -190,10 +192,10 @@ def make_parser(demo: Demo, description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     out = ROOT / 'work_dirs' / demo.name
     parser.add_argument('--out', type=Path, default=out, help='folder that is written anew')
-    parser.add_argument('--epochs', type=int, help="length of each training (default: the config's)")
+    parser.add_argument('--epochs', type=positive, help="length of each training (default: the config's)")
     parser.add_argument('--scenes', type=int, default=demo.scenes[0], help='number of training scenes')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--workers', type=int, default=2, help='single-thread trainings at a time')
+    parser.add_argument('--workers', type=positive, default=2, help='single-thread trainings at a time')
     return parser
 
 

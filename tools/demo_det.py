@@ -4,7 +4,7 @@
     python tools/demo_det.py --missing 0.4      # 40 % of the boxes of the training scenes are missing
 
 Prints COCO's box mAP, for IoU 0.5 and by size too; writes it as JSON and CSV, with a figure (PNG, SVG) and a picture
-of what each twin finds beside the truth (``detections.png``). One seed, of training scenes, order of the data and
+of what each twin finds beside the truth (``detections``). One seed, of training scenes, order of the data and
 weights: configs/digit_scenes_det/README.md has several.
 """
 
@@ -46,12 +46,12 @@ DETECTION = demo.Demo(
 )
 
 
-def draw_detections(out: Path, dataset: dict) -> Path:
-    """Scenes in rows, the true boxes and those of each twin in columns, as ``detections.png``."""
+def draw_detections(out: Path, dataset: dict) -> None:
+    """Scenes in rows, the true boxes and those of each twin in columns, as ``detections.png`` and .svg."""
     from mmengine import load
 
     from mmasl.datasets import DigitScenes
-    from mmasl.utils.report import pyplot
+    from mmasl.utils.report import pyplot, save_figure
 
     dataset = DigitScenes(**{key: value for key, value in dataset.items() if key not in ('type', 'pipeline')})
     found = {loss: load(out / loss / 'detections.pkl') for loss in DETECTION.losses}
@@ -78,10 +78,7 @@ def draw_detections(out: Path, dataset: dict) -> Path:
         for panel in row:
             panel.set(xticks=[], yticks=[])
     figure.tight_layout()
-    path = out / 'detections.png'
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-    return path
+    save_figure(figure, out / 'detections')
 
 
 def main(argv=None) -> int:
@@ -101,7 +98,8 @@ def main(argv=None) -> int:
         spec = specs['asl']
         cfg = Config.fromfile(spec['config'])
         cfg.merge_from_dict(spec['overrides'])
-        print(f'written: {draw_detections(args.out, cfg.test_dataloader.dataset)}')
+        draw_detections(args.out, cfg.test_dataloader.dataset)
+        print(f'written: {args.out}/detections.png, detections.svg')
     return status
 
 

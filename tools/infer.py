@@ -14,7 +14,7 @@ from mmasl.utils import checkpoints, cli, preflight
 from mmasl.utils.atomic_backend import beside
 from mmasl.utils.cfg_options import CfgOptions, apply_cfg_options
 from mmasl.utils.config_errors import config_errors
-from mmasl.utils.errors import UserError, command
+from mmasl.utils.errors import UserError, command, positive
 from mmasl.utils.grid import write_json
 
 COLUMNS = ('picture', 'class', 'score', 'x1', 'y1', 'x2', 'y2', 'error')
@@ -31,10 +31,10 @@ def parse_args(argv=None):
         help='lowest probability of a label: a number, or a file of tools/analysis_tools/tune_threshold.py '
         '(classifiers: 0.5; detectors: 0.3, a number only)',
     )
-    parser.add_argument('--topk', type=int, help='no more labels than this for a picture')
+    parser.add_argument('--topk', type=positive, help='no more labels than this for a picture')
     parser.add_argument('--out', metavar='FILE', help='write the results to a .json or .csv file')
     parser.add_argument('--show-dir', metavar='DIR', help='draw the results into a folder')
-    parser.add_argument('--batch-size', type=int, default=1, help='pictures in one pass of a classifier')
+    parser.add_argument('--batch-size', type=positive, default=1, help='pictures in one pass of a classifier')
     parser.add_argument('--device', type=cli.usable_device, default=get_device(), help='where to run')
     parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE')
     return parser.parse_args(argv)
@@ -44,8 +44,6 @@ def check_args(args) -> list[str]:
     """Raise before any work where an argument is wrong; return the pictures."""
     if args.out is not None and not args.out.endswith(('.json', '.csv')):
         raise UserError(f'--out {args.out}: the name must end in .json or .csv')
-    if args.batch_size < 1:
-        raise UserError(f'--batch-size must be at least 1, got {args.batch_size}')
     try:
         return list_pictures(args.inputs)
     except ValueError as error:

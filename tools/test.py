@@ -11,7 +11,7 @@ from mmasl.evaluation.thresholds import as_thr, read_thresholds
 from mmasl.utils import checkpoints, cli, preflight
 from mmasl.utils.components import find_component, parameters, type_name, walk
 from mmasl.utils.config_errors import config_errors
-from mmasl.utils.errors import UserError, command
+from mmasl.utils.errors import UserError, command, positive
 
 PICKLES = ('.pkl', '.pickle')
 
@@ -36,7 +36,7 @@ def parse_args(argv=None):
     parser.add_argument('--amp', action='store_true', help='evaluate in mixed precision')
     parser.add_argument('--show', action='store_true', help='show each picture with its prediction in a window')
     parser.add_argument('--show-dir', metavar='DIR', help='draw the predictions into a folder')
-    parser.add_argument('--interval', type=int, default=1, help='show or draw every n-th picture')
+    parser.add_argument('--interval', type=positive, default=1, help='show or draw every n-th picture')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds that --show waits at a picture')
     parser.add_argument('--tta', action='store_true', help='average the predictions over flipped pictures')
     return parser.parse_args(argv)

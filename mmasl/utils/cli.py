@@ -153,7 +153,8 @@ def keep_checkpoints_whole(cfg: Config) -> None:
 
 def say(text: str) -> None:
     """Print ``text``, once however many processes there are."""
-    if os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0':
+    ranks = (os.environ[name] for name in preflight.LAUNCHER_VARIABLES.values() if name in os.environ)
+    if next(ranks, '0') == '0':
         print(text, flush=True)
 
 

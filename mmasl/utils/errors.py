@@ -1,5 +1,6 @@
 """A user's mistakes: one line on stderr instead of a traceback."""
 
+import argparse
 import difflib
 import functools
 import sys
@@ -25,6 +26,13 @@ def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Return ``"; did you mean 'x'?"``, or nothing where no entry of ``known`` is near ``name``."""
     near = closest(name, known, cutoff)
     return f"; did you mean '{near}'?" if near else ''
+
+
+def positive(text: str) -> int:
+    """Return ``text`` as an integer above 0: the ``type`` of a command's argument."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'expected an integer above 0, got {text}')
+    return int(text)
 
 
 def command(main: Callable[..., None]) -> Callable[..., int]:

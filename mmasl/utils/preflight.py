@@ -31,7 +31,7 @@ HOW_TO_GET = {
 }
 SHARDED = ('FSDPStrategy', 'DeepSpeedStrategy')
 DEEPSPEED = 'deepspeed==0.16.9'  # was run; 0.19 has moved what MMEngine imports
-LAUNCHER_VARIABLES = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
+LAUNCHER_VARIABLES = {'pytorch': 'RANK', 'mpi': 'OMPI_COMM_WORLD_RANK', 'slurm': 'SLURM_PROCID'}
 
 
 def check_sections(cfg: Config, job: str) -> None:

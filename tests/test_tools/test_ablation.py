@@ -139,7 +139,7 @@ def test_detectors(tool, tmp_path):
 @pytest.mark.parametrize(
     'argv, text',
     [
-        (['--seeds', '0'], '--seeds: expected an integer above 0, got 0'),
+        (['--x', 'experiment_name=a/b,a-b'], 'two different trials are called experiment_namea-b_seed0: run their'),
         ([], 'expected --paper with one of fig5, fig6, fig7, weighting, '),
         (['--x', f'{LOSS}.gamma_neg'], f"--x: expected key=value,value,... or key+key=value,value,..., got '{LOSS}."),
         (

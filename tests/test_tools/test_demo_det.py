@@ -20,7 +20,7 @@ def test_a_tiny_detection_demo_writes_table_figure_and_detections(tmp_path):
         assert [point['epoch'] for point in result['curve']] == [1]
     with open(out / 'demo.csv') as file:
         assert [row['loss'] for row in csv.DictReader(file)] == ['focal loss', 'ASL']
-    for name in ('demo.png', 'detections.png'):
-        assert (out / name).read_bytes()[:4] == b'\x89PNG'
+    for name in ('demo', 'detections'):
+        assert (out / f'{name}.png').read_bytes()[:4] == b'\x89PNG' and '</svg>' in (out / f'{name}.svg').read_text()
     for text in ('focal loss', 'mAP50 %', 'small %', 'detections.png'):
         assert text in done.stdout

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmasl.utils import preflight
+from mmasl.utils import cli, preflight
 from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, TOOLS, free_port, last_log, load_main, write_config
 
 main = load_main('train')
@@ -73,6 +73,16 @@ def test_two_processes_train_what_one_trains(tmp_path, monkeypatch, task):
             two[name], value, rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f'{name}: {text}'
         )
     assert their_metrics == pytest.approx(metrics, rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize('launcher', preflight.LAUNCHER_VARIABLES)
+def test_one_process_speaks(launcher, monkeypatch, capsys):
+    for variable in preflight.LAUNCHER_VARIABLES.values():
+        monkeypatch.delenv(variable, raising=False)
+    for rank in ('0', '1'):
+        monkeypatch.setenv(preflight.LAUNCHER_VARIABLES[launcher], rank)
+        cli.say(f'rank {rank}')
+    assert capsys.readouterr().out == 'rank 0\n'
 
 
 FAKE = """#!/usr/bin/env bash

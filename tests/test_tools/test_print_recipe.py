@@ -81,6 +81,10 @@ def test_strict_and_detectors(tmp_path, capsys):
     assert said == f'{MAIN} departs from the paper in length'
     Config(dict(model=dict(bbox_head=dict()))).dump(tmp_path / 'detector.py')
     assert 'expected a classifier (model.head)' in refuse(str(tmp_path / 'detector.py'))
+    part = str(CONFIGS / '_base_' / 'models' / 'digitnet.py')
+    assert refuse(part).startswith(
+        f'{part} has no train_dataloader, train_cfg, optim_wrapper: it is a part of a config'
+    )
 
 
 def test_a_config_of_another_kind_is_described(capsys):

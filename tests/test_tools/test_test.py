@@ -108,6 +108,7 @@ def test_where_nothing_can_be_written(trained, refuse):
     config, checkpoint, _ = trained
     assert 'must end in .pkl or .pickle' in refuse(config, checkpoint, '--out', 'pred.json')
     assert '--out is missing' in refuse(config, checkpoint, '--out-item', 'metrics')
+    assert '--interval: expected an integer above 0, got 0' in refuse(config, checkpoint, '--interval', '0', status=2)
 
 
 def test_configs_without_a_test(trained, refuse):

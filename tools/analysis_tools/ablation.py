@@ -27,7 +27,7 @@ from mmengine.config import Config
 from mmasl.utils.cfg_options import CfgOptions, apply_cfg_options, check_key
 from mmasl.utils.cli import Parser, read_config
 from mmasl.utils.components import type_name, walk
-from mmasl.utils.errors import UserError, command
+from mmasl.utils.errors import UserError, command, positive
 from mmasl.utils.experiment import run_trial, trial_spec
 from mmasl.utils.grid import run_grid
 
@@ -139,7 +139,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--lines', metavar='KEY=V,V', help='what has a line for each of its values')
     parser.add_argument('--name', default='ablation', help='name of the files of --x (default: ablation)')
     parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, help='the same for all trials')
-    parser.add_argument('--seeds', type=int, default=1, help='number of seeds (default: 1)')
+    parser.add_argument('--seeds', type=positive, default=1, help='number of seeds (default: 1)')
     parser.add_argument('--seed-keys', nargs='+', default=[], metavar='KEY', help='other keys that get the seed')
     parser.add_argument(
         '--metric',
@@ -148,7 +148,7 @@ def parse_args(argv=None) -> argparse.Namespace:
         help="last part of a metric's name, or a logged scalar's, whose last value counts; the first is drawn (mAP)",
     )
     parser.add_argument('--split', choices=('val', 'test'), default='val', help='what is evaluated (default: val)')
-    parser.add_argument('--workers', type=int, default=2, help='single-thread processes at a time (default: 2)')
+    parser.add_argument('--workers', type=positive, default=2, help='single-thread processes at a time (default: 2)')
     parser.add_argument('--slurm', nargs='+', action=CfgOptions, metavar='KEY=V', help='parameters of submitit')
     parser.add_argument('--out', type=Path, help='folder (default: work_dirs/ablation/<name of the config>)')
     parser.add_argument('--report', action='store_true', help='no training: report the trials that are there')
@@ -159,8 +159,6 @@ def make_ablations(args: argparse.Namespace) -> dict[str, Ablation]:
     """What the arguments ask for, by name, with every key checked against the config."""
     cfg = read_config(args.config)
     apply_cfg_options(cfg, args.cfg_options)
-    if args.seeds < 1:
-        raise UserError(f'--seeds: expected an integer above 0, got {args.seeds}')
     if not args.paper and not args.x:
         raise UserError(f'expected --paper with one of {", ".join(PAPER)}, or --x KEY=VALUE,VALUE,...')
     ablations = {name: paper_ablation(name, loss_key(cfg)) for name in args.paper}
@@ -180,7 +178,11 @@ def make_cells(args: argparse.Namespace, ablations: dict[str, Ablation]) -> dict
         for _, _, changes in ablation.trials():
             overrides = {**args.cfg_options, **changes}
             spec = trial_spec(args.config, {**overrides, **dict.fromkeys(args.seed_keys, seed)}, seed, args.split)
-            cells[trial_name(overrides, seed)] = spec
+            name = trial_name(overrides, seed)
+            if cells.setdefault(name, spec) != spec:
+                raise UserError(
+                    f'two different trials are called {name}: run their ablations apart, each with its --out'
+                )
     return cells
 
 

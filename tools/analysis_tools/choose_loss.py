@@ -18,7 +18,7 @@ from mmasl.classifiers import FeatureClassifier
 from mmasl.datasets.features import read_features
 from mmasl.evaluation import multilabel_metrics
 from mmasl.utils.cli import Parser
-from mmasl.utils.errors import UserError, command
+from mmasl.utils.errors import UserError, command, positive
 from mmasl.utils.grid import read_cell, write_json
 from mmasl.utils.report import plus_minus, pyplot, save_figure, spread, table
 
@@ -42,8 +42,10 @@ def parse_args(argv=None):
     )
     parser.add_argument('--trials', type=int, default=6, help='trials of each loss, 1 to 6')
     parser.add_argument('--folds', type=int, default=5, help='number of folds, at least 3')
-    parser.add_argument('--epochs', type=int, default=20, help='length of a training')
-    parser.add_argument('--hidden', type=int, nargs='*', default=[512], help='hidden layers; none: a linear classifier')
+    parser.add_argument('--epochs', type=positive, default=20, help='length of a training')
+    parser.add_argument(
+        '--hidden', type=positive, nargs='*', default=[512], help='hidden layers; none: a linear classifier'
+    )
     parser.add_argument('--test', action='store_true', help='at the end measure baseline and choice on the test split')
     parser.add_argument('--out', default='choose_loss', metavar='DIR', help='folder for trials, report and figure')
     return parser.parse_args(argv)

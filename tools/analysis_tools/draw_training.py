@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from mmasl.utils.cli import Parser
-from mmasl.utils.errors import UserError, command
+from mmasl.utils.errors import UserError, command, positive
 from mmasl.utils.report import pyplot, save_figure
 
 FIGURES = {
@@ -94,14 +94,12 @@ def main(argv=None) -> None:
     parser.add_argument('figure', choices=FIGURES)
     parser.add_argument('logs', type=Path, nargs='+', help='work directories or scalars.json files')
     parser.add_argument('--labels', nargs='+', help='a name for each (default: those of the folders)')
-    parser.add_argument('--smooth', type=int, default=1, metavar='N', help='mean of the last N logged values (1)')
+    parser.add_argument('--smooth', type=positive, default=1, metavar='N', help='mean of the last N logged values (1)')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/analysis'), help='folder (work_dirs/analysis)')
     args = parser.parse_args(argv)
     labels = args.labels or [place.name for place in args.logs]
     if len(set(labels)) != len(args.logs):
         raise UserError(f'--labels: expected {len(args.logs)} different names, got {", ".join(labels)}')
-    if args.smooth < 1:
-        raise UserError(f'--smooth: expected an integer above 0, got {args.smooth}')
     curves = {label: read_log(place, args.figure) for label, place in zip(labels, args.logs, strict=True)}
     drawing = (draw_fig4 if args.figure == 'fig4' else draw_fig9)(curves, args.smooth)
     drawing.tight_layout()

@@ -23,7 +23,7 @@ from mmasl.utils.cfg_options import CfgOptions, apply_cfg_options
 from mmasl.utils.cli import Parser, read_config
 from mmasl.utils.components import type_name, walk
 from mmasl.utils.config_errors import config_errors
-from mmasl.utils.errors import UserError, command
+from mmasl.utils.errors import UserError, command, positive
 from mmasl.utils.grid import write_json
 from mmasl.utils.report import pyplot, save_figure
 
@@ -93,7 +93,7 @@ def main(argv=None) -> None:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
     parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, help='settings of the config')
-    parser.add_argument('--images', type=int, default=100_000, help='most images to read (100,000)')
+    parser.add_argument('--images', type=positive, default=100_000, help='most images to read (100,000)')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/analysis'), help='folder (work_dirs/analysis)')
     args = parser.parse_args(argv)
     cfg = read_config(args.config)

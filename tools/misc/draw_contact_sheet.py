@@ -5,7 +5,6 @@ Example:
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from mmengine.config import DictAction
 from PIL import Image, ImageDraw
 
 from mmasl.datasets import DigitScenes
+from mmasl.utils.atomic_backend import beside
 
 LINE = 12  # height of a line of text in pixels
 
@@ -84,12 +84,8 @@ def main(argv=None):
         for number, tile in enumerate(tiles):
             sheet.paste(tile, (number % args.columns * width, number // args.columns * height))
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        partial = args.out.with_name(f'.{args.out.name}.{os.getpid()}.png')
-        try:
-            sheet.save(partial)
-            os.replace(partial, args.out)
-        finally:
-            partial.unlink(missing_ok=True)
+        with beside(args.out) as part:
+            sheet.save(part, format='PNG')
     except (TypeError, ValueError, OSError) as error:
         sys.exit(f'error: {error}')
     print(f'{args.out}: {len(tiles)} scenes')

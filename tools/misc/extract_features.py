@@ -26,7 +26,7 @@ from mmasl.utils import checkpoints, cli, preflight
 from mmasl.utils.atomic_backend import beside
 from mmasl.utils.cfg_options import CfgOptions, apply_cfg_options
 from mmasl.utils.config_errors import config_errors
-from mmasl.utils.errors import UserError, command
+from mmasl.utils.errors import UserError, command, positive
 from mmasl.utils.grid import write_json
 
 SPLITS = ('train', 'val', 'test')
@@ -38,9 +38,9 @@ def parse_args(argv=None):
     parser.add_argument('out', help='folder to write')
     parser.add_argument('--checkpoint', help='weights; without it those that the config starts training from')
     parser.add_argument('--splits', nargs='+', choices=SPLITS, default=SPLITS)
-    parser.add_argument('--batch-size', type=int, default=32)
+    parser.add_argument('--batch-size', type=positive, default=32)
     parser.add_argument('--workers', type=int, default=2, help='processes that load pictures')
-    parser.add_argument('--shard', type=int, default=4096, help='samples in a file')
+    parser.add_argument('--shard', type=positive, default=4096, help='samples in a file')
     parser.add_argument('--device', type=cli.usable_device, default=get_device())
     parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE')
     return parser.parse_args(argv)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from mmengine.config import Config, ConfigDict
 
+from mmasl.utils import preflight
 from mmasl.utils.cfg_options import CfgOptions, apply_cfg_options
 from mmasl.utils.cli import Parser, read_config
 from mmasl.utils.components import type_name
@@ -196,6 +197,8 @@ def main(argv=None) -> None:
     apply_cfg_options(cfg, args.cfg_options)
     if 'head' not in cfg.get('model', {}):
         raise UserError(f'{args.config}: expected a classifier (model.head); recipes of detectors are not compared')
+    for job in ('train', 'test'):
+        preflight.check_sections(cfg, job)
     other = departures(cfg)
     for name, item in RECIPE.items():
         print(f'{name}: {item.describe(cfg)}')

@@ -12,6 +12,7 @@ import timm
 import torch
 from timm.models.tresnet import checkpoint_filter_fn
 
+from mmasl.utils.atomic_backend import beside
 from mmasl.utils.cli import Parser
 from mmasl.utils.errors import UserError, command
 
@@ -102,7 +103,8 @@ def main(argv=None) -> None:
         raise UserError(f'{args.target}: the name must end in .pth')
     converted = convert(read(args.source))
     Path(args.target).parent.mkdir(parents=True, exist_ok=True)
-    torch.save(converted, args.target)
+    with beside(args.target) as part:
+        torch.save(converted, part)
     classes, state = converted['meta']['dataset_meta']['classes'], converted['state_dict']
     neck = f', bottleneck of {len(state["neck.fc.weight"])}' if 'neck.fc.weight' in state else ''
     print(

@@ -20,7 +20,7 @@ from mmasl.utils.atomic_backend import beside
 from mmasl.utils.cfg_options import CfgOptions, apply_cfg_options
 from mmasl.utils.compat import TRACING_EXPORTER
 from mmasl.utils.config_errors import config_errors
-from mmasl.utils.errors import UserError, command
+from mmasl.utils.errors import UserError, command, positive
 
 TOLERANCE = 1e-4  # of |a - b| / (1 + |b|)
 
@@ -30,7 +30,9 @@ def parse_args(argv=None):
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('out', help='file to write: .onnx, or .pt for TorchScript')
-    parser.add_argument('--size', type=int, nargs=2, default=(224, 224), metavar=('H', 'W'), help='of the pictures')
+    parser.add_argument(
+        '--size', type=positive, nargs=2, default=(224, 224), metavar=('H', 'W'), help='of the pictures'
+    )
     parser.add_argument('--opset', type=int, default=17, help='version of the ONNX operators')
     parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE')
     return parser.parse_args(argv)

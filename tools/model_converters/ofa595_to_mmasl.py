@@ -14,6 +14,7 @@ import torch
 
 from mmasl.backbones.ofa595 import STAGES
 from mmasl.utils import checkpoints
+from mmasl.utils.atomic_backend import beside
 from mmasl.utils.cli import Parser
 from mmasl.utils.errors import UserError, command
 
@@ -65,9 +66,12 @@ def main(argv=None) -> None:
     parser.add_argument('out', help='the .pth file to write; the configs expect checkpoints/ofa595_in1k.pth')
     args = parser.parse_args(argv)
     checkpoint = checkpoints.read(args.source, 'source')
+    if checkpoint is None:
+        raise UserError(f'{args.source} is a folder: expected the file of once-for-all')
     state_dict = convert(checkpoint.get('state_dict', checkpoint))
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-    torch.save(dict(state_dict=state_dict), args.out)
+    with beside(args.out) as part:
+        torch.save(dict(state_dict=state_dict), part)
     print(f'{args.out}: {len(state_dict)} weights')
 
 
