@@ -8,7 +8,6 @@ negatives (p_t of Eq. 9) on held-out scenes after every epoch. One seed: configs
 
 import argparse
 import csv
-import json
 import shutil
 import sys
 import threading
@@ -102,16 +101,13 @@ def make_specs(demo: Demo, out: Path, epochs: int | None, scenes: int, seed: int
 
 def read_log(demo: Demo, work_dir: Path) -> list[dict]:
     """The points of the curves that a training has logged so far, one for each epoch."""
+    from mmasl.utils.report import read_scalars
+
     curve = []
-    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
-        for line in path.read_text().splitlines():
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:  # the last line may be half written
-                continue
-            if all(name in entry for name, _ in demo.logged.values()):
-                point = {key: round(factor * entry[name], 4) for key, (name, factor) in demo.logged.items()}
-                curve.append(dict(epoch=entry['step'], **point))
+    for entry in read_scalars(work_dir):
+        if all(name in entry for name, _ in demo.logged.values()):
+            point = {key: round(factor * entry[name], 4) for key, (name, factor) in demo.logged.items()}
+            curve.append(dict(epoch=entry['step'], **point))
     return curve
 
 

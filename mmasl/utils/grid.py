@@ -23,10 +23,10 @@ def write_json(path: Path, content) -> None:
         path: The file; its folder is made.
         content: Anything that JSON can hold.
     """
+    text = json.dumps(content, indent=1) + '\n'  # an error leaves no file behind
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile('w', dir=path.parent, suffix='.part', delete=False) as file:
-        json.dump(content, file, indent=1)
-        file.write('\n')
+        file.write(text)
     os.chmod(file.name, 0o644)
     os.replace(file.name, path)
 

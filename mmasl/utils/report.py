@@ -1,8 +1,22 @@
-"""What reports of experiments share: means with spread, Markdown tables, and figures that come out the same again."""
+"""What reports of experiments share: logs, means with spread, tables, and figures that come out the same again."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean, stdev
+
+
+def read_scalars(place: Path) -> Iterator[dict]:
+    """Yield the entries of MMEngine's JSON logs: of one file, or of all runs in a work directory, the oldest first.
+
+    Of a run that goes on, the last line may be half written: it is left out.
+    """
+    for log in [place] if place.is_file() else sorted(place.glob('*/vis_data/scalars.json')):
+        for line in log.read_text().splitlines():
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:
+                continue
 
 
 def spread(values: Sequence[float]) -> dict:

@@ -54,10 +54,25 @@ def test_predictions_are_written(trained, flag):
 
 
 def test_tta(trained):
-    config, checkpoint, validated = trained
-    assert main([config, checkpoint, '--tta', '--out', 'metrics.json', '--out-item', 'metrics']) == 0
-    metrics = json.loads(Path('metrics.json').read_text())
-    assert metrics.keys() == validated.keys()
+    """Predictions are other ones; a classifier's are the mean over the picture and its mirror image."""
+    config, checkpoint, _ = trained
+    assert main([config, checkpoint, '--tta', '--out', 'tta.pkl']) == 0
+    if 'detection' in config:
+        assert main([config, checkpoint, '--out', 'plain.pkl']) == 0
+        plain, tta = (pickle.loads(Path(f'{name}.pkl').read_bytes())[0]['pred_instances'] for name in ('plain', 'tta'))
+        assert not torch.equal(plain['scores'], tta['scores'])
+        return
+    for name, prob in (('plain', 0.0), ('mirrored', 1.0)):
+        flip = f"[dict(type='RandomFlip', prob={prob}), dict(type='PackInputs')]"
+        Path(name).mkdir()
+        other = write_config(Path(name), CLASSIFICATION, f"test_dataloader['dataset'].update(pipeline={flip})")
+        assert main([other, checkpoint, '--out', f'{name}.pkl']) == 0
+    plain, mirrored, tta = (
+        torch.stack([sample['pred_score'] for sample in pickle.loads(Path(f'{name}.pkl').read_bytes())])
+        for name in ('plain', 'mirrored', 'tta')
+    )
+    torch.testing.assert_close(tta, (plain + mirrored) / 2)
+    assert not torch.allclose(plain, mirrored)
 
 
 def test_a_checkpoint_of_another_architecture(trained, refuse):

@@ -70,7 +70,7 @@ def test_writing_replaces_the_whole_file_or_nothing(tmp_path):
     write_json(path, dict(a=1))
     with pytest.raises(TypeError):
         write_json(path, dict(a=object()))
-    assert json.loads(path.read_text()) == dict(a=1)
+    assert json.loads(path.read_text()) == dict(a=1) and list(path.parent.iterdir()) == [path]
 
 
 def test_no_worker_is_refused(tmp_path):

@@ -10,13 +10,12 @@ mmasl.AsymmetryHook logs of mmasl.AdaptiveAsymmetricLoss. ``--out`` gets a .png,
 
 import argparse
 import csv
-import json
 import sys
 from pathlib import Path
 
 from mmasl.utils.cli import Parser
 from mmasl.utils.errors import UserError, command, positive
-from mmasl.utils.report import pyplot, save_figure
+from mmasl.utils.report import pyplot, read_scalars, save_figure
 
 FIGURES = {
     'fig4': dict(keys=('pt_pos', 'pt_neg', 'delta_p'), hook='mmasl.ProbabilityGapHook'),
@@ -32,18 +31,11 @@ def read_log(place: Path, figure: str) -> dict[int, list[float]]:
         UserError: There is no log, or it has not what the figure shows.
     """
     keys, hook = FIGURES[figure]['keys'], FIGURES[figure]['hook']
-    logs = [place] if place.is_file() else sorted(place.glob('*/vis_data/scalars.json'))
-    if not logs:
+    entries = list(read_scalars(place))
+    if not entries:
         raise UserError(f'{place}: expected a work directory with a JSON log (<time>/vis_data/scalars.json)')
-    curve = {}
-    for log in logs:  # what a resumed run has logged again replaces the earlier run's
-        for line in log.read_text().splitlines():
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:  # of a run that goes on, the last line may be half written
-                continue
-            if all(key in entry for key in keys):
-                curve[entry['step']] = [entry[key] for key in keys]
+    # What a resumed run has logged again replaces the earlier run's.
+    curve = {entry['step']: [entry[key] for key in keys] for entry in entries if all(key in entry for key in keys)}
     if not curve:
         raise UserError(
             f'{place}: the log has no {", ".join(keys)}; train with --cfg-options default_hooks.gap.type={hook}'
