@@ -3,13 +3,17 @@
 Run by ``make docs``; a link that leads nowhere is an error.
 """
 
+import latex2mathml.converter
+from docutils import nodes
+from sphinx.application import Sphinx
+
 import mmasl
 
 project = 'mmasl'
-author = 'the authors of mmasl'
+author = copyright = 'the authors of mmasl'
 version = release = mmasl.__version__
 
-extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'sphinx.ext.mathjax', 'sphinx_copybutton']
+extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'sphinx_copybutton']
 root_doc = 'docs/index'
 include_patterns = [
     '*.md',
@@ -33,3 +37,28 @@ napoleon_use_ivar = True  # a NamedTuple's fields are documented once
 html_theme = 'furo'
 html_title = f'mmasl {release}'
 html_copy_source = False
+html_static_path = ['_static']
+html_css_files = ['mmasl.css']
+html_math_renderer = 'mathml'
+
+
+def mathml(self, node: nodes.math | nodes.math_block) -> None:
+    """Write a formula as MathML, which every browser draws by itself, with no script from elsewhere."""
+    if isinstance(node, nodes.math_block):
+        formula = latex2mathml.converter.convert(node.astext(), display='block')
+        self.body.append(f'<div class="math">{formula}</div>')
+    else:
+        self.body.append(latex2mathml.converter.convert(node.astext()))
+    raise nodes.SkipNode
+
+
+def keep_spreads(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Keep a number and its spread in one line of a narrow table cell."""
+    for text in list(doctree.findall(nodes.Text)):
+        if ' ± ' in text:
+            text.parent.replace(text, nodes.Text(text.replace(' ± ', '\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}')))
+
+
+def setup(app: Sphinx) -> None:
+    app.connect('doctree-resolved', keep_spreads)
+    app.add_html_math_renderer('mathml', inline_renderers=(mathml, None), block_renderers=(mathml, None))
