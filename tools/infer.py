@@ -1,6 +1,7 @@
 """Label pictures with a trained classifier, or find objects in them with a trained detector."""
 
 import csv
+import os
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from mmengine.device import get_device
 from tqdm import tqdm
 
 from mmasl.apis.pictures import list_pictures
-from mmasl.evaluation.thresholds import as_thr
+from mmasl.evaluation.thresholds import as_thr, read_thresholds
 from mmasl.utils import checkpoints, cli, preflight
 from mmasl.utils.atomic_backend import beside
 from mmasl.utils.cfg_options import CfgOptions, apply_cfg_options
@@ -44,6 +45,8 @@ def check_args(args) -> list[str]:
     """Raise before any work where an argument is wrong; return the pictures."""
     if args.out is not None and not args.out.endswith(('.json', '.csv')):
         raise UserError(f'--out {args.out}: the name must end in .json or .csv')
+    if args.out is not None:
+        preflight.check_folder(os.path.dirname(args.out) or '.', '--out')
     try:
         return list_pictures(args.inputs)
     except ValueError as error:
@@ -59,6 +62,7 @@ def results_of(cfg: Config, args, checkpoint: dict, pictures: list[str]):
     try:
         thr = 0.5 if args.thr is None else args.thr
         inferencer = MultiLabelInferencer(cfg, args.checkpoint, args.device, thr=thr, topk=args.topk)
+        read_thresholds(thr, getattr(inferencer.model.head, 'num_classes', None))  # one for each class
     except ValueError as error:
         raise UserError(f'--{error}') from error
     checkpoints.check_fit(inferencer.model, checkpoint, args.checkpoint, whole=True)

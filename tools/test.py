@@ -51,6 +51,8 @@ def check_out(args) -> None:
         )
     if args.out is None and args.out_item == 'metrics':
         raise UserError('--out-item says what --out writes, and --out is missing')
+    if args.out is not None:
+        preflight.check_folder(os.path.dirname(args.out) or '.', '--out')
 
 
 def merge_args(cfg: Config, args) -> None:
@@ -161,7 +163,7 @@ def main(argv=None) -> None:
         preflight.check_types(cfg, 'test')
         preflight.check_data(cfg, 'test')
         checkpoint = checkpoints.read(args.checkpoint, 'checkpoint')
-        preflight.check_work_dir(cfg)
+        preflight.check_folder(cfg.work_dir, '--work-dir')
         runner = cli.build_runner(cfg, checkpoint)
         metrics = runner.test()
     if args.out and args.out_item == 'metrics' and runner.rank == 0:

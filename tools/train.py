@@ -91,7 +91,7 @@ def main(argv=None) -> None:
         preflight.check_data(cfg, 'train')
         checkpoints.check_pretrained(cfg)
         checkpoint = read_start(cfg)
-        preflight.check_work_dir(cfg)
+        preflight.check_folder(cfg.work_dir, '--work-dir')
         runner = cli.build_runner(cfg, checkpoint, whole=bool(cfg.get('resume')))
         runner.train()
     report(runner)

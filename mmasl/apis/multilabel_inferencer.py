@@ -29,7 +29,8 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         **kwargs: As :class:`mmpretrain.apis.ImageClassificationInferencer`.
 
     Raises:
-        ValueError: For thresholds that are not in [0, 1] or not one for each class, or ``topk`` < 1.
+        ValueError: For thresholds that are not in [0, 1], or ``topk`` < 1; when called, if they or the ``classes`` are
+            not one for each class.
 
     Example:
         >>> config = 'configs/digit_scenes/digitnet-asl_ft-1xb16_digitscenes-48px.py'
@@ -104,6 +105,8 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         samples = self.forward(default_collate([self.pipeline(info) for info in infos]))
         for sample in samples:
             scores = sample.pred_score
+            if self.classes is not None and len(self.classes) != len(scores):
+                raise ValueError(f'classes: expected {len(scores)} names, got {len(self.classes)}')
             thr = scores.new_tensor(read_thresholds(self.thr, len(scores)))
             ranked = scores.argsort(descending=True, stable=True)
             sample.set_pred_label(ranked[(scores >= thr)[ranked]][: self.topk])

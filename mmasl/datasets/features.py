@@ -59,6 +59,10 @@ class Features(Dataset):
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         return dict(inputs=self.inputs[index], targets=self.targets[index])
 
+    def get_data_info(self, index: int) -> dict[str, np.ndarray]:
+        """The labels of a sample, as MMPretrain's data sets give them."""
+        return dict(gt_score=self.targets[index].numpy())
+
 
 def read_features(path: str | Path) -> dict[str, np.ndarray]:
     """Return ``<split>_x`` and ``<split>_y``, float32, of the three splits, and the names of the ``classes``.

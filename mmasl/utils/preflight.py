@@ -181,16 +181,15 @@ def need(cfg: Config, file, path: tuple[str, ...], name: str, how: str = '') -> 
     )
 
 
-def check_work_dir(cfg: Config) -> None:
-    """Raise where the work directory cannot be made or written to."""
+def check_folder(folder: str, flag: str) -> None:
+    """Raise where ``folder``, which ``flag`` names, cannot be made or written to: better before the work than after."""
+    name = f'the {"work directory" if flag == "--work-dir" else "folder"} {folder}'
     try:
-        os.makedirs(cfg.work_dir, exist_ok=True)
+        os.makedirs(folder, exist_ok=True)
     except OSError as error:
-        raise UserError(f'the work directory {cfg.work_dir} cannot be made: {error}') from error
+        raise UserError(f'{name} cannot be made ({error.strerror}); choose another with {flag}') from error
     try:
         # Only trying tells: os.access grants root everything, on read-only mounts and NFS too.
-        tempfile.TemporaryFile(dir=cfg.work_dir).close()
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise UserError(
-            f'the work directory {cfg.work_dir} is not writable ({error.strerror}); choose another with --work-dir'
-        ) from error
+        raise UserError(f'{name} is not writable ({error.strerror}); choose another with {flag}') from error

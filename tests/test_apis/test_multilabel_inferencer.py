@@ -98,6 +98,7 @@ def test_pictures_are_drawn(inferencer, folder, tmp_path):
 @pytest.mark.parametrize(
     ('changes', 'text'),
     [
+        (dict(classes=['a', 'b']), 'classes: expected 80 names, got 2'),
         (dict(topk=0), 'topk: expected an integer above 0'),
         (dict(thr=1.5), r'thr: expected numbers in \[0, 1\], got \[1.5\]'),
         (dict(thr=[0.1, 0.2]), 'expected one number or 80, one for each class, got 2'),

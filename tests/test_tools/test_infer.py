@@ -83,6 +83,9 @@ def test_refusals(trained, capsys):
     config, checkpoint = trained
     refuse = Refusals('infer', capsys)
     assert 'must end in .json or .csv' in refuse(config, checkpoint, 'pictures', '--out', 'all.txt')
+    assert 'the folder /proc/self is not writable' in refuse(
+        config, checkpoint, 'pictures', '--out', '/proc/self/a.csv'
+    )
     Path('empty').mkdir()
     assert 'empty: expected a folder with pictures' in refuse(config, checkpoint, 'empty')
     assert 'epoch_2.pth does not exist' in refuse(config, checkpoint.replace('1.pth', '2.pth'), 'pictures')
@@ -91,3 +94,6 @@ def test_refusals(trained, capsys):
         assert 'is a detector' in refuse(config, checkpoint, 'pictures', '--topk', '3')
     else:
         assert 'absent.json' in refuse(config, checkpoint, 'pictures', '--thr', 'absent.json')
+        Path('thr.json').write_text('{"thr": [0.1, 0.2]}')
+        said = refuse(config, checkpoint, 'pictures', '--thr', 'thr.json')
+        assert said == '--thr thr.json: expected one number or 80, one for each class, got 2'

@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, Refusals, load_main, write_config
@@ -38,6 +39,14 @@ def test_repeated_data_and_a_part_of_it(tmp_path, capsys):
     text = text.replace("dataset=dict(split='train', **scenes)", 'dataset=scenes')
     figures, _ = read(tmp_path, text, '--images', '6')
     assert figures['images'] == 6 and '6 of 24 images are read' in capsys.readouterr().out
+
+
+def test_features(tmp_path):
+    x, y = np.zeros((10, 4)), np.array([[1, 0, -1], [1, 1, 0]] * 5)
+    np.savez('my.npz', train_x=x, train_y=y, val_x=x, val_y=y, test_x=x, test_y=y)
+    figures, rows = read(tmp_path, "train_dataloader = dict(dataset=dict(type='mmasl.Features', data_root='my.npz'))")
+    assert figures['kind'] == 'multi-label' and [row['positive'] for row in rows] == ['10', '5', '0']
+    assert [row['ignored'] for row in rows] == ['0', '0', '5']
 
 
 def test_detection(tmp_path):

@@ -122,6 +122,8 @@ def test_checkpoints_that_cannot_be_read(trained, refuse):
 def test_where_nothing_can_be_written(trained, refuse):
     config, checkpoint, _ = trained
     assert 'must end in .pkl or .pickle' in refuse(config, checkpoint, '--out', 'pred.json')
+    said = refuse(config, checkpoint, '--out', '/proc/self/pred.pkl')
+    assert 'the folder /proc/self is not writable' in said and said.endswith('choose another with --out')
     assert '--out is missing' in refuse(config, checkpoint, '--out-item', 'metrics')
     assert '--interval: expected an integer above 0, got 0' in refuse(config, checkpoint, '--interval', '0', status=2)
 

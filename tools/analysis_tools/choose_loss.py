@@ -37,9 +37,7 @@ OTHERS = [name for name in LADDER if name != BASELINE]
 def parse_args(argv=None):
     parser = Parser(description=__doc__)
     parser.add_argument('data', help='.npz file or folder with features')
-    parser.add_argument(
-        '--losses', nargs='+', choices=[*LADDER][1:], default=[*LADDER][1:], help='beside cross-entropy'
-    )
+    parser.add_argument('--losses', nargs='+', choices=OTHERS, default=OTHERS, help='beside cross-entropy')
     parser.add_argument('--trials', type=int, default=6, help='trials of each loss, 1 to 6')
     parser.add_argument('--folds', type=int, default=5, help='number of folds, at least 3')
     parser.add_argument('--epochs', type=positive, default=20, help='length of a training')
