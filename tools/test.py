@@ -162,7 +162,7 @@ def main(argv=None) -> None:
         merge_args(cfg, args)
         preflight.check_types(cfg, 'test')
         preflight.check_data(cfg, 'test')
-        checkpoint = checkpoints.read(args.checkpoint, 'checkpoint')
+        checkpoint = checkpoints.read(args.checkpoint, 'checkpoint', of_strategy=True)
         preflight.check_folder(cfg.work_dir, '--work-dir')
         runner = cli.build_runner(cfg, checkpoint)
         metrics = runner.test()

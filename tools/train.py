@@ -62,7 +62,7 @@ def read_start(cfg: Config) -> dict | None:
     """Return the checkpoint that training starts from, if there is one, to be held against the model."""
     if not cfg.get('load_from'):
         return None
-    checkpoint = checkpoints.read(cfg.load_from, '--resume' if cfg.get('resume') else 'load_from')
+    checkpoint = checkpoints.read(cfg.load_from, '--resume' if cfg.get('resume') else 'load_from', of_strategy=True)
     if cfg.get('resume'):
         checkpoints.check_resumable(checkpoint, cfg.load_from)
     return checkpoint

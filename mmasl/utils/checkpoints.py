@@ -38,11 +38,13 @@ def skip_pretrained(cfg: Config) -> None:
             node['pretrained'] = False
 
 
-def read(path: str, key: str) -> dict | None:
-    """Return the checkpoint, on the CPU; None for a folder, which only the strategy that wrote it can read."""
+def read(path: str, key: str, of_strategy: bool = False) -> dict | None:
+    """Return the checkpoint, on the CPU; with ``of_strategy`` None for a folder, which only that strategy can read."""
     check_file(path, key)
     if os.path.isdir(path):
-        return None
+        if of_strategy:
+            return None
+        raise UserError(f'{key}: {path} is a folder: only the strategy that wrote it can read it')
     try:
         checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
     except Exception as error:  # whatever a broken file makes the unpickler do

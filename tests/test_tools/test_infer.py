@@ -86,6 +86,7 @@ def test_refusals(trained, capsys):
     assert 'the folder /proc/self is not writable' in refuse(
         config, checkpoint, 'pictures', '--out', '/proc/self/a.csv'
     )
+    assert 'pictures is a folder: only the strategy' in refuse(config, 'pictures', 'pictures')
     Path('empty').mkdir()
     assert 'empty: expected a folder with pictures' in refuse(config, checkpoint, 'empty')
     assert 'epoch_2.pth does not exist' in refuse(config, checkpoint.replace('1.pth', '2.pth'), 'pictures')

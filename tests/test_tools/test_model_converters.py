@@ -207,4 +207,5 @@ def test_a_published_model_is_small_and_safe(capsys):
     torch.save(state, 'raw.pth')
     refuse = Refusals('model_converters/publish_model', capsys)
     assert 'got raw weights' in refuse('raw.pth', 'out/model.pth')
+    assert 'out is a folder: only the strategy that wrote it' in refuse('out', 'out/model.pth')
     assert 'the name must end in .pth' in refuse('raw.pth', 'out/model.pt')

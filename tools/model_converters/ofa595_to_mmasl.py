@@ -66,8 +66,6 @@ def main(argv=None) -> None:
     parser.add_argument('out', help='the .pth file to write; the configs expect checkpoints/ofa595_in1k.pth')
     args = parser.parse_args(argv)
     checkpoint = checkpoints.read(args.source, 'source')
-    if checkpoint is None:
-        raise UserError(f'{args.source} is a folder: expected the file of once-for-all')
     state_dict = convert(checkpoint.get('state_dict', checkpoint))
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     with beside(args.out) as part:

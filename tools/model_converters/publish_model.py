@@ -53,8 +53,6 @@ def main(argv=None) -> None:
     if target.suffix != '.pth':
         raise UserError(f'{target}: the name must end in .pth')
     checkpoint = checkpoints.read(args.source, 'source')
-    if checkpoint is None:
-        raise UserError(f'{args.source} is a folder: only the strategy that wrote it can read it')
     with io.BytesIO() as file:
         torch.save(publish(checkpoint), file)
         content = file.getvalue()
