@@ -48,6 +48,11 @@ def check_args(args) -> list[str]:
     if args.out is not None:
         preflight.check_folder(os.path.dirname(args.out) or '.', '--out')
     try:
+        if args.thr is not None:
+            read_thresholds(args.thr)
+    except ValueError as error:
+        raise UserError(f'--{error}') from error
+    try:
         return list_pictures(args.inputs)
     except ValueError as error:
         raise UserError(str(error)) from error

@@ -36,9 +36,15 @@ class StopAtNaNHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         self.logits: list[tuple[str, torch.Tensor]] = []  # of one iteration
-        for name, module in runner.model.named_modules():
-            if name.endswith(LOSS_NAMES):
-                module.register_forward_pre_hook(partial(self._keep, name), with_kwargs=True)
+        self.handles = [
+            module.register_forward_pre_hook(partial(self._keep, name), with_kwargs=True)
+            for name, module in runner.model.named_modules()
+            if name.endswith(LOSS_NAMES)
+        ]
+
+    def after_train(self, runner: Runner) -> None:
+        for handle in self.handles:  # or the logits of whoever trains the model afterwards would be kept
+            handle.remove()
 
     def _keep(self, name: str, module: nn.Module, args: tuple, kwargs: dict) -> None:
         pred = args[0] if args else next(iter(kwargs.values()), None)

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from mmasl.hooks import AsymmetryHook
+from tests.test_faults.test_killed import in_child
 from tests.test_tools.tool_runs import CLASSIFICATION, Refusals, last_log, load_main, write_config
 
 main = load_main('train')
@@ -49,11 +49,6 @@ def empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def train_in_another_process(*argv):
-    torch.set_num_threads(1)  # the threads of the parent did not come along
-    main(list(argv))
-
-
 def checkpoint(work_dir):
     return torch.load(Path(work_dir, 'last_checkpoint').read_text(), weights_only=False)
 
@@ -66,10 +61,8 @@ def trace(state):
 @pytest.mark.parametrize('text', [GLOBAL, PER_CLASS], ids=['global', 'per class'])
 def test_a_killed_and_resumed_training_has_the_trace_of_an_uninterrupted_one(tmp_path, text):
     killed = write_config(tmp_path, text, "custom_hooks.append(dict(type='mmengine.Kill', at=6))\n")
-    process = get_context('fork').Process(target=train_in_another_process, args=(killed, '--work-dir', 'wd'))
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL and Path('wd/last_checkpoint').read_text().endswith('epoch_1.pth')
+    assert in_child(lambda: main([killed, '--work-dir', 'wd'])) == -signal.SIGKILL
+    assert Path('wd/last_checkpoint').read_text().endswith('epoch_1.pth')
     config = write_config(tmp_path, text)
     assert main([config, '--work-dir', 'wd', '--resume']) == 0
     assert main([config, '--work-dir', 'whole']) == 0

@@ -86,6 +86,8 @@ def test_refusals(trained, capsys):
     assert 'the folder /proc/self is not writable' in refuse(
         config, checkpoint, 'pictures', '--out', '/proc/self/a.csv'
     )
+    said = refuse(config, checkpoint, 'pictures', '--thr', '30')
+    assert said == '--thr: expected numbers in [0, 1], got [30.0]'
     assert 'pictures is a folder: only the strategy' in refuse(config, 'pictures', 'pictures')
     Path('empty').mkdir()
     assert 'empty: expected a folder with pictures' in refuse(config, checkpoint, 'empty')

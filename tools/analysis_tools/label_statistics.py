@@ -103,7 +103,7 @@ def main(argv=None) -> None:
         raise UserError('the config has no train_dataloader')
     detection = is_detection(cfg)
     dataset = build_dataset(cfg)
-    names = dataset.metainfo.get('classes')
+    names = getattr(dataset, 'metainfo', {}).get('classes')
     if names is None:
         raise UserError('train_dataloader.dataset: the data set does not name its classes; set its metainfo')
     try:
