@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine import Config
+from modelindex.load_model_index import load as load_index
 
 from mmasl.datasets import Features
 from mmasl.datasets.features import read_features
@@ -36,6 +37,8 @@ def data(tmp_path, monkeypatch) -> dict[str, np.ndarray]:
 def test_all_are_here():
     nets, losses = ('linear', 'mlp'), ('ce', 'fl', 'asl', 'asl-adaptive')
     assert {path.stem for path in PATHS} == {f'{net}_{loss}' for net in nets for loss in losses}
+    models = load_index(str(FOLDER.parents[1] / 'model-index.yml')).models
+    assert {FOLDER.parents[1] / model.config for model in models} >= set(PATHS)
 
 
 @pytest.mark.parametrize('path', PATHS, ids=lambda path: path.stem)
