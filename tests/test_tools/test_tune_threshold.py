@@ -10,7 +10,7 @@ import torch
 from mmengine import Config
 from mmpretrain import get_model
 
-from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, Refusals, load_main, write_config
+from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, TOOLS, Refusals, load_main, write_config
 
 tune = load_main('analysis_tools/tune_threshold')
 evaluate = load_main('test')
@@ -41,9 +41,10 @@ def empty_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize('per_class', [[], ['--per-class']])
 def test_what_is_promised_is_what_test_py_measures(dumped, capsys, per_class):
     config, checkpoint, dump = dumped
-    assert tune([dump, *per_class, '--out', 'found/thr.json']) == 0
+    assert tune([dump, *per_class, '--objective', 'CF1', '--out', 'found/thr.json']) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith('| % | CP | CR | CF1 |') and lines[-1].startswith('done: CF1, threshold 0.')
+    assert lines[-2].startswith('warning: CF1 with --per-class') == bool(per_class)
     content = json.loads(Path('found/thr.json').read_text())
     assert np.size(content['thr']) == (80 if per_class else 1) and content['samples'] == 16
     assert Path('found/thr.png').stat().st_size > 1000 and '</svg>' in Path('found/thr.svg').read_text()
@@ -55,6 +56,23 @@ def test_what_is_promised_is_what_test_py_measures(dumped, capsys, per_class):
     measured = json.loads(Path('metrics.json').read_text())
     for key, value in promised['chosen here'].items():
         assert measured[f'multi-label/{key}'] == pytest.approx(value)
+
+
+def test_by_default_one_threshold_for_the_best_of1(dumped, capsys):
+    _, _, dump = dumped
+    assert tune([dump]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith('done: OF1, threshold 0.')
+    content = json.loads(Path('thresholds.json').read_text())
+    assert isinstance(content['thr'], float) and content['objective'] == 'OF1'
+
+
+def test_the_benchmark_of_the_defaults(capsys, monkeypatch):
+    monkeypatch.syspath_prepend(str(TOOLS / 'benchmarks'))
+    few = ['--sizes', '8', '--seeds', '2', '--epochs', '1', '--scenes', '64', '16', '16', '--out', 'found.json']
+    assert load_main('benchmarks/thresholds')(few) == 0
+    found = json.loads(Path('found.json').read_text())['ASL']
+    assert len(found) == 5 and all(len(values) == 2 for values in found['OF1, one for all, 8 scenes'].values())
+    assert '| thresholds of 0.5 |' in capsys.readouterr().out
 
 
 def test_refusals(dumped, capsys, tmp_path):

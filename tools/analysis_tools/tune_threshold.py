@@ -25,7 +25,7 @@ ENOUGH = 10  # positives of a class for a curve of its own
 def parse_args(argv=None):
     parser = Parser(description=__doc__)
     parser.add_argument('dump', help='.pkl file with the predictions on the validation split')
-    parser.add_argument('--objective', choices=OBJECTIVES, default='CF1', help='what is to become best')
+    parser.add_argument('--objective', choices=OBJECTIVES, default='OF1', help='what is to become best')
     parser.add_argument('--floor', type=float, default=0.9, help='least precision, for --objective precision')
     parser.add_argument('--per-class', action='store_true', help='one threshold for each class')
     parser.add_argument('--out', default='thresholds.json', metavar='FILE', help='.json file for the thresholds')
@@ -118,6 +118,8 @@ def main(argv=None) -> None:
     draw(out.with_suffix(''), scores, targets, thr)
     keys = list(results['chosen here'])
     print(table(['%', *keys], [[name, *(f'{row[key]:.1f}' for key in keys)] for name, row in results.items()]))
+    if args.objective == 'CF1' and args.per_class:
+        print('warning: CF1 with --per-class gives every picture the labels of hard classes; see OF1 in the table')
     what = f'{thr.min():.3f} to {thr.max():.3f}' if args.per_class else f'{thr[0]:.3f}'
     empty = int((~(targets == 1).any(0)).sum()) if args.per_class else 0
     rest = f'; {empty} classes without a positive have the common one' if empty else ''

@@ -58,7 +58,7 @@ def steps_cell(spec: dict, scenes: dict[str, int] | None = None) -> dict:
     return dict(mAP=round(100 * float(np.nanmean(precision)), 2), **settling(exponents, gaps, target))
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=3)
 @torch.no_grad()
 def features(split: str, scenes: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Standardised features (scenes, channels) of the single-digit weights, and labels (scenes, classes)."""
