@@ -1,28 +1,17 @@
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from mmasl.datasets import DigitScenes
+from tests.test_tools.tool_runs import load_main
 
-MISC = Path(__file__).parents[2] / 'tools' / 'misc'
-
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, MISC / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-dump_tool, sheet_tool = load('dump_digit_scenes'), load('draw_contact_sheet')
+dump_tool, sheet_tool = load_main('misc/dump_digit_scenes'), load_main('misc/draw_contact_sheet')
 
 
 def run(tool, *argv):
-    tool.main([str(argument) for argument in argv])
+    tool([str(argument) for argument in argv])
 
 
 def test_dump_is_read_back_by_pycocotools(tmp_path, capsys):
@@ -75,7 +64,7 @@ def test_interrupted_dump_leaves_nothing(tmp_path, monkeypatch):
     def full_disk(*args, **kwargs):
         raise OSError('No space left on device')
 
-    monkeypatch.setattr(dump_tool.json, 'dumps', full_disk)
+    monkeypatch.setattr(json, 'dumps', full_disk)
     with pytest.raises(SystemExit, match='error: No space left on device'):
         run(dump_tool, tmp_path / 'scenes', '--splits', 'val', '--options', 'num_scenes=2')
     assert not list(tmp_path.iterdir())
@@ -102,7 +91,7 @@ def test_contact_sheet(tmp_path):
 )
 def test_contact_sheet_usage_errors(argv, text, capsys):
     with pytest.raises(SystemExit, match='2'):
-        sheet_tool.main(argv)
+        sheet_tool(argv)
     assert text in capsys.readouterr().err
 
 
