@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from mmasl.utils import checkpoints, preflight
 from mmasl.utils.cfg_options import CfgOptions, apply_cfg_options
 from mmasl.utils.check_model import check_model
-from mmasl.utils.components import type_name
+from mmasl.utils.components import type_name, walk
 from mmasl.utils.config_errors import code_at, config_errors, text_of, tracebacks
 from mmasl.utils.errors import UserError, closest
 
@@ -208,4 +208,10 @@ def enable_auto_scale_lr(cfg: Config) -> None:
             '--auto-scale-lr: the config does not say which batch size its learning rate is for; '
             'add --cfg-options auto_scale_lr.base_batch_size=...'
         )
+    for path, node in walk(cfg.get('param_scheduler'), ('param_scheduler',)):
+        if node.get('eta_max') is not None and 'OneCycle' in type_name(node.get('type', '')):
+            raise UserError(
+                f'--auto-scale-lr: {type_name(node["type"])} rises to {".".join(path)}.eta_max whatever the optimizer '
+                'has; scale that by --cfg-options, or take mmasl.OneCycleLR without it'
+            )
     cfg.auto_scale_lr.enable = True

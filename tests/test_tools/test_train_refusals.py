@@ -249,6 +249,12 @@ def test_auto_scale_lr_without_a_base(config, refuse):
     assert 'auto_scale_lr.base_batch_size' in refuse(config, '--auto-scale-lr')
 
 
+def test_auto_scale_lr_that_the_schedule_would_undo(tmp_path, refuse):
+    cycle = "auto_scale_lr = dict(base_batch_size=8)\nparam_scheduler = dict(type='OneCycleLR', eta_max=0.1)\n"
+    said = refuse(write_config(tmp_path, CLASSIFICATION + cycle), '--auto-scale-lr')
+    assert said.startswith('--auto-scale-lr: OneCycleLR rises to param_scheduler.eta_max whatever the optimizer has')
+
+
 def test_launcher_without_its_variables(config, refuse, monkeypatch):
     monkeypatch.delenv('RANK', raising=False)
     assert 'RANK is not set; start this command through torchrun' in refuse(config, '--launcher', 'pytorch')
