@@ -142,13 +142,9 @@ def add_dump(cfg: Config, file: str) -> None:
     dump = {'type': kind, 'out_file_path': file}
     evaluator = cfg.test_evaluator
     if isinstance(evaluator, dict) and 'metrics' in evaluator:
-        evaluator.metrics = [*aslist(evaluator.metrics), dump]
+        evaluator.metrics = [*preflight.as_list(evaluator.metrics), dump]
     else:
-        cfg.test_evaluator = [*aslist(evaluator), dump]
-
-
-def aslist(value) -> list:
-    return list(value) if isinstance(value, list | tuple) else [value]
+        cfg.test_evaluator = [*preflight.as_list(evaluator), dump]
 
 
 @command

@@ -84,6 +84,7 @@ def main(argv=None) -> None:
     with config_errors(cfg):
         preflight.check_scope(cfg)
         preflight.check_sections(cfg, 'train')
+        preflight.check_typed(cfg)
         merge_args(cfg, args)
         preflight.check_amp(cfg)
         preflight.check_strategy(cfg)

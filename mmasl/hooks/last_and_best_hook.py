@@ -7,6 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmasl.registry import HOOKS
+from mmasl.utils.errors import UserError
 from mmasl.utils.grid import write_json
 
 RECORD = 'mmasl_validations'  # in the message hub, which the checkpoints keep, and as .json in the work directory
@@ -29,7 +30,7 @@ class LastAndBestHook(Hook):
         metric (str, optional): The metric, larger being better. By default the first that the evaluator returns.
 
     Raises:
-        KeyError: When validating, if the evaluator does not return ``metric``.
+        UserError: When validating, if the evaluator does not return ``metric``.
 
     Example:
         >>> from mmengine.registry import HOOKS
@@ -54,7 +55,7 @@ class LastAndBestHook(Hook):
         hub = runner.message_hub
         metric = self.metric or next(iter(metrics))
         if metric not in metrics:
-            raise KeyError(f'LastAndBestHook.metric: expected one of {", ".join(metrics)}, got {metric}')
+            raise UserError(f'custom_hooks: LastAndBestHook.metric: expected one of {", ".join(metrics)}, got {metric}')
         record = hub.get_info(RECORD, {})
         values, raw = {metric: metrics[metric]}, f'val/{metric}_origin'
         if raw in hub.log_scalars:

@@ -145,7 +145,7 @@ def add_hook(cfg: Config, name: str) -> None:
 
 def keep_checkpoints_whole(cfg: Config) -> None:
     """Take our checkpoint hook where the config has MMEngine's, or none."""
-    hooks = cfg.setdefault('default_hooks', ConfigDict())
+    hooks = cfg.default_hooks = cfg.get('default_hooks') or ConfigDict()
     hook = hooks.setdefault('checkpoint', ConfigDict(type='CheckpointHook'))
     if hook is not None and type_name(hook.type) == 'CheckpointHook':
         hook.type = 'mmasl.SafeCheckpointHook'

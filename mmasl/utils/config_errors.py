@@ -129,8 +129,10 @@ def explain_refusal(error: Exception, stack: list[TracebackType], cfg: Config) -
     complains = deliberate and raiser.f_globals.get('__name__', '').split('.')[0] in OPENMMLAB | {own_package}
     # A loop converts the numbers in its dict without a check.
     converts = isinstance(error, ValueError) and code_at(stack[-1], 'mmengine/runner/loops.py', '__init__')
+    # So does a data loader, with batch_size=0, say.
+    loads = built.f_code.co_name == 'build_dataloader' and code_at(stack[-1], 'torch/utils/data/')
     unreadable = isinstance(error, OSError | JSONDecodeError)
-    if not unreadable and not complains and not converts:
+    if not any((unreadable, complains, converts, loads)):
         return None
     component = component_of(built)
     reader = f' ({type_name(component)})' if component is not None else ''

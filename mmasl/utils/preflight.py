@@ -43,6 +43,28 @@ def check_sections(cfg: Config, job: str) -> None:
         )
 
 
+def check_typed(cfg: Config) -> None:
+    """Raise where a hook, a scheduler or the optimizer has no type, which the tools look at before MMEngine does."""
+    nodes = {f'default_hooks.{name}': hook for name, hook in (cfg.get('default_hooks') or {}).items() if hook}
+    for key in ('custom_hooks', 'param_scheduler'):
+        entries = cfg.get(key) or []
+        if isinstance(entries, list | tuple):
+            nodes |= {f'{key}.{number}': entry for number, entry in enumerate(entries)}
+        elif key == 'custom_hooks':
+            raise UserError(f'{key}: expected a list of dicts, got {entries}')
+        elif not all(isinstance(entry, dict) for values in entries.values() for entry in as_list(values)):
+            nodes[key] = entries  # else it has the schedulers of each optimizer
+    if 'optimizer' in (cfg.get('optim_wrapper') or {}):
+        nodes['optim_wrapper.optimizer'] = cfg.optim_wrapper.optimizer
+    for key, node in nodes.items():
+        if not isinstance(node, dict) or 'type' not in node:
+            raise UserError(f'{key}: expected a dict with a type, got {node}')
+
+
+def as_list(value) -> list:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
 def check_scope(cfg: Config) -> None:
     """Raise where the package that the config's names come from is not installed."""
     scope = cfg.get('default_scope')

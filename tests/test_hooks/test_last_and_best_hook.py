@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmasl.hooks import LastAndBestHook
+from mmasl.utils.errors import UserError
 from tests.test_tools.tool_runs import CLASSIFICATION, write_config
 
 HOOKS = """
@@ -70,7 +71,9 @@ def test_without_averaging_there_is_one_line(run):
 
 def test_an_unknown_metric_is_refused(run):
     hook = dict(type='mmasl.LastAndBestHook', metric='mAP')
-    with pytest.raises(KeyError, match='LastAndBestHook.metric: expected one of multi-label/precision.*, got mAP'):
+    with pytest.raises(
+        UserError, match='custom_hooks: LastAndBestHook.metric: expected one of multi-label/precision.*, got mAP'
+    ):
         run(custom_hooks=[hook], train_cfg=dict(max_epochs=1))
 
 

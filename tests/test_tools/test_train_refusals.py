@@ -66,6 +66,21 @@ def test_options_that_are_no_settings(config, refuse):
     assert 'required: config' in refuse(status=2)
 
 
+UNTYPED = {
+    'custom_hooks = [dict(priority=1)]': "custom_hooks.0: expected a dict with a type, got {'priority': 1}",
+    "custom_hooks = dict(type='EMAHook')": "custom_hooks: expected a list of dicts, got {'type': 'EMAHook'}",
+    "default_hooks['checkpoint'].pop('type')": 'default_hooks.checkpoint: expected a dict with a type, got {',
+    'param_scheduler = dict(milestones=[1])': 'param_scheduler: expected a dict with a type, got {',
+    "optim_wrapper['optimizer'].pop('type')": "optim_wrapper.optimizer: expected a dict with a type, got {'lr': 0.01}",
+    "train_dataloader['batch_size'] = 0": 'dataloader: batch_size should be a positive integer value, but got',
+}
+
+
+@pytest.mark.parametrize(('line', 'message'), UNTYPED.items(), ids=list(UNTYPED))
+def test_dicts_without_a_type(tmp_path, refuse, line, message):
+    assert refuse(write_config(tmp_path, CLASSIFICATION, f'{line}\n')).startswith(message)
+
+
 # --- config files ------------------------------------------------------------------------------------------------
 
 
