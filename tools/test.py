@@ -156,6 +156,7 @@ def main(argv=None) -> None:
         preflight.check_scope(cfg)
         preflight.check_sections(cfg, 'test')
         merge_args(cfg, args)
+        preflight.check_strategy(cfg)
         preflight.check_types(cfg, 'test')
         preflight.check_data(cfg, 'test')
         checkpoint = checkpoints.read(args.checkpoint, 'checkpoint', of_strategy=True)

@@ -98,12 +98,12 @@ def check_strategy(cfg: Config) -> None:
             raise UserError("strategy: no runner but FlexibleRunner reads it; set runner_type = 'FlexibleRunner'")
         return
     hooks = [type_name(hook['type']).split('.')[-1] for hook in cfg.get('custom_hooks') or []]
-    if 'EMAHook' in hooks and (name in SHARDED or cfg.get('load_from')):
+    if 'EMAHook' in hooks and name in SHARDED:
+        raise UserError(f'custom_hooks: EMAHook would write one shard of the weights with {name}; leave it out')
+    if 'EMAHook' in hooks and cfg.get('load_from'):
         raise UserError(
-            f'custom_hooks: EMAHook would average, and write, one shard of the weights with {name}; leave it out'
-            if name in SHARDED
-            else 'custom_hooks: EMAHook cannot load a checkpoint with FlexibleRunner, which loads before the hook is '
-            "ready; set runner_type = 'Runner'"
+            'custom_hooks: EMAHook cannot load a checkpoint with FlexibleRunner, which loads before the hook is ready; '
+            "set runner_type = 'Runner'"
         )
     if name not in SHARDED:
         return
