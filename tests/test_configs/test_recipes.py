@@ -95,7 +95,7 @@ def two_iterations(cfg, path, tmp_path):
     assert math.isfinite(runner.message_hub.get_scalar('train/loss').current())
     averaged_and_raw = runner.message_hub.get_info('mmasl_validations')
     assert len(averaged_and_raw) == 2
-    assert all(math.isfinite(value) for history in averaged_and_raw.values() for _, value in history)
+    assert all(math.isfinite(value) for history in averaged_and_raw.values() for *_, value in history)
     return runner
 
 

