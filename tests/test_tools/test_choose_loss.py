@@ -72,3 +72,6 @@ def test_refusals(data, capsys):
     assert refuse('my.npz', '--trials', '4') == '--trials must divide 6, got 4'
     assert refuse('my.npz', '--folds', '2') == '--folds must lie in 3 ... 100, got 2'
     assert 'absent.npz: expected a .npz with' in refuse('absent.npz')
+    np.savez('rare.npz', train_x=np.zeros((4, 2)), train_y=[[1], [0], [0], [0]], test_x=np.zeros((1, 2)), test_y=[[1]])
+    message = refuse('rare.npz', '--folds', '3')
+    assert message.startswith('--folds: expected a positive label in each') and message.endswith('take fewer')

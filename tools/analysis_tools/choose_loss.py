@@ -76,6 +76,9 @@ def measure(model: FeatureClassifier, x: torch.Tensor, y: torch.Tensor) -> float
 def run_trials(x: torch.Tensor, y: torch.Tensor, args, folder: Path) -> dict[str, np.ndarray]:
     """Return the mAP of every loss, ``(trials, folds)``; finished trainings are read from ``folder``."""
     fold_of = torch.from_numpy(np.random.default_rng(0).permutation(len(x)) % args.folds)
+    empty = [fold for fold in range(args.folds) if not (y[fold_of == fold] == 1).any()]
+    if empty:
+        raise UserError(f'--folds: expected a positive label in each, folds {empty} of {args.folds} have none; take fewer')
     digest = hashlib.sha256(x.numpy().tobytes() + y.numpy().tobytes()).hexdigest()[:12]
     names = [BASELINE, *args.losses]
     results = {name: np.zeros((args.trials, args.folds)) for name in names}
