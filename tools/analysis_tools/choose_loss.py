@@ -78,7 +78,7 @@ def run_trials(x: torch.Tensor, y: torch.Tensor, args, folder: Path) -> dict[str
     fold_of = torch.from_numpy(np.random.default_rng(0).permutation(len(x)) % args.folds)
     empty = [fold for fold in range(args.folds) if not (y[fold_of == fold] == 1).any()]
     if empty:
-        raise UserError(f'--folds: expected a positive label in each, folds {empty} of {args.folds} have none; take fewer')
+        raise UserError(f'--folds: expected a positive label in each, {empty} of {args.folds} have none; take fewer')
     digest = hashlib.sha256(x.numpy().tobytes() + y.numpy().tobytes()).hexdigest()[:12]
     names = [BASELINE, *args.losses]
     results = {name: np.zeros((args.trials, args.folds)) for name in names}
