@@ -2,18 +2,19 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from mmasl.ops.asymmetric_quality_loss.asymmetry import QualityAsymmetry, negatives_only
 from mmasl.ops.asymmetric_quality_loss.reference import count_quality_labels, positive_loss
 from mmasl.ops.asymmetric_quality_loss.target import QualityTarget, check_quality_target, without_positives
+from mmasl.utils.compat import at_least_float32
 
 
 def compose(negative_side: Callable) -> Callable:
     """A backend of this loss from one of the asymmetric loss, which leaves positives out; arguments as the reference's.
 
     Example:
+        >>> import torch
         >>> from mmasl.ops.asymmetric_loss import asymmetric_loss_cpu
         >>> pred, target = torch.zeros(1, 2, requires_grad=True), torch.tensor([[0.75, 0.0]])
         >>> loss = compose(asymmetric_loss_cpu)(pred, target, None, None, 1.0, QualityAsymmetry(2, 2, 0), reduce=True)
@@ -39,7 +40,7 @@ def compose(negative_side: Callable) -> Callable:
             scale = count_quality_labels(target, num_classes).clamp(min=1).reciprocal()
         column_weight = class_weight
         if asymmetry.alpha != 1:
-            ones = pred.new_ones(num_classes, dtype=torch.promote_types(pred.dtype, torch.float32))
+            ones = pred.new_ones(num_classes, dtype=at_least_float32(pred.dtype))
             column_weight = asymmetry.alpha * (ones if class_weight is None else class_weight)
         background = without_positives(target, num_classes)
         loss = negative_side(pred, background, weight, column_weight, scale, negatives_only(asymmetry), reduce)
