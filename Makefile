@@ -39,7 +39,7 @@ docs:  ## the documentation as pages in docs/_build; a warning or a dead link is
 	@echo file://$(CURDIR)/docs/_build/docs/index.html
 
 check:  ## versions and known troubles of the environment
-	$(VENV)/bin/python -m mmasl.utils.check_env
+	$(VENV)/bin/python -m mmasl.check_env
 
 format:
 	$(VENV)/bin/ruff check --fix

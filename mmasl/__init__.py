@@ -1,6 +1,6 @@
 """Asymmetric Loss (ASL, ICCV 2021) for OpenMMLab: registered losses, configs and tools.
 
-What is named here is imported on first use: ``mmasl.asymmetric_loss`` needs torch alone, ``mmasl.utils.check_env`` not
+What is named here is imported on first use: ``mmasl.asymmetric_loss`` needs torch alone, ``mmasl.check_env`` not
 even that, and the parts that register themselves with MMEngine are found by :mod:`mmasl.registry`.
 """
 
@@ -15,10 +15,10 @@ _HOMES = {
     'asymmetric_loss': 'mmasl.functional',
     'asymmetric_quality_loss': 'mmasl.functional',
     'softmax_asymmetric_loss': 'mmasl.functional',
-    'AsymmetricQualityFocalLoss': 'mmasl.losses.asymmetric_quality_focal_loss',
-    'IgnoreAwareCutMix': 'mmasl.batch_augments',
-    'IgnoreAwareMixup': 'mmasl.batch_augments',
-    'OFA595': 'mmasl.backbones.ofa595',
+    'AsymmetricQualityFocalLoss': 'mmasl.models.losses.asymmetric_quality_focal_loss',
+    'IgnoreAwareCutMix': 'mmasl.models.batch_augments',
+    'IgnoreAwareMixup': 'mmasl.models.batch_augments',
+    'OFA595': 'mmasl.models.backbones.ofa595',
 }
 __all__ = ['__version__', *_HOMES]
 

@@ -11,16 +11,26 @@ MODELS = Registry(
     'model',
     parent=mmengine_registry.MODELS,
     scope='mmasl',
-    locations=['mmasl.losses', 'mmasl.backbones', 'mmasl.classifiers'],
+    locations=['mmasl.models.losses', 'mmasl.models.backbones', 'mmasl.models.classifiers'],
 )
 DATASETS = Registry('dataset', parent=mmengine_registry.DATASETS, scope='mmasl', locations=['mmasl.datasets'])
 METRICS = Registry('metric', parent=mmengine_registry.METRICS, scope='mmasl', locations=['mmasl.evaluation'])
-HOOKS = Registry('hook', parent=mmengine_registry.HOOKS, scope='mmasl', locations=['mmasl.hooks'])
-TRANSFORMS = Registry('transform', parent=mmengine_registry.TRANSFORMS, scope='mmasl', locations=['mmasl.transforms'])
+HOOKS = Registry('hook', parent=mmengine_registry.HOOKS, scope='mmasl', locations=['mmasl.engine.hooks'])
+TRANSFORMS = Registry(
+    'transform',
+    parent=mmengine_registry.TRANSFORMS,
+    scope='mmasl',
+    locations=['mmasl.datasets.transforms'],
+)
 PARAM_SCHEDULERS = Registry(
     'parameter scheduler',
     parent=mmengine_registry.PARAM_SCHEDULERS,
     scope='mmasl',
-    locations=['mmasl.schedulers'],
+    locations=['mmasl.engine.schedulers'],
 )
-STRATEGIES = Registry('strategy', parent=mmengine_registry.STRATEGIES, scope='mmasl', locations=['mmasl.strategies'])
+STRATEGIES = Registry(
+    'strategy',
+    parent=mmengine_registry.STRATEGIES,
+    scope='mmasl',
+    locations=['mmasl.engine.strategies'],
+)

@@ -7,7 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from mmasl.utils.compat import nextafter
+from mmasl.compat import nextafter
 
 # Largest error relative to 1 + |exact| for the dtypes that are computed in, relative to |exact| for those that are
 # rounded to (there, below SMALL, the exact value is under the rounding of the sums around it).

@@ -42,7 +42,7 @@ def test_import_loads_no_openmmlab_package():
 
 def test_check_env_works_without_torch():
     code = """
-        from mmasl.utils import check_env
+        from mmasl import check_env
         assert check_env.main([]) == 1
     """
     assert 'torch' in run(code, block=['torch', *OPENMMLAB])
@@ -92,7 +92,7 @@ def test_detection_needs_no_mmpretrain():
         from mmengine.registry import init_default_scope
         init_default_scope('mmdet')
         loss = dict(type='mmasl.AsymmetricLoss', use_sigmoid=True)
-        assert type(MODELS.build(loss)).__module__ == 'mmasl.losses.asymmetric_loss'
+        assert type(MODELS.build(loss)).__module__ == 'mmasl.models.losses.asymmetric_loss'
         head = MODELS.build(dict(type='FCOSHead', num_classes=3, in_channels=32, feat_channels=32, loss_cls=loss))
         assert head.cls_out_channels == 3
     """

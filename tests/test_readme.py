@@ -33,7 +33,7 @@ def test_snippet_runs(page, snippet):
             if isinstance(loss, dict):
                 from mmengine.registry import MODELS
 
-                assert type(MODELS.build(loss)).__module__.startswith('mmasl.losses'), key
+                assert type(MODELS.build(loss)).__module__.startswith('mmasl.models.losses'), key
 
 
 @pytest.mark.parametrize('page', PAGES, ids=str)

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from mmasl.utils.errors import positive
+from mmasl.errors import positive
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -101,7 +101,7 @@ def make_specs(demo: Demo, out: Path, epochs: int | None, scenes: int, seed: int
 
 def read_log(demo: Demo, work_dir: Path) -> list[dict]:
     """The points of the curves that a training has logged so far, one for each epoch."""
-    from mmasl.utils.report import read_scalars
+    from mmasl.analysis.report import read_scalars
 
     curve = []
     for entry in read_scalars(work_dir):
@@ -136,7 +136,7 @@ def watch(demo: Demo, out: Path, epochs: int, done: threading.Event, console: Co
 
 def draw(demo: Demo, results: dict[str, dict], path: Path) -> None:
     """Bars of mAP, and the curves over the training, as ``path``.png and ``path``.svg."""
-    from mmasl.utils.report import pyplot, save_figure
+    from mmasl.analysis.report import pyplot, save_figure
 
     figure, (left, right) = pyplot().subplots(1, 2, figsize=(9, 3.6), width_ratios=(1, 2))
     for number, (loss, result) in enumerate(results.items()):
@@ -160,7 +160,7 @@ def draw(demo: Demo, results: dict[str, dict], path: Path) -> None:
 
 def write(demo: Demo, results: dict[str, dict], out: Path) -> None:
     """``demo.json`` (with the curves), ``demo.csv`` and the figure."""
-    from mmasl.utils.grid import write_json
+    from mmasl.files import write_json
 
     write_json(out / 'demo.json', results)
     with open(out / 'demo.csv', 'w', newline='') as file:

@@ -50,8 +50,8 @@ def draw_detections(out: Path, dataset: dict) -> None:
     """Scenes in rows, the true boxes and those of each twin in columns, as ``detections.png`` and .svg."""
     from mmengine import load
 
+    from mmasl.analysis.report import pyplot, save_figure
     from mmasl.datasets import DigitScenes
-    from mmasl.utils.report import pyplot, save_figure
 
     dataset = DigitScenes(**{key: value for key, value in dataset.items() if key not in ('type', 'pipeline')})
     found = {loss: load(out / loss / 'detections.pkl') for loss in DETECTION.losses}

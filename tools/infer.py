@@ -10,13 +10,13 @@ from mmengine.device import get_device
 from tqdm import tqdm
 
 from mmasl.apis.pictures import list_pictures
+from mmasl.cli import checkpoints, preflight
+from mmasl.cli import run as cli
+from mmasl.cli.cfg_options import CfgOptions, apply_cfg_options
+from mmasl.cli.config_errors import config_errors
+from mmasl.errors import UserError, command, positive
 from mmasl.evaluation.thresholds import as_thr, read_thresholds
-from mmasl.utils import checkpoints, cli, preflight
-from mmasl.utils.atomic_backend import beside
-from mmasl.utils.cfg_options import CfgOptions, apply_cfg_options
-from mmasl.utils.config_errors import config_errors
-from mmasl.utils.errors import UserError, command, positive
-from mmasl.utils.grid import write_json
+from mmasl.files import atomic_file, write_json
 
 COLUMNS = ('picture', 'class', 'score', 'x1', 'y1', 'x2', 'y2', 'error')
 
@@ -103,7 +103,7 @@ def as_row(picture: str, result: dict) -> dict:
 def write_csv(path: Path, rows: list[dict]) -> None:
     """Write a line for each label; a picture without any, or with an error, has one line too."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with beside(path) as part, open(part, 'w', newline='', encoding='utf-8') as file:
+    with atomic_file(path) as part, open(part, 'w', newline='', encoding='utf-8') as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         for row in rows:

@@ -7,11 +7,12 @@ import sys
 import mmengine
 from mmengine.config import Config, ConfigDict
 
+from mmasl.cli import checkpoints, preflight
+from mmasl.cli import run as cli
+from mmasl.cli.components import find_component, parameters, type_name, walk
+from mmasl.cli.config_errors import config_errors
+from mmasl.errors import UserError, command, positive
 from mmasl.evaluation.thresholds import as_thr, read_thresholds
-from mmasl.utils import checkpoints, cli, preflight
-from mmasl.utils.components import find_component, parameters, type_name, walk
-from mmasl.utils.config_errors import config_errors
-from mmasl.utils.errors import UserError, command, positive
 
 PICKLES = ('.pkl', '.pickle')
 

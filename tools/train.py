@@ -5,9 +5,10 @@ import sys
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmasl.utils import checkpoints, cli, preflight
-from mmasl.utils.config_errors import config_errors
-from mmasl.utils.errors import command
+from mmasl.cli import checkpoints, preflight
+from mmasl.cli import run as cli
+from mmasl.cli.config_errors import config_errors
+from mmasl.errors import command
 
 
 def parse_args(argv=None):

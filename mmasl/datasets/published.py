@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from mmengine.fileio import exists
 
-from mmasl.utils.errors import did_you_mean
+from mmasl.errors import did_you_mean
 
 
 class Published:

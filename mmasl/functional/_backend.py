@@ -6,9 +6,9 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from mmasl.compat import is_compiling
 from mmasl.ops import Op
 from mmasl.ops.triton_support import triton_unavailable
-from mmasl.utils.compat import is_compiling
 
 BACKENDS = ('auto', 'reference', 'cpu', 'triton', 'compile')
 

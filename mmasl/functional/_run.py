@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from mmasl.compat import at_least_float32
 from mmasl.functional._backend import choose_backend
 from mmasl.functional._validate import (
     check_class_weight,
@@ -16,7 +17,6 @@ from mmasl.functional._validate import (
 )
 from mmasl.ops import Op
 from mmasl.ops.probabilities import check_probabilities, logits_of
-from mmasl.utils.compat import at_least_float32
 
 
 def run_loss(

@@ -6,7 +6,7 @@ from numbers import Real
 import torch
 from torch import Tensor
 
-from mmasl.utils.compat import aminmax, at_least_float32, is_compiling
+from mmasl.compat import aminmax, at_least_float32, is_compiling
 
 REDUCTIONS = ('none', 'mean', 'sum')
 EPS = torch.finfo(torch.float32).eps  # what the OpenMMLab packages add to avg_factor

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
+from mmasl.compat import cache_constants
 from mmasl.functional._run import run_loss
 from mmasl.functional._validate import check_number, copy_constant
 from mmasl.ops.asymmetric_loss import OP, Asymmetry
-from mmasl.utils.compat import cache_constants
 
 SMALLEST_CLIP = 1e-30  # float32 holds it as a normal number; below, m would vanish beside 1 - p
 

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
+from mmasl.compat import cache_constants
 from mmasl.functional._run import run_loss
 from mmasl.functional._validate import check_number, flatten_target
 from mmasl.functional.asymmetric_loss import make_asymmetry
 from mmasl.ops.asymmetric_quality_loss import OP, QualityAsymmetry
-from mmasl.utils.compat import cache_constants
 
 
 def asymmetric_quality_loss(

@@ -2,10 +2,10 @@
 
 from torch import Tensor
 
+from mmasl.compat import cache_constants
 from mmasl.functional._run import run_loss
 from mmasl.functional._validate import check_number, flatten_weight
 from mmasl.ops.softmax_asymmetric_loss import OP, SoftmaxAsymmetry
-from mmasl.utils.compat import cache_constants
 
 
 def softmax_asymmetric_loss(

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mmasl.utils.compat import aminmax
+from mmasl.compat import aminmax
 
 SMALLEST = 1e-12  # bounds 1/p, as torch's binary_cross_entropy does
 

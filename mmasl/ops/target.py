@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mmasl.utils.compat import aminmax
+from mmasl.compat import aminmax
 
 
 def check_target(target: Tensor, num_classes: int) -> None:

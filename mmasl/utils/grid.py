@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -11,24 +10,10 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from mmasl.utils.errors import UserError
+from mmasl.errors import UserError
+from mmasl.files import write_json
 
 _THREAD_VARIABLES = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS')
-
-
-def write_json(path: Path, content) -> None:
-    """Write ``content`` to ``path`` so that a reader, or a run that was killed, never sees half of it.
-
-    Args:
-        path: The file; its folder is made.
-        content: Anything that JSON can hold.
-    """
-    text = json.dumps(content, indent=1) + '\n'  # an error leaves no file behind
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile('w', dir=path.parent, suffix='.part', delete=False) as file:
-        file.write(text)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
 
 
 def read_cell(folder: Path, name: str, spec: dict) -> dict | None:
@@ -43,8 +28,7 @@ def read_cell(folder: Path, name: str, spec: dict) -> dict | None:
         A dict with ``spec``, ``result`` and ``seconds``, or None.
 
     Example:
-        >>> import tempfile
-        >>> folder = Path(tempfile.mkdtemp())
+        >>>         >>> folder = Path(tempfile.mkdtemp())
         >>> write_json(folder / 'a.json', dict(spec=dict(lr=1.0), result=dict(mAP=3.0), seconds=2.0))
         >>> read_cell(folder, 'a', dict(lr=1.0))['result'], read_cell(folder, 'a', dict(lr=2.0))
         ({'mAP': 3.0}, None)

@@ -9,7 +9,7 @@ from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
 
-from mmasl.backbones import DigitNet
+from mmasl.models.backbones import DigitNet
 from tests.test_configs.recipes import CONFIGS
 from tests.test_tools.tool_runs import CLASSIFICATION, write_config
 

@@ -7,7 +7,7 @@ import pytest
 from mmengine import Config
 from mmengine.runner import Runner
 
-from mmasl.utils.check_model import check_model
+from mmasl.engine.check_model import check_model
 from tests.test_configs.recipes import FOLDERS
 from tests.test_configs.shrink import FAMILIES
 

@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS, MODELS
 from modelindex.load_model_index import load as load_index
 
-from mmasl.utils.checkpoints import skip_pretrained
+from mmasl.cli.checkpoints import skip_pretrained
 from tests.test_configs.recipes import (
     CONFIGS,
     FOLDERS,

@@ -9,7 +9,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from mmasl.datasets import DigitScenes
-from mmasl.datasets.scene_composer import (
+from mmasl.datasets.digit_scenes.composer import (
     COLOURS,
     MAX_COVERED,
     SPLITS,
@@ -19,7 +19,7 @@ from mmasl.datasets.scene_composer import (
     load_glyphs,
     sample_layout,
 )
-from mmasl.datasets.scene_renderer import glyph_opacity, render_scene
+from mmasl.datasets.digit_scenes.renderer import glyph_opacity, render_scene
 from mmasl.registry import DATASETS
 
 # sha256 of pixels, labels and boxes of the first five scenes; a change of these numbers is a change of the data set

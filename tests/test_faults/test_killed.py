@@ -11,9 +11,9 @@ from mmengine.fileio import LocalBackend
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from mmasl.utils import checkpoints
-from mmasl.utils.atomic_backend import AtomicLocalBackend
-from tests.test_hooks.test_exact_resume_hook import assert_same
+from mmasl.cli import checkpoints
+from mmasl.engine.hooks.safe_checkpoint_hook import AtomicLocalBackend
+from tests.test_engine.test_hooks.test_exact_resume_hook import assert_same
 from tests.test_tools.tool_runs import CLASSIFICATION, Refusals, load_main, write_config
 
 main = load_main('train')

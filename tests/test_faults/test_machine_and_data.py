@@ -14,8 +14,8 @@ from mmengine.registry import HOOKS
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from mmasl.utils.config_errors import config_errors
-from mmasl.utils.errors import UserError
+from mmasl.cli.config_errors import config_errors
+from mmasl.errors import UserError
 from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, Refusals, write_config
 
 

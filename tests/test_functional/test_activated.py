@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from mmasl import asymmetric_loss, asymmetric_quality_loss
-from mmasl.losses import AdaptiveAsymmetricLoss
+from mmasl.compat import nextafter
+from mmasl.models.losses import AdaptiveAsymmetricLoss
 from mmasl.testing import GAMMA_NEG, GAMMA_POS, assert_close, exact_asymmetric_loss, exact_asymmetric_quality_loss
-from mmasl.utils.compat import nextafter
 from tests.test_functional.test_asymmetric_loss import agree
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)

@@ -14,9 +14,9 @@ from mmengine.config import ConfigDict
 from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
 
-from mmasl.losses import AsymmetricLoss
+from mmasl.engine.check_model import check_model
+from mmasl.models.losses import AsymmetricLoss
 from mmasl.testing import assert_close
-from mmasl.utils.check_model import check_model
 from tests.test_integration.small_detectors import (
     DETECTORS,
     NUM_CLASSES,

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmasl import asymmetric_loss, softmax_asymmetric_loss
-from mmasl.losses import AdaptiveAsymmetricLoss
+from mmasl.models.losses import AdaptiveAsymmetricLoss
 from tests.test_ops.triton_device import GPU, needs_gpu, use_triton
 
 COLUMNS = 80

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mmasl.utils.grid import read_cell, write_json
+from mmasl.files import write_json
+from mmasl.utils.grid import read_cell
 from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, Refusals, write_config
 
 FOLDER = Path(__file__).parents[2] / 'tools' / 'analysis_tools'

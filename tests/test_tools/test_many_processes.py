@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmasl.utils import cli, preflight
+from mmasl.cli import preflight
+from mmasl.cli import run as cli
 from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, TOOLS, free_port, last_log, load_main, write_config
 
 main = load_main('train')

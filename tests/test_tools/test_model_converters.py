@@ -11,7 +11,7 @@ from mmpretrain import get_model
 from torch import nn
 from torch.nn import functional
 
-from mmasl.utils import checkpoints
+from mmasl.cli import checkpoints
 from tests.test_tools.tool_runs import Refusals, load_main
 
 convert = load_main('model_converters/asl_to_mmasl')

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mmasl.utils.grid import write_json
+from mmasl.files import write_json
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / 'tools' / 'benchmarks'
 

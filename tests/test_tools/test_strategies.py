@@ -12,8 +12,8 @@ from mmengine import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, STRATEGIES
 
-from mmasl.losses import AdaptiveAsymmetricLoss
-from mmasl.utils import preflight
+from mmasl.cli import preflight
+from mmasl.models.losses import AdaptiveAsymmetricLoss
 from tests.test_tools.test_many_processes import TEXTS, run_in_processes
 from tests.test_tools.tool_runs import Refusals, load_main, write_config
 

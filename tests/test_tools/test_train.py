@@ -12,7 +12,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmasl.utils import cli, preflight
+from mmasl.cli import preflight
+from mmasl.cli import run as cli
 from tests.test_tools.tool_runs import (
     CLASSIFICATION,
     DETECTION,
@@ -95,7 +96,7 @@ def test_auto_scale_lr_is_linear(config, capsys):
 
 def test_a_config_of_the_import_style(config, refuse):
     text = CLASSIFICATION.replace("'mmasl.DigitNet'", 'DigitNet').replace("'mmasl.DigitScenes'", 'DigitScenes')
-    imports = 'from mmasl.backbones import DigitNet\nfrom mmasl.datasets import DigitScenes\n'
+    imports = 'from mmasl.models.backbones import DigitNet\nfrom mmasl.datasets import DigitScenes\n'
     Path(config).write_text(imports + text)
     assert refuse(config, '--cfg-options', 'train_dataloader.dataset.num_scene=8').endswith("'num_scenes'?")
     assert refuse(config, '--cfg-options', 'model.backbone.frozen_stages=9').startswith('model.backbone (DigitNet): ')

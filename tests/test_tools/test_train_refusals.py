@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
-from mmasl.utils import preflight
+from mmasl.cli import preflight
 from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, TOOLS, Refusals, load_main, write_config
 
 main = load_main('train')
@@ -179,7 +179,7 @@ def test_a_package_that_cannot_be_imported(tmp_path, refuse, monkeypatch):
     config = write_config(tmp_path, CLASSIFICATION, "default_scope = 'brokenscope'\n")
     said = refuse(config)
     assert said.startswith("'brokenscope', which the config needs, cannot be imported: MMCV==2.2.0 is used")
-    assert 'mmasl.utils.check_env' in said
+    assert 'mmasl.check_env' in said
     config = write_config(tmp_path, CLASSIFICATION.replace('mmasl.DigitNet', 'brokenmodels.Net'))
     said = refuse(config)
     assert said.startswith("the models of 'brokenmodels' cannot be imported: No module named 'mmcv_without_ops'")

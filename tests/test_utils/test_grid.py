@@ -4,8 +4,9 @@ import sys
 
 import pytest
 
-from mmasl.utils.errors import UserError
-from mmasl.utils.grid import read_cell, run_cells, run_grid, write_json
+from mmasl.errors import UserError
+from mmasl.files import write_json
+from mmasl.utils.grid import read_cell, run_cells, run_grid
 
 
 def double(spec):

@@ -24,10 +24,10 @@ from typing import NamedTuple
 import ablation_report
 from mmengine.config import Config
 
-from mmasl.utils.cfg_options import CfgOptions, apply_cfg_options, check_key
-from mmasl.utils.cli import Parser, read_config
-from mmasl.utils.components import type_name, walk
-from mmasl.utils.errors import UserError, command, positive
+from mmasl.cli.cfg_options import CfgOptions, apply_cfg_options, check_key
+from mmasl.cli.components import type_name, walk
+from mmasl.cli.run import Parser, read_config
+from mmasl.errors import UserError, command, positive
 from mmasl.utils.experiment import run_trial, trial_spec
 from mmasl.utils.grid import run_grid
 

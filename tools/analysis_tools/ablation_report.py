@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
-from mmasl.utils.errors import UserError
-from mmasl.utils.grid import read_cell, write_json
-from mmasl.utils.report import insert, plus_minus, pyplot, save_figure, spread, table
+from mmasl.analysis.report import insert, plus_minus, pyplot, save_figure, spread, table
+from mmasl.errors import UserError
+from mmasl.files import write_json
+from mmasl.utils.grid import read_cell
 
 # Rows of Table 2: the ablation that has them, and which of its points (x, line) they are.
 TABLE_2 = {

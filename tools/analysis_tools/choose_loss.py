@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from mmasl.classifiers import FeatureClassifier
+from mmasl.analysis.report import plus_minus, pyplot, save_figure, spread, table
+from mmasl.cli.run import Parser
 from mmasl.datasets.features import read_features
+from mmasl.errors import UserError, command, positive
 from mmasl.evaluation import multilabel_metrics
-from mmasl.utils.cli import Parser
-from mmasl.utils.errors import UserError, command, positive
-from mmasl.utils.grid import read_cell, write_json
-from mmasl.utils.report import plus_minus, pyplot, save_figure, spread, table
+from mmasl.files import write_json
+from mmasl.models.classifiers import FeatureClassifier
+from mmasl.utils.grid import read_cell
 
 BASELINE = 'cross-entropy'
 RATES = (3e-4, 1e-3, 3e-3)

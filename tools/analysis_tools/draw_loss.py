@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 
 from mmasl.analysis import TABLE_1, gradient_properties, negative_loss, normalised_gradient, p_star
-from mmasl.utils.cli import Parser
-from mmasl.utils.errors import UserError, command
-from mmasl.utils.report import pyplot, save_figure, table
+from mmasl.analysis.report import pyplot, save_figure, table
+from mmasl.cli.run import Parser
+from mmasl.errors import UserError, command
 
 FIGURE_2 = {
     'cross-entropy': dict(gamma_neg=0.0, clip=0.0),

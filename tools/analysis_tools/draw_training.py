@@ -13,9 +13,9 @@ import csv
 import sys
 from pathlib import Path
 
-from mmasl.utils.cli import Parser
-from mmasl.utils.errors import UserError, command, positive
-from mmasl.utils.report import pyplot, read_scalars, save_figure
+from mmasl.analysis.report import pyplot, read_scalars, save_figure
+from mmasl.cli.run import Parser
+from mmasl.errors import UserError, command, positive
 
 FIGURES = {
     'fig4': dict(keys=('pt_pos', 'pt_neg', 'delta_p'), hook='mmasl.ProbabilityGapHook'),

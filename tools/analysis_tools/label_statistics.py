@@ -19,13 +19,13 @@ from mmengine.registry import DATASETS, init_default_scope
 from tqdm import tqdm
 
 from mmasl.analysis import LabelStatistics, count_labels, starting_ladder
-from mmasl.utils.cfg_options import CfgOptions, apply_cfg_options
-from mmasl.utils.cli import Parser, read_config
-from mmasl.utils.components import type_name, walk
-from mmasl.utils.config_errors import config_errors
-from mmasl.utils.errors import UserError, command, positive
-from mmasl.utils.grid import write_json
-from mmasl.utils.report import pyplot, save_figure
+from mmasl.analysis.report import pyplot, save_figure
+from mmasl.cli.cfg_options import CfgOptions, apply_cfg_options
+from mmasl.cli.components import type_name, walk
+from mmasl.cli.config_errors import config_errors
+from mmasl.cli.run import Parser, read_config
+from mmasl.errors import UserError, command, positive
+from mmasl.files import write_json
 
 
 def build_dataset(cfg: Config):

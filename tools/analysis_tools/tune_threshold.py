@@ -11,12 +11,12 @@ import mmengine
 import numpy as np
 from mmengine.evaluator import Evaluator
 
+from mmasl.analysis.report import pyplot, save_figure, table
+from mmasl.cli.run import Parser
+from mmasl.errors import UserError, command
 from mmasl.evaluation import MultiLabelMetric, label_counts, precision_recall_f1
 from mmasl.evaluation.thresholds import OBJECTIVES, choose_thresholds
-from mmasl.utils.cli import Parser
-from mmasl.utils.errors import UserError, command
-from mmasl.utils.grid import write_json
-from mmasl.utils.report import pyplot, save_figure, table
+from mmasl.files import write_json
 
 BINS = 10
 ENOUGH = 10  # positives of a class for a curve of its own

@@ -8,8 +8,8 @@ from statistics import mean, pstdev
 from ladder import Study
 from ladder_report import aggregate, load_cells
 
-from mmasl.utils.grid import write_json
-from mmasl.utils.report import insert, plus_minus, pyplot, save_figure, spread, table
+from mmasl.analysis.report import insert, plus_minus, pyplot, save_figure, spread, table
+from mmasl.files import write_json
 
 WINDOW = 50  # iterations over which the gap is averaged: that of one small batch is noise
 NEAR = 0.03

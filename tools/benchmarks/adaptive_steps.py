@@ -17,7 +17,7 @@ from mmpretrain.registry import MODELS
 from mmasl.datasets import DigitScenes
 from mmasl.evaluation.functional import average_precision
 from mmasl.functional.probability_sums import probability_gap, probability_sums
-from mmasl.losses import AdaptiveAsymmetricLoss, AsymmetricLoss
+from mmasl.models.losses import AdaptiveAsymmetricLoss, AsymmetricLoss
 
 LEARNING_RATE = 1e-2
 SCENES = {'train': 4000, 'val': 2000}

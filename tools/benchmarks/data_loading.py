@@ -21,8 +21,8 @@ import numpy as np
 import psutil
 from loss_report import machine
 
-from mmasl.utils.grid import write_json
-from mmasl.utils.report import table
+from mmasl.analysis.report import table
+from mmasl.files import write_json
 
 NUM_CLASSES = 9605
 CASES = ('coco', 'open_images', 'open_images_as_mmpretrain')

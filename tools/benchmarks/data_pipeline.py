@@ -27,9 +27,9 @@ from PIL import Image
 from timm.data import create_transform
 from tqdm import tqdm
 
+from mmasl.analysis.report import table
 from mmasl.datasets.miniatures.scenes import Size, scenes
-from mmasl.utils.grid import write_json
-from mmasl.utils.report import table
+from mmasl.files import write_json
 
 SIDE = 448
 CONFIG = Path(__file__).parents[2] / 'configs/_base_/datasets/pipelines/asl_448.py'

@@ -20,10 +20,10 @@ from loss_timing import peak_memory, time_interleaved
 from mmdet.models.losses import FocalLoss, QualityFocalLoss, VarifocalLoss
 from tqdm import tqdm
 
-from mmasl.losses import AsymmetricLoss, AsymmetricQualityLoss
+from mmasl.analysis.report import table
+from mmasl.files import write_json
+from mmasl.models.losses import AsymmetricLoss, AsymmetricQualityLoss
 from mmasl.testing import TOLERANCE, largest_error
-from mmasl.utils.grid import write_json
-from mmasl.utils.report import table
 
 ROWS, CLASSES = 44_800, 80  # FCOS, two images
 ASYMMETRY = dict(gamma_neg=4.0, clip=0.05)

@@ -6,8 +6,8 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import mean
 
-from mmasl.utils.grid import write_json
-from mmasl.utils.report import insert, plus_minus, pyplot, save_figure, spread, table
+from mmasl.analysis.report import insert, plus_minus, pyplot, save_figure, spread, table
+from mmasl.files import write_json
 
 SYMBOLS = {'pt_pos': 'p_t⁺', 'pt_neg': 'p_t⁻', 'delta_p': 'Δp'}
 

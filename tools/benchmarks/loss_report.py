@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from loss_cases import BCE, CROSS_ENTROPY, FLOOR
 
-from mmasl.utils.report import pyplot, save_figure
+from mmasl.analysis.report import pyplot, save_figure
 
 RATIOS = {'BCE': BCE, 'cross_entropy': CROSS_ENTROPY, 'MMPretrain': 'MMPretrain AsymmetricLoss', 'copy': FLOOR}
 

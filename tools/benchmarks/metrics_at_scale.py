@@ -15,9 +15,9 @@ import torch
 from data_loading import peak_memory
 from loss_report import machine
 
+from mmasl.analysis.report import table
 from mmasl.evaluation import MultiLabelMetric
-from mmasl.utils.grid import write_json
-from mmasl.utils.report import table
+from mmasl.files import write_json
 
 
 def parse_args(argv=None):

@@ -17,10 +17,11 @@ import torch
 from mmengine.config import Config
 from torch.nn.modules.module import register_module_forward_hook
 
-from mmasl.losses import AsymmetricLoss
+from mmasl.analysis.report import plus_minus, pyplot, save_figure, spread, table
+from mmasl.files import write_json
+from mmasl.models.losses import AsymmetricLoss
 from mmasl.utils.experiment import train_and_test
-from mmasl.utils.grid import read_cell, run_grid, write_json
-from mmasl.utils.report import plus_minus, pyplot, save_figure, spread, table
+from mmasl.utils.grid import read_cell, run_grid
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = 'configs/digit_scenes_det/fcos_digitnet_fpn_asl_1xb16_digitscenes-96px.py'

@@ -19,8 +19,8 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmasl.hooks import ProbabilityGapHook
-from mmasl.utils.report import table
+from mmasl.analysis.report import table
+from mmasl.engine.hooks import ProbabilityGapHook
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs/digit_scenes/digitnet-asl_ft-1xb16_digitscenes-48px.py'
 WARM_UP = 5

@@ -20,8 +20,8 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
+from mmasl.analysis.report import pyplot, save_figure, table
 from mmasl.utils.grid import run_grid
-from mmasl.utils.report import pyplot, save_figure, table
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs' / 'digit_scenes_det' / 'fcos_digitnet_fpn_asl_1xb16_digitscenes-96px.py'

@@ -13,11 +13,11 @@ import torch
 from adaptive_steps import features
 from tqdm import tqdm
 
+from mmasl.analysis.report import plus_minus, spread, table
 from mmasl.evaluation import label_counts, precision_recall_f1
 from mmasl.evaluation.thresholds import choose_thresholds
-from mmasl.losses import AsymmetricLoss
-from mmasl.utils.grid import write_json
-from mmasl.utils.report import plus_minus, spread, table
+from mmasl.files import write_json
+from mmasl.models.losses import AsymmetricLoss
 
 OUT = Path(__file__).parent / 'results/thresholds.json'
 LOSSES = {'cross-entropy': dict(gamma_neg=0.0, clip=0.0), 'ASL': dict(gamma_neg=4.0, clip=0.05)}

@@ -12,7 +12,7 @@ from mmengine.config import DictAction
 from PIL import Image, ImageDraw
 
 from mmasl.datasets import DigitScenes
-from mmasl.utils.atomic_backend import beside
+from mmasl.files import atomic_file
 
 LINE = 12  # height of a line of text in pixels
 
@@ -84,7 +84,7 @@ def main(argv=None):
         for number, tile in enumerate(tiles):
             sheet.paste(tile, (number % args.columns * width, number // args.columns * height))
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        with beside(args.out) as part:
+        with atomic_file(args.out) as part:
             sheet.save(part, format='PNG')
     except (TypeError, ValueError, OSError) as error:
         sys.exit(f'error: {error}')

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from mmasl.datasets import DigitScenes
 from mmasl.datasets.miniatures.coco import coco_annotation
-from mmasl.utils.folders import whole_folder
+from mmasl.files import atomic_folder
 
 
 def parse_args(argv=None):
@@ -56,7 +56,7 @@ def coco_annotations(dataset):
 
 def dump(datasets, out):
     """Write ``datasets`` ({split: dataset}) into folder ``out``, all or nothing."""
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         (folder / 'annotations').mkdir()
         for split, dataset in datasets.items():
             (folder / split).mkdir()

@@ -21,13 +21,13 @@ from mmpretrain.registry import DATASETS
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
+from mmasl.cli import checkpoints, preflight
+from mmasl.cli import run as cli
+from mmasl.cli.cfg_options import CfgOptions, apply_cfg_options
+from mmasl.cli.config_errors import config_errors
 from mmasl.datasets.features import INDEX
-from mmasl.utils import checkpoints, cli, preflight
-from mmasl.utils.atomic_backend import beside
-from mmasl.utils.cfg_options import CfgOptions, apply_cfg_options
-from mmasl.utils.config_errors import config_errors
-from mmasl.utils.errors import UserError, command, positive
-from mmasl.utils.grid import write_json
+from mmasl.errors import UserError, command, positive
+from mmasl.files import atomic_file, write_json
 
 SPLITS = ('train', 'val', 'test')
 
@@ -98,7 +98,7 @@ def extract(model: torch.nn.Module, batch: dict) -> tuple[np.ndarray, np.ndarray
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
-    with beside(path) as part, open(part, 'wb') as file:
+    with atomic_file(path) as part, open(part, 'wb') as file:
         np.save(file, array)
 
 

@@ -7,9 +7,9 @@ Example:
 
 import sys
 
+from mmasl.cli.run import Parser
 from mmasl.datasets.miniatures import DEFAULT_SIZE, NAMES, Size, make_miniature
-from mmasl.utils.cli import Parser
-from mmasl.utils.errors import UserError, command
+from mmasl.errors import UserError, command
 
 
 @command

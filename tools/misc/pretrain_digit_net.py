@@ -15,7 +15,7 @@ from mmengine import Config
 from mmengine.config import DictAction
 from mmengine.runner import Runner
 
-from mmasl.utils.atomic_backend import beside
+from mmasl.files import atomic_file
 
 FOLDER = Path(__file__).resolve().parents[2] / 'configs' / 'digit_scenes'
 CONFIG = FOLDER / 'digitnet_pt-1xb64_digitscenes-single-48px.py'
@@ -26,7 +26,7 @@ def export(model: torch.nn.Module, path: Path, accuracy: float) -> None:
     """Write the weights of ``model`` in float16 to ``path``, with the accuracy they were measured to have."""
     state = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with beside(path) as part:
+    with atomic_file(path) as part:
         torch.save(dict(state_dict=state, meta=dict(config=CONFIG.stem, val_top1=accuracy)), part)
 
 

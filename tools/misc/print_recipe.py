@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 from mmengine.config import Config, ConfigDict
 
-from mmasl.utils import preflight
-from mmasl.utils.cfg_options import CfgOptions, apply_cfg_options
-from mmasl.utils.cli import Parser, read_config
-from mmasl.utils.components import type_name
-from mmasl.utils.errors import UserError, command
+from mmasl.cli import preflight
+from mmasl.cli.cfg_options import CfgOptions, apply_cfg_options
+from mmasl.cli.components import type_name
+from mmasl.cli.run import Parser, read_config
+from mmasl.errors import UserError, command
 
 SCRIPT = "authors' script"
 

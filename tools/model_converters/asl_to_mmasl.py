@@ -12,9 +12,9 @@ import timm
 import torch
 from timm.models.tresnet import checkpoint_filter_fn
 
-from mmasl.utils.atomic_backend import beside
-from mmasl.utils.cli import Parser
-from mmasl.utils.errors import UserError, command
+from mmasl.cli.run import Parser
+from mmasl.errors import UserError, command
+from mmasl.files import atomic_file
 
 # Channels of the first convolution (64 times the width factor), and blocks of the third stage.
 VARIANTS = {(64, 11): 'tresnet_m', (76, 18): 'tresnet_l', (83, 24): 'tresnet_xl'}
@@ -103,7 +103,7 @@ def main(argv=None) -> None:
         raise UserError(f'{args.target}: the name must end in .pth')
     converted = convert(read(args.source))
     Path(args.target).parent.mkdir(parents=True, exist_ok=True)
-    with beside(args.target) as part:
+    with atomic_file(args.target) as part:
         torch.save(converted, part)
     classes, state = converted['meta']['dataset_meta']['classes'], converted['state_dict']
     neck = f', bottleneck of {len(state["neck.fc.weight"])}' if 'neck.fc.weight' in state else ''

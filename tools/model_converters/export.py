@@ -15,12 +15,13 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
-from mmasl.utils import checkpoints, cli, preflight
-from mmasl.utils.atomic_backend import beside
-from mmasl.utils.cfg_options import CfgOptions, apply_cfg_options
-from mmasl.utils.compat import TRACING_EXPORTER
-from mmasl.utils.config_errors import config_errors
-from mmasl.utils.errors import UserError, command, positive
+from mmasl.cli import checkpoints, preflight
+from mmasl.cli import run as cli
+from mmasl.cli.cfg_options import CfgOptions, apply_cfg_options
+from mmasl.cli.config_errors import config_errors
+from mmasl.compat import TRACING_EXPORTER
+from mmasl.errors import UserError, command, positive
+from mmasl.files import atomic_file
 
 TOLERANCE = 1e-4  # of |a - b| / (1 + |b|)
 
@@ -162,7 +163,7 @@ def main(argv=None) -> None:
         model(example)
         Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         suffix = Path(args.out).suffix
-        with beside(args.out) as part:  # what differs from torch never gets the name
+        with atomic_file(args.out) as part:  # what differs from torch never gets the name
             write(model, example, part, suffix, args.opset)
             differences = compare(model, read_back(part, suffix), args.size)
             wrong = [f'{name} {value:.1e}' for name, value in differences.items() if not value <= TOLERANCE]

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 
-from mmasl.backbones.ofa595 import STAGES
-from mmasl.utils import checkpoints
-from mmasl.utils.atomic_backend import beside
-from mmasl.utils.cli import Parser
-from mmasl.utils.errors import UserError, command
+from mmasl.cli import checkpoints
+from mmasl.cli.run import Parser
+from mmasl.errors import UserError, command
+from mmasl.files import atomic_file
+from mmasl.models.backbones.ofa595 import STAGES
 
 LAST = 1 + sum(len(kernels) for *_, kernels, _ in STAGES)
 RENAMED = (
@@ -68,7 +68,7 @@ def main(argv=None) -> None:
     checkpoint = checkpoints.read(args.source, 'source')
     state_dict = convert(checkpoint.get('state_dict', checkpoint))
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-    with beside(args.out) as part:
+    with atomic_file(args.out) as part:
         torch.save(dict(state_dict=state_dict), part)
     print(f'{args.out}: {len(state_dict)} weights')
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from mmasl.utils import checkpoints
-from mmasl.utils.atomic_backend import AtomicLocalBackend
-from mmasl.utils.cli import Parser
-from mmasl.utils.errors import UserError, command
+from mmasl.cli import checkpoints
+from mmasl.cli.run import Parser
+from mmasl.errors import UserError, command
+from mmasl.files import atomic_file
 
 KEPT = ('cfg', 'dataset_meta', 'epoch', 'iter', 'seed', 'experiment_name', 'time', 'mmengine_version', 'timm_model')
 
@@ -57,7 +57,8 @@ def main(argv=None) -> None:
         torch.save(publish(checkpoint), file)
         content = file.getvalue()
     target = target.with_name(f'{target.stem}-{hashlib.sha256(content).hexdigest()[:8]}.pth')
-    AtomicLocalBackend().put(content, target)
+    with atomic_file(target) as part:
+        Path(part).write_bytes(content)
     before = Path(args.source).stat().st_size if Path(args.source).is_file() else 0
     print(f'done: {target}, {len(content):,} bytes of {before:,}')
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from mmasl.datasets.miniatures.scenes import Size
-from mmasl.utils.folders import whole_folder
+from mmasl.files import atomic_folder
 
 __all__ = ['DEFAULT_SIZE', 'NAMES', 'Size', 'make_miniature']
 
@@ -49,7 +49,7 @@ def make_miniature(name: str, out: str | os.PathLike, size: Size = DEFAULT_SIZE,
             raise ValueError(f'{out}: expected an empty folder or none, and this is no miniature; name another one')
         if not overwrite:
             raise ValueError(f'{out}: there is a miniature already; --overwrite replaces it')
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         import_module(f'mmasl.datasets.miniatures.{name}').write(folder, size)
         (folder / _RECORD).write_text(json.dumps({'name': name, **size._asdict()}) + '\n', encoding='utf-8')
     return out

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from mmasl.datasets.scene_composer import CLASS_NAMES, Layout, SceneSpec, sample_layout
-from mmasl.datasets.scene_renderer import render_scene
+from mmasl.datasets.digit_scenes.composer import CLASS_NAMES, Layout, SceneSpec, sample_layout
+from mmasl.datasets.digit_scenes.renderer import render_scene
 
 SPLITS = ('train', 'val', 'test')
 CLASSES = CLASS_NAMES['digit_colour']

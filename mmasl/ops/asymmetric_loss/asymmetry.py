@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmasl.utils.compat import constant_when_traced
+from mmasl.compat import constant_when_traced
 
 
 class Asymmetry(NamedTuple):

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from mmasl.compat import at_least_float32
 from mmasl.ops.asymmetric_quality_loss.asymmetry import QualityAsymmetry, negatives_only
 from mmasl.ops.asymmetric_quality_loss.reference import count_quality_labels, positive_loss
 from mmasl.ops.asymmetric_quality_loss.target import QualityTarget, check_quality_target, without_positives
-from mmasl.utils.compat import at_least_float32
 
 
 def compose(negative_side: Callable) -> Callable:

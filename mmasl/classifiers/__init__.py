@@ -1,5 +1,0 @@
-"""Whole models, where MMPretrain's parts do not suffice."""
-
-from mmasl.classifiers.feature_classifier import FeatureClassifier
-
-__all__ = ['FeatureClassifier']

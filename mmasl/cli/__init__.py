@@ -1,0 +1,1 @@
+"""What the scripts in ``tools/`` share: flags, checks before the run, and checkpoints."""

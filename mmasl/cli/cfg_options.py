@@ -1,0 +1,158 @@
+"""``--cfg-options``: a key that nothing would read is refused instead of being dropped in silence."""
+
+import difflib
+from argparse import ArgumentError
+
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.optim import OptimWrapper
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner, TestLoop, ValLoop
+from mmengine.runner._flexible_runner import FlexibleRunner
+from torch.utils.data import DataLoader
+
+from mmasl.cli.components import find_component, is_placed, parameters, type_name
+from mmasl.errors import UserError, did_you_mean
+
+# What MMEngine takes out of a dict before it builds the rest.
+EVERYWHERE = {'type', '_scope_', '_delete_'}
+TAKEN_OUT = {
+    'optim_wrapper': {'constructor', 'paramwise_cfg'},
+    'param_scheduler': {'convert_to_iter_based'},
+    'default_hooks': {'priority'},
+    'custom_hooks': {'priority'},
+}
+DATALOADER = parameters(DataLoader)[0] | {'num_batch_per_epoch', 'disable_subprocess_warning'}
+# Dicts without ``type`` whose reader is known all the same.
+UNTYPED = {
+    'train_cfg': parameters(EpochBasedTrainLoop)[0] | parameters(IterBasedTrainLoop)[0] | {'by_epoch'},
+    'val_cfg': parameters(ValLoop)[0],
+    'test_cfg': parameters(TestLoop)[0],
+    'train_dataloader': DATALOADER,
+    'val_dataloader': DATALOADER,
+    'test_dataloader': DATALOADER,
+    'optim_wrapper': parameters(OptimWrapper)[0] | TAKEN_OUT['optim_wrapper'],
+    'randomness': parameters(Runner.set_randomness)[0],
+    'auto_scale_lr': {'enable', 'base_batch_size'},
+    'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
+}
+TOP_LEVEL = (
+    (parameters(Runner)[0] | parameters(FlexibleRunner)[0])
+    | {'runner_type', 'model_wrapper_cfg', 'find_unused_parameters', 'sync_bn', 'custom_imports'}
+    | {'efficient_conv_bn_eval', 'activation_checkpointing', 'tta_model', 'tta_pipeline'}
+)
+
+
+class CfgOptions(DictAction):
+    """MMEngine's ``k=v`` action, with argparse's own error for what is not ``k=v``."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        for value in values:
+            if not value.partition('=')[0] or '=' not in value:
+                raise ArgumentError(self, f"expected key=value, got '{value}'")
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except AssertionError as error:  # unbalanced brackets
+            raise ArgumentError(self, str(error)) from error
+
+
+def apply_cfg_options(cfg: Config, options: dict) -> None:
+    """Merge ``--cfg-options`` into ``cfg`` after checking every key."""
+    for key in options:
+        check_key(cfg, key)
+    if 'data_root' in options:
+        move_data_root(cfg, options['data_root'])
+    cfg.merge_from_dict(options)
+
+
+def check_key(cfg: Config, key: str) -> None:
+    """Raise where ``key`` cannot be set, or where it is no argument of the component that it would go to.
+
+    A new key is legal where the component takes such an argument. Where that cannot be known for sure (``**kwargs``,
+    dicts that go through another component), it is legal unless it is a misspelling of one that is known; what the
+    component does not take after all stops it when it is built.
+    """
+    node, scope, path = cfg._cfg_dict, cfg.get('default_scope'), ()
+    for part in key.split('.'):
+        where = '.'.join(path)
+        if isinstance(node, list | tuple):
+            if not part.isdigit() or int(part) >= len(node) or isinstance(node, tuple):
+                raise UserError(f'--cfg-options {key}: {where} is a {type(node).__name__} of {len(node)} elements')
+            node = node[int(part)]
+        elif isinstance(node, dict):
+            if part not in node:
+                check_new_key(node, scope, path, part)
+            # None stands for a dict that is switched off: setting a key in it switches it on.
+            if node.get(part) is None and part in node and key != '.'.join((*path, part)):
+                node[part] = ConfigDict()
+            node = node.get(part, {})
+        else:
+            raise UserError(f'--cfg-options {key}: {where} is {node!r} and has no keys')
+        if isinstance(node, dict):
+            scope = node.get('_scope_', scope)
+        path = (*path, part)
+
+
+def check_new_key(node: dict, scope: str | None, path: tuple[str, ...], name: str) -> None:
+    """Raise where ``name``, which is not in ``node``, is surely or very probably a slip."""
+    known, closed, reader = known_keys(node, scope, path)
+    known = known | set(node) | EVERYWHERE
+    if name in known or not (closed or any(is_slip(name, other) for other in known)):
+        return
+    where = '.'.join(path) or 'the config'
+    raise UserError(f"--cfg-options: no key '{name}' in {where}{reader}{did_you_mean(name, known)}")
+
+
+def known_keys(node: dict, scope: str | None, path: tuple[str, ...]) -> tuple[set[str], bool, str]:
+    """Return the keys that ``node`` may have, whether it may surely have no others, and who says so."""
+    if not path:
+        return TOP_LEVEL, True, ''
+    if 'type' in node:
+        component = find_component(node['type'], scope, path)
+        if component is None:
+            return set(), False, ''
+        known, closed = parameters(component)
+        known |= TAKEN_OUT.get(path[0], set()) if len(path) < 3 else set()
+        return known, closed and is_placed(path), f' ({type_name(node["type"])})'
+    if len(path) == 1 and path[0] in UNTYPED:
+        return UNTYPED[path[0]], True, ''
+    return set(), False, ''
+
+
+def is_slip(name: str, other: str) -> bool:
+    """Say whether ``name`` is ``other`` with a typing error, rather than a sibling such as stage2 of stage1.
+
+    One word may be misspelt after its first letter; numbers, and words more or less, make another name.
+    """
+    if name.replace('_', '').lower() == other.replace('_', '').lower():
+        return True
+    words, others = name.lower().split('_'), other.lower().split('_')
+    different = [(a, b) for a, b in zip(words, others, strict=False) if a != b]
+    if '.' in other or len(words) != len(others) or len(different) != 1:
+        return False
+    a, b = different[0]
+    if a[:1] != b[:1] or a.strip('0123456789') == b.strip('0123456789'):
+        return False
+    return difflib.SequenceMatcher(a=a, b=b).ratio() >= 0.75
+
+
+def move_data_root(cfg: Config, new: str) -> None:
+    """Carry a new top-level ``data_root`` to the paths that the config file made with the old one.
+
+    By the time the option is read the file has been executed, so without this the option would change nothing.
+    """
+    old = cfg.get('data_root')
+    if not isinstance(old, str) or not old:
+        return
+
+    def moved(value):
+        if isinstance(value, dict):
+            return type(value)({key: moved(child) for key, child in value.items()})
+        if isinstance(value, list | tuple):
+            return type(value)([moved(child) for child in value])
+        if isinstance(value, str) and (value == old or value.startswith(old.rstrip('/') + '/')):
+            rest = value[len(old.rstrip('/')) :].lstrip('/')
+            return f'{new.rstrip("/")}/{rest}' if rest else new
+        return value
+
+    for field in cfg:
+        if field == 'model' or field.endswith(('_dataloader', '_evaluator')):
+            cfg[field] = moved(cfg[field])

@@ -1,0 +1,153 @@
+"""Checkpoints named on the command line or in the config: is it there, whole, and of this model?"""
+
+import os
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
+from torch.distributed.fsdp import FullyShardedDataParallel, StateDictType
+
+from mmasl.cli.components import type_name, walk
+from mmasl.errors import UserError, did_you_mean
+
+
+def check_file(path: str, key: str) -> None:
+    """Raise where the local checkpoint ``path``, which ``key`` names, does not exist."""
+    if '://' in path or Path(path).expanduser().exists():
+        return
+    folder = Path(path).expanduser().parent
+    there = [str(file) for file in sorted(folder.glob('*.pth'))] if folder.is_dir() else []
+    raise UserError(f'{key}: {path} does not exist{did_you_mean(path, there)}')
+
+
+def check_pretrained(cfg: Config) -> None:
+    """Raise where the model starts from weights (``init_cfg``) that do not exist."""
+    for path, node in walk(cfg.model, ('model',)):
+        checkpoint = node.get('checkpoint')
+        if type_name(node.get('type', '')).endswith('Pretrained') and isinstance(checkpoint, str):
+            check_file(checkpoint, '.'.join((*path, 'checkpoint')))
+
+
+def skip_pretrained(cfg: Config) -> None:
+    """Build the model without weights that a checkpoint will replace: timm would download them first."""
+    for _, node in walk(cfg.model, ('model',)):
+        if node.get('pretrained') is True:
+            node['pretrained'] = False
+
+
+def read(path: str, key: str, of_strategy: bool = False) -> dict | None:
+    """Return the checkpoint, on the CPU; with ``of_strategy`` None for a folder, which only that strategy can read."""
+    check_file(path, key)
+    if os.path.isdir(path):
+        if of_strategy:
+            return None
+        raise UserError(f'{key}: {path} is a folder: only the strategy that wrote it can read it')
+    try:
+        checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    except Exception as error:  # whatever a broken file makes the unpickler do
+        reason = f'{type(error).__name__}: {(str(error).splitlines() or [""])[0]}'
+        whole = f' (is it whole? it has {os.path.getsize(path):,} bytes)' if os.path.isfile(path) else ''
+        raise UserError(f'{key}: {path} cannot be loaded{whole}: {reason}') from error
+    if not isinstance(checkpoint, dict):
+        raise UserError(f'{key}: {path} holds a {type(checkpoint).__name__} instead of weights')
+    return checkpoint
+
+
+def check_resumable(checkpoint: dict | None, path: str) -> None:
+    """Raise where ``checkpoint`` holds weights but not the state of a training run."""
+    missing = [key for key in ('meta', 'message_hub', 'optimizer') if checkpoint is not None and key not in checkpoint]
+    if missing:
+        raise UserError(
+            f'--resume: {path} has no {", ".join(missing)}: it holds weights only. '
+            f'To start a new training from them: --cfg-options load_from={path}'
+        )
+
+
+def latest(work_dir: str) -> str | None:
+    """Return the last checkpoint of ``work_dir``; it may have been moved there together with the folder.
+
+    A process that was killed may have left ``last_checkpoint`` empty: then it is the newest one.
+    """
+    if not os.path.isfile(os.path.join(work_dir, 'last_checkpoint')):
+        return None
+    path = find_latest_checkpoint(work_dir)
+    if not path:
+        there = [file for pattern in ('epoch_*.pth', 'iter_*.pth') for file in Path(work_dir).glob(pattern)]
+        return str(max(there, key=os.path.getmtime)) if there else None
+    moved = os.path.join(work_dir, os.path.basename(path))
+    return moved if not os.path.exists(path) and os.path.exists(moved) else path
+
+
+def check_fit(model: torch.nn.Module, checkpoint: dict, path: str, whole: bool) -> None:
+    """Raise where ``checkpoint`` does not fill ``model``, or, with ``whole=False``, where it fills nothing of it.
+
+    MMEngine only warns, and a half-loaded model is evaluated without a word.
+    """
+    while (is_model_wrapper(model) or isinstance(model, BaseTTAModel)) and not isinstance(
+        model, FullyShardedDataParallel
+    ):
+        model = model.module
+    state = checkpoint.get('state_dict', checkpoint)
+    weights = {str(name).removeprefix('module.'): value for name, value in state.items()}
+    # Batch norm works without its count of batches, which old checkpoints do not have.
+    own = {name: value for name, value in whole_state(model).items() if counts(name)}
+    other_shape = [name for name in own if name in weights and shape(weights[name]) != shape(own[name])]
+    missing = [name for name in own if name not in weights]
+    unexpected = [name for name in weights if name not in own and counts(name)]
+    if (missing or unexpected) and not other_shape:
+        # Modules may rename the keys of older versions while they load; only loading tells.
+        missing, unexpected = (list(filter(counts, names)) for names in model.load_state_dict(weights, strict=False))
+    if not missing and not other_shape:
+        return
+    if not whole and len(missing) + len(other_shape) < len(own):
+        return
+    shapes = [f'{name} {shape(weights[name])} instead of {shape(own[name])}' for name in other_shape]
+    parts = [listed(missing, 'missing'), listed(unexpected, 'unexpected'), listed(shapes, 'of another shape')]
+    raise UserError(
+        f'{path} is not a checkpoint of this model: of {len(own)} weights {"; ".join(part for part in parts if part)}'
+        + origin(checkpoint)
+    )
+
+
+def whole_state(model: torch.nn.Module) -> dict:
+    """Return the state dict of ``model``, of all shards if it is sharded, on every process."""
+    if not isinstance(model, FullyShardedDataParallel):
+        return model.state_dict()
+    with FullyShardedDataParallel.state_dict_type(model, StateDictType.FULL_STATE_DICT):
+        return model.state_dict()
+
+
+def counts(name: str) -> bool:
+    return not name.endswith('num_batches_tracked')
+
+
+def shape(value) -> tuple[int, ...]:
+    # torch loads one element into none; sharding makes vectors of parameters without dimensions
+    return tuple(getattr(value, 'shape', ())) or (1,)
+
+
+def listed(names: list[str], what: str) -> str:
+    """Return how many ``names`` there are, with the first few of them."""
+    more = ', ...' if len(names) > 3 else ''
+    return f'{len(names)} {what} ({", ".join(names[:3])}{more})' if names else ''
+
+
+def origin(checkpoint: dict) -> str:
+    """Return the experiment that wrote ``checkpoint``, where it says so."""
+    name = (checkpoint.get('meta') or {}).get('experiment_name') if isinstance(checkpoint.get('meta'), dict) else None
+    return f' (it was written by the run {name})' if name else ''
+
+
+class CheckFit(Hook):
+    """Runs ``check_fit`` when the checkpoint is loaded, for runners that build their model no earlier."""
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, path: str, whole: bool):
+        self.path, self.whole = path, whole
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        check_fit(runner.model, checkpoint, self.path, self.whole)

@@ -1,0 +1,217 @@
+"""Checks before anything expensive: is everything there that the config and the command line name?"""
+
+import os
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.device import is_cuda_available, is_mlu_available, is_musa_available, is_npu_available
+
+from mmasl.cli.components import find_component, is_placed, parameters, registry_at, type_name, unknown_type, walk
+from mmasl.cli.config_errors import OPENMMLAB
+from mmasl.errors import UserError, did_you_mean
+
+NEEDED = {
+    'train': ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'),
+    'test': ('model', 'test_dataloader', 'test_cfg', 'test_evaluator'),
+}
+SETTINGS = ('default_hooks', 'custom_hooks', 'visualizer')
+READ = {
+    'train': (*SETTINGS, 'train_dataloader', 'val_dataloader', 'val_evaluator', 'optim_wrapper', 'param_scheduler'),
+    'test': (*SETTINGS, 'test_dataloader', 'test_evaluator'),
+}
+# Data sets of our own say it in a class attribute `how_to_get`.
+HOW_TO_GET = {
+    'CocoDataset': 'https://cocodataset.org/#download (train2017, val2017 and annotations, unpacked side by side)',
+    'VOC': 'http://host.robots.ox.ac.uk/pascal/VOC (unpack VOCdevkit)',
+    'VOCDataset': 'http://host.robots.ox.ac.uk/pascal/VOC (unpack VOCdevkit)',
+    'ImageNet': 'https://image-net.org/download.php',
+}
+SHARDED = ('FSDPStrategy', 'DeepSpeedStrategy')
+DEEPSPEED = 'deepspeed==0.16.9'  # was run; 0.19 has moved what MMEngine imports
+LAUNCHER_VARIABLES = {'pytorch': 'RANK', 'mpi': 'OMPI_COMM_WORLD_RANK', 'slurm': 'SLURM_PROCID'}
+
+
+def check_sections(cfg: Config, job: str) -> None:
+    """Raise where ``cfg`` lacks what ``job`` ('train' or 'test') is made of."""
+    missing = [key for key in NEEDED[job] if cfg.get(key) is None]
+    if missing:
+        raise UserError(
+            f'{cfg.filename} has no {", ".join(missing)}: it is a part of a config, or not one to {job} with'
+        )
+
+
+def check_typed(cfg: Config) -> None:
+    """Raise where a hook, a scheduler or the optimizer has no type, which the tools look at before MMEngine does."""
+    nodes = {f'default_hooks.{name}': hook for name, hook in (cfg.get('default_hooks') or {}).items() if hook}
+    for key in ('custom_hooks', 'param_scheduler'):
+        entries = cfg.get(key) or []
+        if isinstance(entries, list | tuple):
+            nodes |= {f'{key}.{number}': entry for number, entry in enumerate(entries)}
+        elif key == 'custom_hooks':
+            raise UserError(f'{key}: expected a list of dicts, got {entries}')
+        elif not all(isinstance(entry, dict) for values in entries.values() for entry in as_list(values)):
+            nodes[key] = entries  # else it has the schedulers of each optimizer
+    if 'optimizer' in (cfg.get('optim_wrapper') or {}):
+        nodes['optim_wrapper.optimizer'] = cfg.optim_wrapper.optimizer
+    for key, node in nodes.items():
+        if not isinstance(node, dict) or 'type' not in node:
+            raise UserError(f'{key}: expected a dict with a type, got {node}')
+
+
+def as_list(value) -> list:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def check_scope(cfg: Config) -> None:
+    """Raise where the package that the config's names come from is not installed."""
+    scope = cfg.get('default_scope')
+    if scope is not None and find_spec(scope) is None:
+        install = '; python -m mmasl.check_env says how to install it'
+        hint = install if scope in OPENMMLAB else did_you_mean(scope, OPENMMLAB)
+        raise UserError(f"default_scope: there is no package '{scope}'{hint}")
+
+
+def check_launcher(launcher: str) -> None:
+    """Raise where the processes were not started by ``launcher``."""
+    variable = LAUNCHER_VARIABLES.get(launcher)
+    if variable and variable not in os.environ:
+        starter = {'pytorch': 'torchrun', 'slurm': 'srun', 'mpi': 'mpirun'}[launcher]
+        raise UserError(f'--launcher {launcher}: {variable} is not set; start this command through {starter}')
+
+
+def strategy_of(cfg: Config) -> str | None:
+    """Return what the strategy of FlexibleRunner is called, None with another runner."""
+    if cfg.get('runner_type') != 'FlexibleRunner':
+        return None
+    default = 'SingleDeviceStrategy' if cfg.get('launcher', 'none') == 'none' else 'DDPStrategy'
+    return type_name((cfg.get('strategy') or {'type': default})['type']).split('.')[-1]
+
+
+def check_strategy(cfg: Config) -> None:
+    """Raise where the config's ``strategy`` would be ignored, cannot start, or would write broken checkpoints."""
+    name = strategy_of(cfg)
+    if name is None:
+        if cfg.get('strategy') is not None:
+            raise UserError("strategy: no runner but FlexibleRunner reads it; set runner_type = 'FlexibleRunner'")
+        return
+    hooks = [type_name(hook['type']).split('.')[-1] for hook in cfg.get('custom_hooks') or []]
+    if 'EMAHook' in hooks and name in SHARDED:
+        raise UserError(f'custom_hooks: EMAHook would write one shard of the weights with {name}; leave it out')
+    if 'EMAHook' in hooks and cfg.get('load_from'):
+        raise UserError(
+            'custom_hooks: EMAHook cannot load a checkpoint with FlexibleRunner, which loads before the hook is ready; '
+            "set runner_type = 'Runner'"
+        )
+    if name not in SHARDED:
+        return
+    if cfg.launcher == 'none':
+        raise UserError(f'strategy: {name} needs processes to spread over; start with tools/dist_train.sh CONFIG GPUS')
+    if name == 'DeepSpeedStrategy':
+        check_deepspeed(cfg)
+
+
+def check_deepspeed(cfg: Config) -> None:
+    """Raise where DeepSpeed is missing, or where the config sets what it would not heed."""
+    if find_spec('deepspeed') is None:
+        raise UserError(f'strategy: DeepSpeedStrategy needs the package deepspeed: pip install "{DEEPSPEED}"')
+    if type_name(cfg.optim_wrapper.get('type', 'OptimWrapper')).split('.')[-1] != 'DeepSpeedOptimWrapper':
+        raise UserError(
+            "strategy: DeepSpeedStrategy steps through its own wrapper; set optim_wrapper.type='DeepSpeedOptimWrapper' "
+            '(gradient_clipping and fp16 or bf16 are keys of the strategy)'
+        )
+    if (cfg.get('auto_scale_lr') or {}).get('enable'):
+        raise UserError(
+            '--auto-scale-lr: MMEngine scales nothing with DeepSpeedStrategy; set optim_wrapper.optimizer.lr'
+        )
+
+
+def has_accelerator() -> bool:
+    """Say whether MMEngine finds a device that it can run mixed precision on."""
+    return is_cuda_available() or is_npu_available() or is_mlu_available() or is_musa_available()
+
+
+def check_amp(cfg: Config) -> None:
+    """Raise where mixed-precision training is asked for without a device that has it."""
+    if type_name(cfg.optim_wrapper.get('type', '')).endswith('AmpOptimWrapper') and not has_accelerator():
+        raise UserError(
+            '--amp (optim_wrapper.type=AmpOptimWrapper) needs a GPU or another accelerator, and torch finds none here: '
+            'leave --amp out, and where the config has it: --cfg-options optim_wrapper.type=OptimWrapper'
+        )
+
+
+def check_types(cfg: Config, job: str) -> None:
+    """Raise where a ``type`` outside the model, which is built first anyway, is one that no registry knows."""
+    for field in READ[job]:
+        for path, node in walk(cfg.get(field), (field,)):
+            scope = node.get('_scope_', cfg.get('default_scope'))
+            if is_placed(path) and 'type' in node and find_component(node['type'], scope, path) is None:
+                raise UserError(unknown_type(node['type'], registry_at(path, scope), '.'.join(path)))
+
+
+def check_data(cfg: Config, job: str) -> None:
+    """Raise where a folder or an annotation file that ``job`` will read does not exist."""
+    splits = ['test'] if job == 'test' else ['train', 'val'] if cfg.get('val_dataloader') else ['train']
+    for split in splits:
+        key = f'{split}_dataloader'
+        for path, node in walk(cfg[key], (key,)):
+            is_dataset = path[-1] == 'dataset' or (len(path) > 1 and path[-2] == 'datasets')
+            if is_dataset and 'type' in node and node.get('backend_args') is None:
+                check_dataset(cfg, node, path)
+        for path, node in walk(cfg.get(f'{split}_evaluator'), (f'{split}_evaluator',)):
+            need(cfg, node.get('ann_file'), (*path, 'ann_file'), type_name(node.get('type', 'metric')))
+
+
+def check_dataset(cfg: Config, node: dict, path: tuple[str, ...]) -> None:
+    """Raise where the data root, the annotation file or an image folder of one data set does not exist."""
+    dataset = find_component(node['type'], node.get('_scope_', cfg.get('default_scope')), path)
+    if dataset is None or ('download' in parameters(dataset)[0] and node.get('download', True)):
+        return
+    name = type_name(node['type']).split('.')[-1]
+    how = getattr(dataset, 'how_to_get', HOW_TO_GET.get(name, ''))
+    root = node.get('data_root') or ''
+    need(cfg, root, (*path, 'data_root'), name, how)
+    if '://' in root or not (isinstance(dataset, type) and issubclass(dataset, BaseDataset)):
+        return  # what other classes do with these arguments is their own business
+    prefix = node.get('data_prefix')
+    prefixes = (
+        {f'data_prefix.{k}': v for k, v in prefix.items()} if isinstance(prefix, dict) else {'data_prefix': prefix}
+    )
+    for key, part in {'ann_file': node.get('ann_file'), **prefixes}.items():
+        if is_local(part):
+            need(cfg, os.path.join(root, part), (*path, key), name, how)
+
+
+def is_local(path) -> bool:
+    """Say whether ``path`` names a place in the file system (and not an object store or a URL)."""
+    return isinstance(path, str) and path != '' and '://' not in path
+
+
+def need(cfg: Config, file, path: tuple[str, ...], name: str, how: str = '') -> None:
+    """Raise where ``file`` is a local path that does not exist."""
+    if not is_local(file) or Path(file).expanduser().exists():
+        return
+    key = '.'.join(path)
+    # One option moves everything where the config file made its paths from one variable.
+    option = 'data_root' if cfg.get('data_root') and file.startswith(cfg.data_root) else key
+    raise UserError(
+        f'{name}: {file} does not exist (config key {key}); put the data there'
+        + (f' ({how})' if how else '')
+        + f' or say where it is: --cfg-options {option}=...'
+    )
+
+
+def check_folder(folder: str, flag: str) -> None:
+    """Raise where ``folder``, which ``flag`` names, cannot be made or written to: better before the work than after."""
+    name = f'the {"work directory" if flag == "--work-dir" else "folder"} {folder}'
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'{name} cannot be made ({error.strerror}); choose another with {flag}') from error
+    try:
+        # Only trying tells: os.access grants root everything, on read-only mounts and NFS too.
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(f'{name} is not writable ({error.strerror}); choose another with {flag}') from error

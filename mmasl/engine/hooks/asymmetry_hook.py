@@ -1,0 +1,68 @@
+"""Writes into the log what adaptive asymmetry has come to."""
+
+import math
+from statistics import mean
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from mmasl.engine.hooks.probability_gap_hook import ProbabilityGapHook, find_losses
+from mmasl.errors import UserError
+from mmasl.models.losses.adaptive_asymmetric_loss import AdaptiveAsymmetricLoss
+from mmasl.registry import HOOKS
+
+
+@HOOKS.register_module()
+class AsymmetryHook(Hook):
+    """Logs the state of ``mmasl.AdaptiveAsymmetricLoss``: the asymmetry of an iteration and the gap that came of it.
+
+    The scalars ``gamma_neg``, ``clip`` (where it is adapted) and ``delta_p`` (Eq. 10, of the global batch) go to the
+    terminal, the JSON log and every visualisation backend. With ``per_class`` they are the means over the classes, of
+    ``delta_p`` over those in the batch, and ``<name>_min`` and ``<name>_max`` join them. Where a model has several such
+    losses, the path of the module stands before the name. Where ``mmasl.ProbabilityGapHook`` logs a ``delta_p`` too,
+    that of all classes together, it is left to it: two values an iteration would spoil what MMEngine smooths.
+
+    Args:
+        interval: Number of iterations from one value to the next, at least 1; each waits for the device. The logger
+            writes the latest one, so more often than its own interval serves only the history in the checkpoint.
+
+    Raises:
+        ValueError: ``interval`` below 1.
+        UserError: Before the first iteration, if the model has no such loss.
+
+    Example:
+        >>> from mmengine.registry import HOOKS
+        >>> HOOKS.build(dict(type='mmasl.AsymmetryHook', interval=20))  # in a config: custom_hooks = [dict(...)]
+        <mmasl.engine.hooks.asymmetry_hook.AsymmetryHook object at ...>
+    """
+
+    def __init__(self, interval: int = 10):
+        if not isinstance(interval, int) or interval < 1:
+            raise ValueError(f'interval: expected an integer of at least 1, got {interval!r}')
+        self.interval = interval
+
+    def before_train(self, runner: Runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        found = {name: m for name, m in model.named_modules() if isinstance(m, AdaptiveAsymmetricLoss)}
+        if not found:
+            raise UserError('mmasl.AsymmetryHook logs mmasl.AdaptiveAsymmetricLoss, which this model does not have')
+        gaps = [find_losses(model, hook.losses) for hook in runner.hooks if isinstance(hook, ProbabilityGapHook)]
+        self.delta_p_is_logged = any(len(losses) == 1 for losses in gaps)
+        self.losses = {f'{name}.' if len(found) > 1 else '': loss for name, loss in found.items()}
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        if not self.every_n_train_iters(runner, self.interval):
+            return
+        for prefix, loss in self.losses.items():
+            for name in (*loss.adapted, 'delta_p'):
+                values = [value for value in getattr(loss, name).flatten().tolist() if not math.isnan(value)]
+                if not values:
+                    continue
+                scalars = {'': mean(values)}
+                if loss.per_class:
+                    scalars.update(_min=min(values), _max=max(values))
+                if name == 'delta_p' and not prefix and self.delta_p_is_logged:
+                    del scalars['']
+                for suffix, scalar in scalars.items():
+                    runner.message_hub.update_scalar(f'train/{prefix}{name}{suffix}', scalar)

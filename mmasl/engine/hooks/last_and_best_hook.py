@@ -1,0 +1,74 @@
+"""Says what the last epoch has reached beside the best one, of the averaged and of the raw weights."""
+
+import json
+from pathlib import Path
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmasl.errors import UserError
+from mmasl.files import write_json
+from mmasl.registry import HOOKS
+
+RECORD = 'mmasl_validations'  # in the message hub, which the checkpoints keep, and as .json in the work directory
+
+
+@HOOKS.register_module()
+class LastAndBestHook(Hook):
+    """At the end of a training, log the last and the best value of the metric, for averaged and raw weights apart.
+
+    The best of many epochs, chosen on the data that it is reported on, is not comparable with the last one, nor is the
+    better of averaged and raw weights with either; the authors' script prints the maximum over both. With MMPretrain's
+    ``EMAHook(evaluate_on_origin=True)`` four numbers are logged, and none of them replaces another::
+
+        multi-label/mAP, averaged weights: last 86.21 (epoch 41), best on validation 86.60 (epoch 17)
+        multi-label/mAP, raw weights: last 85.70 (epoch 41), best on validation 86.02 (epoch 14)
+
+    All validations are in ``mmasl_validations.json`` of the work directory too, where a resumed training finds them.
+
+    Args:
+        metric (str, optional): The metric, larger being better. By default the first that the evaluator returns.
+
+    Raises:
+        UserError: When validating, if the evaluator does not return ``metric``.
+
+    Example:
+        >>> from mmengine.registry import HOOKS
+        >>> HOOKS.build(dict(type='mmasl.LastAndBestHook')).metric is None
+        True
+    """
+
+    priority = 'LOW'  # after EMAHook, which evaluates the raw weights
+
+    def __init__(self, metric: str | None = None) -> None:
+        self.metric = metric
+
+    def before_train(self, runner: Runner) -> None:
+        # A checkpoint is written before its epoch is validated: a training that goes on from it misses one in the hub.
+        file = Path(runner.work_dir, f'{RECORD}.json')
+        if runner.iter and file.is_file():
+            record = json.loads(file.read_text())
+            kept = {name: [entry for entry in history if entry[0] <= runner.iter] for name, history in record.items()}
+            runner.message_hub.update_info(RECORD, {name: history for name, history in kept.items() if history})
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        hub = runner.message_hub
+        metric = self.metric or next(iter(metrics))
+        if metric not in metrics:
+            raise UserError(f'custom_hooks: LastAndBestHook.metric: expected one of {", ".join(metrics)}, got {metric}')
+        record = hub.get_info(RECORD, {})
+        values, raw = {metric: metrics[metric]}, f'val/{metric}_origin'
+        if raw in hub.log_scalars:
+            values = {f'{metric}, averaged weights': metrics[metric]}
+            values[f'{metric}, raw weights'] = hub.get_scalar(raw).current()
+        at = f'epoch {runner.epoch}' if runner.epoch else f'iteration {runner.iter}'
+        for name, value in values.items():
+            record.setdefault(name, []).append((runner.iter, at, float(value)))
+        hub.update_info(RECORD, record)
+        if runner.rank == 0:
+            write_json(Path(runner.work_dir, f'{RECORD}.json'), record)
+
+    def after_train(self, runner: Runner) -> None:
+        for name, history in runner.message_hub.get_info(RECORD, {}).items():
+            (_, last_at, last), (_, best_at, best) = history[-1], max(history, key=lambda entry: entry[-1])
+            runner.logger.info(f'{name}: last {last:.2f} ({last_at}), best on validation {best:.2f} ({best_at})')

@@ -1,0 +1,87 @@
+"""MMEngine's checkpoint hook for machines that are switched off and disks that are full."""
+
+from pathlib import Path
+
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+
+from mmasl.files import atomic_file
+from mmasl.registry import HOOKS
+
+
+@HOOKS.register_module()
+class SafeCheckpointHook(CheckpointHook):
+    """Has at every moment a whole checkpoint on the disk, the one that ``last_checkpoint`` names.
+
+    MMEngine removes the checkpoints that ``max_keep_ckpts`` and ``save_best`` no longer want *before* it writes the new
+    one, and writes it in place: a process killed there leaves half a file, or none. This hook writes files beside
+    the old ones and renames them (:class:`AtomicLocalBackend`), and it removes old ones after the new one is complete.
+
+    ``tools/train.py`` puts it in the place of ``CheckpointHook``; the arguments are the same.
+
+    Example:
+        >>> from mmengine.registry import HOOKS
+        >>> HOOKS.build(dict(type='mmasl.SafeCheckpointHook', interval=1, max_keep_ckpts=1))
+        <mmasl.engine.hooks.safe_checkpoint_hook.SafeCheckpointHook object at ...>
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        # From now on, MMEngine writes all local files of this process in this way.
+        register_backend('local', AtomicLocalBackend, prefixes='', force=True)
+        super().before_train(runner)
+        self.file_backend = LateRemoval(self.file_backend)
+
+    def _save_checkpoint_with_step(self, runner, step, meta) -> None:
+        super()._save_checkpoint_with_step(runner, step, meta)
+        self._remove_old()
+
+    def _save_best_checkpoint(self, runner, metrics) -> None:
+        super()._save_best_checkpoint(runner, metrics)
+        self._remove_old()
+
+    def _remove_old(self) -> None:
+        best = getattr(self, 'best_ckpt_path_dict', None) or {'': getattr(self, 'best_ckpt_path', None)}
+        self.file_backend.remove_now(wanted={self.last_ckpt, *best.values()})
+
+
+class AtomicLocalBackend(LocalBackend):
+    """Writes local files so that a killed process or a full disk leaves the old file as it was.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp(), 'a.txt')
+        >>> AtomicLocalBackend().put_text('complete', file)
+        >>> file.read_text(), len(list(file.parent.iterdir()))
+        ('complete', 1)
+    """
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        with atomic_file(filepath) as part:
+            super().put(obj, part)
+
+    def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
+        with atomic_file(filepath) as part:
+            super().put_text(obj, part, encoding)
+
+
+class LateRemoval:
+    """A file backend that removes files no sooner than it is told to."""
+
+    def __init__(self, backend) -> None:
+        self._backend, self._unwanted = backend, []
+
+    def __getattr__(self, name: str):
+        return getattr(self._backend, name)
+
+    def remove(self, path: str) -> None:
+        self._unwanted.append((self._backend.remove, path))
+
+    def rmtree(self, path: str) -> None:
+        self._unwanted.append((self._backend.rmtree, path))
+
+    def remove_now(self, wanted: set) -> None:
+        for remove, path in self._unwanted:
+            if path not in wanted:
+                remove(path)
+        self._unwanted.clear()

@@ -1,0 +1,84 @@
+"""Stops a training whose loss or logits are no longer numbers, and says of which classes."""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import nn
+
+from mmasl.engine.hooks.probability_gap_hook import LOSS_NAMES
+from mmasl.errors import UserError
+from mmasl.registry import HOOKS
+
+
+@HOOKS.register_module()
+class StopAtNaNHook(Hook):
+    """Ends the training at the first loss or logit that is NaN or infinite, before a checkpoint of it can be written.
+
+    A loss may hide it: the margin of ASL compares logits, and a comparison with NaN is false.
+
+    ``tools/train.py`` adds it to every config.
+
+    Raises:
+        UserError: With the iteration, the parts of the loss that are not finite, the classes whose logits are not, and
+            the last checkpoint before it.
+
+    Example:
+        >>> from mmengine.registry import HOOKS
+        >>> HOOKS.build(dict(type='mmasl.StopAtNaNHook'))  # in a config: custom_hooks = [dict(...)]
+        <mmasl.engine.hooks.stop_at_nan_hook.StopAtNaNHook object at ...>
+    """
+
+    priority = 'HIGHEST'
+
+    def before_train(self, runner: Runner) -> None:
+        self.logits: list[tuple[str, torch.Tensor]] = []  # of one iteration
+        self.handles = [
+            module.register_forward_pre_hook(partial(self._keep, name), with_kwargs=True)
+            for name, module in runner.model.named_modules()
+            if name.endswith(LOSS_NAMES)
+        ]
+
+    def after_train(self, runner: Runner) -> None:
+        for handle in self.handles:  # or the logits of whoever trains the model afterwards would be kept
+            handle.remove()
+
+    def _keep(self, name: str, module: nn.Module, args: tuple, kwargs: dict) -> None:
+        pred = args[0] if args else next(iter(kwargs.values()), None)
+        if module.training and isinstance(pred, torch.Tensor):
+            self.logits.append((name, pred.detach()))
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
+        logits, self.logits = self.logits, []
+        # MMEngine reads the losses anyway: no waiting for a GPU that would not be there without this.
+        losses = {name: torch.as_tensor(value).item() for name, value in (outputs or {}).items() if 'loss' in name}
+        wrong = [f'{name} is {value}' for name, value in losses.items() if not math.isfinite(value)]
+        # The sum, in one pass, may overflow where all are finite; then nothing is found in the second look.
+        found = [not_finite(*pair) for pair in logits if not pair[1].sum(dtype=torch.float32).isfinite()]
+        classes = (runner.message_hub.runtime_info.get('dataset_meta') or {}).get('classes', ())
+        wrong += [f'logits of {name_classes(*where, classes)} are not finite' for where in found if where[1]]
+        if not wrong:
+            return
+        last = runner.message_hub.runtime_info.get('last_ckpt')
+        kept = f'{last} is the last checkpoint before it' if last else 'there is no checkpoint before it'
+        raise UserError(
+            f'iteration {runner.iter + 1} (epoch {runner.epoch + 1}): {", ".join(dict.fromkeys(wrong))}; {kept}. '
+            'A lower learning rate or optim_wrapper.clip_grad.max_norm=1 helps most often, then --resume'
+        )
+
+
+def not_finite(name: str, logits: torch.Tensor) -> tuple[str, list[int], int]:
+    """Return the name, the classes (columns) that have logits that are not finite, and the number of classes."""
+    num_classes = logits.shape[-1] if logits.ndim > 1 else 1
+    bad = ~logits.isfinite().reshape(-1, num_classes).all(0)
+    return name, bad.nonzero().flatten().tolist(), num_classes
+
+
+def name_classes(loss: str, indices: list[int], num_classes: int, classes: Sequence[str]) -> str:
+    """Return the names of the first few classes, as far as there are names."""
+    names = [str(classes[i]) if len(classes) == num_classes else f'class {i}' for i in indices[:3]]
+    more = f' and {len(indices) - 3} more' if len(indices) > 3 else ''
+    return f'{", ".join(names)}{more} in {loss}'

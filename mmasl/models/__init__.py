@@ -1,0 +1,1 @@
+"""Losses, backbones, classifiers and batch augmentations: what MMPretrain and MMDetection call models."""

@@ -1,0 +1,8 @@
+"""Registered losses: modules that hold parameters and forward to :mod:`mmasl.functional`."""
+
+from mmasl.models.losses.adaptive_asymmetric_loss import AdaptiveAsymmetricLoss
+from mmasl.models.losses.asymmetric_loss import AsymmetricLoss
+from mmasl.models.losses.asymmetric_quality_loss import AsymmetricQualityLoss
+from mmasl.models.losses.softmax_asymmetric_loss import SoftmaxAsymmetricLoss
+
+__all__ = ['AdaptiveAsymmetricLoss', 'AsymmetricLoss', 'AsymmetricQualityLoss', 'SoftmaxAsymmetricLoss']

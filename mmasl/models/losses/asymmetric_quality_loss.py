@@ -1,0 +1,82 @@
+"""The asymmetric loss for quality targets as a module that detection heads build from a config."""
+
+from torch import Tensor
+
+from mmasl.functional.asymmetric_quality_loss import asymmetric_quality_loss, make_quality_asymmetry
+from mmasl.models.losses.asymmetric_loss import AsymmetricLoss
+from mmasl.registry import MODELS
+
+
+@MODELS.register_module()
+class AsymmetricQualityLoss(AsymmetricLoss):
+    """Asymmetric loss for quality targets: :func:`mmasl.asymmetric_quality_loss` with its parameters held.
+
+    For GFL, LD, RTMDet and TOOD, which pass ``(labels, scores)``, and for VFNet, which passes dense scores. The DETR
+    family passes scores alone, to ``mmasl.AsymmetricQualityFocalLoss``.
+
+    Args:
+        gamma_pos, gamma_neg, clip, reduction: See :func:`mmasl.asymmetric_quality_loss`.
+        loss_weight, use_sigmoid, class_weight, num_classes: See :class:`AsymmetricLoss`.
+        alpha, iou_weighted, activated, check_target_range, backend: See :func:`mmasl.asymmetric_quality_loss`.
+
+    Raises:
+        ValueError: ``use_sigmoid=False``, a parameter out of range, or logits that do not have ``num_classes``.
+
+    Example:
+        >>> import torch
+        >>> loss = AsymmetricQualityLoss(gamma_neg=2.0, clip=0.0)  # QualityFocalLoss
+        >>> loss(torch.zeros(1, 2), (torch.tensor([1]), torch.tensor([0.75])), avg_factor=1)
+        tensor(0.2166)
+    """
+
+    def __init__(
+        self,
+        gamma_pos: float = 2.0,
+        gamma_neg: float = 4.0,
+        clip: float | None = 0.05,
+        reduction: str = 'mean',
+        loss_weight: float = 1.0,
+        use_sigmoid: bool = True,
+        *,
+        alpha: float = 1.0,
+        iou_weighted: bool = False,
+        class_weight=None,
+        activated: bool = False,
+        check_target_range: bool | None = None,
+        backend: str = 'auto',
+        num_classes: int | None = None,
+    ):
+        super().__init__(
+            gamma_pos,
+            gamma_neg,
+            clip,
+            reduction,
+            loss_weight,
+            use_sigmoid,
+            class_weight=class_weight,
+            activated=activated,
+            check_target_range=check_target_range,
+            backend=backend,
+            num_classes=num_classes,
+        )
+        make_quality_asymmetry(gamma_pos, gamma_neg, clip, alpha, iou_weighted)  # raises now
+        self.alpha = alpha
+        self.iou_weighted = iou_weighted
+
+    def _loss(self, pred, target, weight, reduction, avg_factor) -> Tensor:
+        return asymmetric_quality_loss(
+            pred,
+            target,
+            weight,
+            self.gamma_pos,
+            self.gamma_neg,
+            self.clip,
+            reduction,
+            avg_factor,
+            alpha=self.alpha,
+            iou_weighted=self.iou_weighted,
+            class_weight=self.class_weight,
+            activated=self.activated,
+            check_target_range=self.check_target_range,
+            backend=self.backend,
+        )

@@ -1,0 +1,215 @@
+"""Each known trouble is recognised from its facts, and its cure named, without installing the stack that has it."""
+
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmasl import check_env
+from mmasl.check_env import FORKS, ORIGINALS, Facts, diagnose
+
+ROOT = Path(__file__).parents[1]
+FORKED = {
+    'torch': '2.11.0+cu130',
+    'torchvision': '0.26.0',
+    'numpy': '2.2.6',
+    'opencv-python-headless': '4.12.0.88',
+    'onedl-mmengine': '0.10.12',
+    'onedl-mmcv': '2.3.6',
+    'onedl-mmpretrain': '1.3.6',
+    'onedl-mmdetection': '3.5.1',
+    'setuptools': '81.0.0',
+}
+ORIGINAL = {
+    'torch': '2.1.2',
+    'torchvision': '0.16.2',
+    'numpy': '1.26.4',
+    'opencv-python': '4.11.0',
+    'mmengine': '0.10.7',
+    'mmcv': '2.1.0',
+    'mmpretrain': '1.2.0',
+    'mmdet': '3.3.0',
+    'setuptools': '81.0.0',
+}
+NO_OPS = "ModuleNotFoundError: No module named 'mmcv._ext'"
+C, D, CD = ('classification',), ('detection',), ('classification', 'detection')
+# stack, what differs (None: not installed), import errors, what is said, its cure, what it stops
+TROUBLES = {
+    'mmcv without ops': (
+        FORKED,
+        {},
+        {'mmcv._ext': NO_OPS, 'mmdet': NO_OPS},
+        'mmcv has no compiled ops',
+        r'MMCV_WITH_OPS=1 pip .*--no-cache-dir --no-build-isolation onedl-mmcv==2\.3\.6$',
+        D,
+    ),
+    'original mmcv without ops': (ORIGINAL, {}, {'mmcv._ext': NO_OPS}, 'no compiled ops', r' mmcv==2\.1\.0$', D),
+    'mmcv-lite': (
+        ORIGINAL,
+        {'mmcv': None, 'mmcv-lite': '2.1.0'},
+        {'mmcv._ext': NO_OPS},
+        'no compiled ops',
+        r'^pip uninstall -y mmcv-lite && .* mmcv==2\.1\.0$',
+        D,
+    ),
+    'ops of another torch': (
+        FORKED,
+        {},
+        {'mmcv._ext': 'ImportError: undefined symbol: _ZN3c10'},
+        'mmcv._ext fails: ImportError: undefined symbol',
+        'onedl-mmcv==2.3.6',
+        D,
+    ),
+    'no ops, and a torch for which they cannot be built': (
+        FORKED,
+        {'torch': '2.14.0'},
+        {'mmcv._ext': NO_OPS},
+        r'torch 2\.14\.0 needs C\+\+20',
+        r'^pip install torch==2\.11\.0 torchvision==0\.26\.0 && .*onedl-mmcv',
+        D,
+    ),
+    'mmdet refuses mmcv 2.2': (
+        ORIGINAL,
+        {'mmcv': '2.2.0'},
+        {'mmdet': 'AssertionError: MMCV==2.2.0 is used but incompatible.'},
+        r'mmdet 3\.3\.0 refuses mmcv 2\.2\.0 \(it asserts mmcv<2\.2\.0\)',
+        r'^pip uninstall -y mmcv && .*mmcv==2\.1\.0$',
+        D,
+    ),
+    'mmdet refuses mmcv 2.2 under a new torch': (
+        FORKED,
+        {'onedl-mmdetection': None, 'mmdet': '3.3.0'},
+        {'mmdet': 'AssertionError: MMCV==2.3.6 is used but incompatible.'},
+        'mmdet 3.3.0 refuses mmcv 2.3.6',
+        '^pip uninstall -y mmdet && pip install --no-build-isolation onedl-mmdetection==3.5.1$',
+        D,
+    ),
+    'mmengine cannot load checkpoints': (
+        FORKED,
+        {'onedl-mmengine': None, 'mmengine': '0.10.7', 'torch': '2.6.0'},
+        {},
+        r'mmengine 0\.10\.7 cannot load its checkpoints under torch 2\.6\.0',
+        '^pip uninstall -y mmengine && pip install onedl-mmengine==0.10.12$',
+        CD,
+    ),
+    'no mmdet': (FORKED, {'onedl-mmdetection': None}, {}, 'mmdet is missing', 'onedl-mmdetection==3.5.1$', D),
+    'no original mmdet': (ORIGINAL, {'mmdet': None}, {}, 'mmdet is missing', ' mmdet==3.3.0$', D),
+    'no mmpretrain': (FORKED, {'onedl-mmpretrain': None}, {}, 'mmpretrain is missing', 'onedl-mmpretrain==1.3.6$', C),
+    'no mmengine': (FORKED, {'onedl-mmengine': None}, {}, 'mmengine is missing', 'onedl-mmengine==0.10.12$', CD),
+    'no torchvision': (
+        FORKED,
+        {'torchvision': None, 'torch': '2.9.1+cpu'},
+        {},
+        'torchvision is missing',
+        r'^pip install torchvision torch==2\.9\.1$',
+        CD,
+    ),
+    'numpy 2 under an old torch': (
+        ORIGINAL,
+        {'numpy': '2.0.1'},
+        {'torch': 'ImportError: numpy.core.multiarray failed to import'},
+        r'torch 2\.1\.2 was built for numpy 1 and numpy is 2\.0\.1',
+        'pip install "numpy<2"',
+        CD,
+    ),
+    'fork and original side by side': (
+        FORKED,
+        {'mmengine': '0.10.4'},
+        {},
+        'onedl-mmengine and mmengine are both installed and overwrite each other',
+        '^pip uninstall -y onedl-mmengine mmengine && pip install onedl-mmengine==0.10.12$',
+        CD,
+    ),
+    'no libGL': (
+        FORKED,
+        {'opencv-python': '4.12.0.88'},
+        {'cv2': 'ImportError: libGL.so.1: cannot open shared object file', 'mmcv': 'ImportError: libGL.so.1'},
+        'opencv-python needs a system libGL',
+        'pip install --force-reinstall --no-deps opencv-python-headless==4.12.0.88',
+        CD,
+    ),
+    'openmim without pkg_resources': (
+        FORKED,
+        {'openmim': '0.3.9', 'setuptools': '82.0.0'},
+        {},
+        'openmim needs pkg_resources',
+        'pip install "setuptools<82"',
+        (),
+    ),
+    'anything else': (
+        FORKED,
+        {},
+        {'mmpretrain': 'TypeError: surprise'},
+        'import mmpretrain fails: TypeError: surprise',
+        'onedl-mmpretrain==1.3.6',
+        C,
+    ),
+}
+
+
+def facts(stack, changes=None, errors=None, **others):
+    versions = {name: version for name, version in {**stack, **(changes or {})}.items() if version}
+    return Facts(versions, errors or {}, **others)
+
+
+@pytest.mark.parametrize('stack', [FORKED, ORIGINAL], ids=['forks', 'originals'])
+def test_stacks_that_work_have_no_trouble(stack):
+    assert diagnose(facts(stack)) == []
+    assert check_env.report(facts(stack), check_env.TASKS)[1]
+
+
+@pytest.mark.parametrize('name', TROUBLES)
+def test_one_trouble_one_cure(name):
+    stack, changes, errors, what, cure, tasks = TROUBLES[name]
+    (trouble,) = diagnose(facts(stack, changes, errors))
+    assert re.search(what, trouble.what)
+    assert re.search(cure, trouble.cure), trouble.cure
+    assert trouble.tasks == tasks
+
+
+@pytest.mark.parametrize('name', TROUBLES)
+def test_in_the_clones_own_venv_make_cures(name):
+    stack, changes, errors, *_ = TROUBLES[name]
+    (trouble,) = diagnose(facts(stack, changes, errors, own_venv='.venv'))
+    assert trouble.cure.endswith('make install')
+    (trouble,) = diagnose(facts(stack, changes, errors, own_venv='.venv-openmmlab'))
+    assert trouble.cure in ('make install STACK=openmmlab', 'rm -rf .venv-openmmlab && make install STACK=openmmlab')
+
+
+def test_ready_is_judged_per_task():
+    without_ops = facts(FORKED, errors={'mmcv._ext': NO_OPS})
+    lines, ready = check_env.report(without_ops, ('classification',))
+    assert ready and lines[-1] == 'classification configs: can run' and not any('trouble' in line for line in lines)
+    lines, ready = check_env.report(without_ops, ('classification', 'detection'))
+    assert not ready and 'detection configs: cannot run' in lines
+
+
+def test_versions_are_those_of_requirements(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / 'tools/misc')
+    setup_state = importlib.import_module('setup_state')
+    parts = [*setup_state.PROFILES['full'], 'mmcv']
+    for stack, pins in (('onedl', FORKS), ('openmmlab', ORIGINALS)):
+        wanted = dict(pin for part in parts for pin in setup_state.pins_of(ROOT, part, stack))
+        assert pins.keys() == check_env.PROVIDERS.keys()
+        assert all(wanted[name] == version for name, version in (pin.split('==') for pin in pins.values()))
+
+
+def run(*command):
+    return subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_this_environment_can_run_the_configs():
+    done = run('-m', 'mmasl.check_env')
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert 'mmcv._ext    loads' in done.stdout and 'Triton' in done.stdout and 'GPU' in done.stdout
+    assert re.search(r'CPU kernel +(not )?usable, ', done.stdout), done.stdout
+
+
+def test_an_empty_python_gets_a_report_and_no_traceback():
+    done = run('-I', '-S', 'mmasl/check_env.py')
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    assert 'trouble: torch is missing' in done.stdout
+    assert 'cure: pip install torch==2.11.0' in done.stdout
