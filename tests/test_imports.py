@@ -1,11 +1,16 @@
 """What can be imported with which OpenMMLab packages absent. Each case runs in a process of its own."""
 
+import ast
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
+import mmasl
+
+PACKAGE = Path(mmasl.__file__).parent
 OPENMMLAB = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain')
 
 
@@ -105,3 +110,57 @@ def test_plain_mmengine_is_enough_for_the_loss():
         MODELS.build(dict(type='mmasl.AsymmetricLoss'))
     """
     run(code, block=['mmcv', 'mmdet', 'mmpretrain'])
+
+
+# The rooms of the package from the ground up. A module imports from its own room and from floors below it.
+FLOORS = (
+    ('compat', 'errors', 'files', 'registry', 'utils'),
+    ('ops',),
+    ('functional', 'testing'),
+    ('analysis', 'datasets', 'evaluation'),
+    ('models',),
+    ('apis', 'engine'),
+    ('check_env', 'cli'),
+)
+WITHOUT_OPENMMLAB = ('analysis', 'check_env', 'compat', 'errors', 'files', 'functional', 'ops', 'testing')
+
+
+def imported(path):
+    """The full names of all that a module imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f'{path}: imports are absolute here'
+            yield from (f'{node.module}.{alias.name}' for alias in node.names)
+
+
+def rooms_and_imports():
+    for path in sorted(PACKAGE.rglob('*.py')):
+        room = path.relative_to(PACKAGE).parts[0].removesuffix('.py')
+        if room != '__init__':
+            yield from ((path, room, name.split('.')) for name in imported(path))
+
+
+def test_every_room_has_a_floor():
+    rooms = {path.stem for path in PACKAGE.iterdir() if path.name[0] not in '._' and path.name != '__init__.py'}
+    assert rooms == {room for floor in FLOORS for room in floor}
+
+
+def test_no_import_runs_upwards():
+    floor_of = {room: number for number, floor in enumerate(FLOORS) for room in floor}
+    upwards = [
+        f'{path.relative_to(PACKAGE)} imports mmasl.{name[1]}'
+        for path, room, name in rooms_and_imports()
+        if name[0] == 'mmasl' and len(name) > 1 and name[1] != room and floor_of[name[1]] >= floor_of[room]
+    ]
+    assert upwards == []
+
+
+def test_these_rooms_import_no_openmmlab_package():
+    found = [
+        f'{path.relative_to(PACKAGE)} imports {name[0]}'
+        for path, room, name in rooms_and_imports()
+        if room in WITHOUT_OPENMMLAB and name[0] in OPENMMLAB
+    ]
+    assert found == []

@@ -242,7 +242,7 @@ class TestDataset:
 
     def test_a_grid_renders_its_scenes_once(self, monkeypatch):
         first = DigitScenes(num_scenes=2, seed=7)[0]['img']
-        monkeypatch.setattr('mmasl.datasets.digit_scenes.render_scene', None)
+        monkeypatch.setattr('mmasl.datasets.digit_scenes.dataset.render_scene', None)
         assert np.array_equal(DigitScenes(num_scenes=2, seed=7, missing_rate=0.9)[0]['img'], first)
 
     @pytest.mark.parametrize('cache', [True, False])

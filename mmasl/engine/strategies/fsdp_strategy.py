@@ -3,12 +3,12 @@
 from functools import partial
 
 from mmengine._strategy import FSDPStrategy as UpstreamStrategy
+from mmengine.device import get_device
 from mmengine.optim import BaseOptimWrapper, OptimWrapper
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
-from mmasl.cli.preflight import has_accelerator
 from mmasl.registry import STRATEGIES
 
 
@@ -47,7 +47,7 @@ class FSDPStrategy(UpstreamStrategy):
     def _wrap_model(self, model: nn.Module) -> nn.Module:
         self.scalars = {name: param for name, param in model.named_parameters() if param.ndim == 0}
         self._reshape_parameters((1,))
-        if not has_accelerator():
+        if get_device() == 'cpu':
             self.model_wrapper = {'device_id': 'cpu', **(self.model_wrapper or {})}
             # torch takes what it has moved for a copy: on a CPU it is the buffer that is freed, or used again
             self.state_dict_config.offload_to_cpu = self.optim_state_dict_config.offload_to_cpu = False
