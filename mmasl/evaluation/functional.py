@@ -228,6 +228,11 @@ def _check(scores: np.ndarray, targets: np.ndarray, probabilities: bool = False)
         raise ValueError(f'scores: expected finite values, got {low if np.isnan(low) else (low, high)}')
     if probabilities and (low < 0 or high > 1):
         raise ValueError(f'scores: expected probabilities in [0, 1], got values from {low} to {high}')
+    check_targets(targets)
+
+
+def check_targets(targets: np.ndarray) -> None:
+    """Raise ValueError unless every target is 1 (positive), 0 (negative) or -1 (ignored)."""
     known = (targets == 0) | (targets == 1) | (targets == -1)
     if not known.all():
         raise ValueError(f'targets: expected 0, 1 or -1 (ignored), got {targets[~known][0]}')

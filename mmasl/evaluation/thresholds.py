@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mmasl.evaluation.functional import check_targets
+
 OBJECTIVES = ('CF1', 'OF1', 'precision')
 
 
@@ -37,7 +39,8 @@ def choose_thresholds(
         ``(C,)`` float64, in [0, 1].
 
     Raises:
-        ValueError: For another objective or floor, shapes that do not match, or when no class has a positive.
+        ValueError: For another objective or floor, shapes that do not match, targets other than 0, 1 and -1, or when
+            no class has a positive.
 
     Example:
         >>> scores = np.array([[0.2, 0.9], [0.1, 0.7], [0.3, 0.6], [0.1, 0.5]])
@@ -53,6 +56,7 @@ def choose_thresholds(
         raise ValueError(
             f'scores and targets: expected both in the shape (N, C), got {scores.shape} and {targets.shape}'
         )
+    check_targets(targets)
     if not (targets == 1).any():
         raise ValueError('targets: expected at least one positive label, got none')
     common = _common_threshold(scores, targets, objective, floor)

@@ -9,6 +9,8 @@ from torch import Tensor
 from mmasl.compat import aminmax, at_least_float32, is_compiling
 
 REDUCTIONS = ('none', 'mean', 'sum')
+FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+LABELS = (*FLOATS, torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 EPS = torch.finfo(torch.float32).eps  # what the OpenMMLab packages add to avg_factor
 
 
@@ -51,8 +53,8 @@ def sum_scale(reduction: str, avg_factor: float | Tensor | None) -> float | Tens
 
 
 def check_pred(pred: Tensor) -> None:
-    if not isinstance(pred, Tensor) or not pred.is_floating_point():
-        raise TypeError(f'pred: expected a floating-point tensor of logits, got {_kind(pred)}')
+    if not isinstance(pred, Tensor) or pred.dtype not in FLOATS:
+        raise TypeError(f'pred: expected a floating-point tensor of logits, of 16 bits or more, got {_kind(pred)}')
     if pred.dim() < 2:
         raise ValueError(f'pred: expected logits of shape (N, ..., C), got {tuple(pred.shape)}')
 
@@ -64,8 +66,12 @@ def flatten_target(pred: Tensor, target: Tensor) -> Tensor:
             'target: expected a tensor, got a tuple; a head that passes (labels, scores) needs '
             "loss_cls.type='mmasl.AsymmetricQualityLoss'"
         )
-    if not isinstance(target, Tensor) or target.dtype.is_complex:
-        raise TypeError(f'target: expected a tensor of bool, integers or floats, got {_kind(target)}')
+    if not isinstance(target, Tensor) or target.dtype not in LABELS:
+        cure = '; convert it: target.long() or target.float()' if isinstance(target, Tensor) else ''
+        raise TypeError(
+            'target: expected a tensor of bool, uint8, signed integers or floats of 16 bits or more, got '
+            f'{_kind(target)}{cure}'
+        )
     if target.device != pred.device:
         raise ValueError(f'target: expected on the device of pred, {pred.device}, got {target.device}')
     if target.shape == pred.shape:
@@ -78,7 +84,7 @@ def flatten_target(pred: Tensor, target: Tensor) -> Tensor:
                 f'{tuple(pred.shape)}, got {target.dtype}; dense labels have the shape of pred, and a quality for each '
                 "row goes in as (labels, scores), to loss_cls.type='mmasl.AsymmetricQualityLoss'"
             )
-        return target.reshape(-1).long()  # unsigned dtypes too: 255 == -1 in uint8
+        return target.reshape(-1).long()  # uint8 too, where torch compares 255 and -1 as equal
     raise ValueError(
         f'target: expected dense labels of shape {tuple(pred.shape)} or class indices of shape {tuple(rows)} for pred '
         f'of shape {tuple(pred.shape)}, got {tuple(target.shape)}'

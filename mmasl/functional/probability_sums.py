@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from mmasl.functional._validate import check_pred, flatten_target, flatten_weight
+from mmasl.ops.target import hard_or_soft, is_ignored
 
 
 @torch.no_grad()
@@ -45,7 +46,7 @@ def probability_sums(pred: Tensor, target: Tensor, weight: Tensor | None = None,
     z = pred.reshape(-1, num_classes)
     z = z if z.dtype == torch.float64 else z.float()
     probability = z.clone() if activated else torch.sigmoid(z)
-    kept = (target != -1) if target.dim() == 2 else (target != -1).unsqueeze(1)
+    kept = ~is_ignored(target if target.dim() == 2 else target.unsqueeze(1))
     if weight is not None:
         kept = kept & ((weight if weight.dim() == 2 else weight.unsqueeze(1)) != 0)
     probability.masked_fill_(~kept, 0)
@@ -72,7 +73,7 @@ def probability_gap(sums: Tensor) -> Tensor:
 
 def _dense(probability, target, kept):
     """The sum of y p and of y, each class."""
-    label = target.to(probability.dtype, copy=True).masked_fill_(~kept, 0)
+    label = hard_or_soft(target).to(probability.dtype, copy=True).masked_fill_(~kept, 0)
     return (label * probability).sum(0, dtype=torch.float64), label.sum(0, dtype=torch.float64)
 
 

@@ -5,6 +5,24 @@ from torch import Tensor
 
 from mmasl.compat import aminmax
 
+UNSIGNED = (torch.bool, torch.uint8)
+OTHER_MARKS = (255, -100)  # how masks in uint8 and torch's cross-entropy mark ignored labels
+
+
+def is_ignored(target: Tensor) -> Tensor:
+    """Where ``target`` is -1. An unsigned dtype holds no -1, and torch would compare its 255 as equal.
+
+    Example:
+        >>> is_ignored(torch.tensor([1, -1])), is_ignored(torch.tensor([1, 255], dtype=torch.uint8))
+        (tensor([False,  True]), tensor([False, False]))
+    """
+    return torch.zeros_like(target, dtype=torch.bool) if target.dtype in UNSIGNED else target == -1
+
+
+def hard_or_soft(target: Tensor) -> Tensor:
+    """Dense labels as numbers from 0 to 1 where values are not checked: every integer above 0 is a positive."""
+    return target if target.is_floating_point() else target > 0
+
 
 def check_target(target: Tensor, num_classes: int) -> None:
     """Raise where a target holds a value outside its range. Reads the values: a synchronisation on a GPU.
@@ -33,15 +51,19 @@ def check_target(target: Tensor, num_classes: int) -> None:
         wrong = (target < -1) | (target > num_classes)
         allowed = f'class indices must lie in [0, {num_classes}] ({num_classes} = background) or be -1 (ignored)'
     else:
-        wrong = ~(((target >= 0) & (target <= 1)) | (target == -1))
+        wrong = ~(((target >= 0) & (target <= 1)) | is_ignored(target))
         kind = 'lie in [0, 1]' if target.is_floating_point() else 'be 0 or 1'
         allowed = f'dense labels must {kind} or be -1 (ignored)'
     position = wrong.nonzero()
     if len(position):
         first = position[0].tolist()
         where = f'row {first[0]}' if index else f'row {first[0]}, column {first[1]}'
+        value = target[tuple(first)].item()
         hint = '; is num_classes of the head that of the data set?' if index else ''
-        raise ValueError(f'target: {allowed}, got {target[tuple(first)].item()} at {where}{hint}')
+        if value in OTHER_MARKS:
+            signed = 'target' if target.is_floating_point() else 'target.long()'
+            hint = f'; to ignore such labels, pass {signed}.masked_fill(target == {value:g}, -1)'
+        raise ValueError(f'target: {allowed}, got {value} at {where}{hint}')
 
 
 def count_labelled(target: Tensor, num_classes: int) -> Tensor:
@@ -53,5 +75,5 @@ def count_labelled(target: Tensor, num_classes: int) -> Tensor:
         >>> count_labelled(torch.tensor([2, -1]), num_classes=3).item()
         3.0
     """
-    count = (target != -1).sum(dtype=torch.float64)
+    count = (~is_ignored(target)).sum(dtype=torch.float64)
     return count if target.dim() == 2 else count * num_classes

@@ -3,6 +3,8 @@
 
 #include "../cpu_math.h"
 
+#include <type_traits>
+
 constexpr int64_t BLOCK = 2048;  // logits; the buffers of a block stay in the first-level cache
 
 struct Tally {  // of a block
@@ -17,11 +19,13 @@ template <class T> struct Special {  // the entries of a block that are not plai
   T z[BLOCK], y[BLOCK], loss[BLOCK], slope[BLOCK];
 };
 
-template <class T> INLINE void take(Special<T> &special, T *z, int at, T y, Tally &tally) {
+// An integer label above 0 is a positive where nobody checks what `bad` counts.
+template <class T> INLINE void take(Special<T> &special, T *z, int at, T y, bool integer, Tally &tally) {
   if (y == -1) {
     tally.ignored += 1;
   } else {
     tally.bad += !(y > 0 && y <= 1);
+    if (integer && y > 1) y = 1;
     special.soft |= y != 1;
     special.at[special.count] = at;
     special.y[special.count] = y;
@@ -43,7 +47,7 @@ template <class Y, class T> INLINE void split_dense(const Y *y, T *z, int n, Spe
     }
     for (; flags; flags &= flags - 1) {
       int at = start + __builtin_ctzll(flags);
-      take(special, z, at, T(y[at]), tally);
+      take(special, z, at, T(y[at]), std::is_integral<Y>::value, tally);
     }
   }
 }
@@ -60,7 +64,7 @@ INLINE void split_by_class(const int64_t *label, T *z, int64_t first, int n, int
     } else if (label[row] < -1 || label[row] > columns) {
       tally.bad += 1;
     } else if (label[row] < columns && own >= 0 && own < n) {
-      take(special, z, int(own), T(1), tally);
+      take(special, z, int(own), T(1), true, tally);
     }
   }
 }

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry, margin_logit, margin_logit_tensor
-from mmasl.ops.target import check_target, count_labelled
+from mmasl.ops.target import check_target, count_labelled, hard_or_soft, is_ignored
 
 
 def asymmetric_loss_reference(
@@ -63,8 +63,8 @@ def weigh_and_reduce(
 
 
 def _dense_loss(z: Tensor, target: Tensor, asymmetry: Asymmetry) -> Tensor:
-    ignored = target == -1
-    soft = torch.where(ignored, torch.zeros_like(target), target).to(z.dtype)
+    ignored, soft = is_ignored(target), hard_or_soft(target)
+    soft = torch.where(ignored, torch.zeros_like(soft), soft).to(z.dtype)
     z = torch.where(ignored, torch.zeros_like(z), z)
     loss = soft * _positive(z, asymmetry) + (1 - soft) * _negative(z, asymmetry)
     return torch.where(ignored, torch.zeros_like(loss), loss)

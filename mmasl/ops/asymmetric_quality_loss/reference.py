@@ -66,7 +66,7 @@ def _masked_positive(z: Tensor, score: Tensor, mask: Tensor, asymmetry: QualityA
 
 def positive_loss(z: Tensor, score: Tensor, asymmetry: QualityAsymmetry) -> Tensor:
     """[y] * |y - p|^gamma_pos * BCE(p, y), in float64: y - p cancels where a positive is learnt, and they are few."""
-    z, score = z.double(), score.double()
+    z, score = z.double(), score.double().clamp(max=1)  # above 1 only where values are not checked
     loss = -(score * logsigmoid(z) + (1 - score) * logsigmoid(-z))
     if asymmetry.gamma_pos != 0:
         # Clamped, since 0 * inf would follow at z = -1e308. The power's derivative at 0 is infinite for exponents below

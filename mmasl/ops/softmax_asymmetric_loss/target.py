@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from mmasl.ops.target import is_ignored
+
 ROW_SUM_ERROR = 1e-2  # a row of 10,000 scores rounded to bfloat16 still passes; a second label does not
 
 
@@ -16,9 +18,8 @@ def ignored_rows(target: Tensor, ignore_index: int) -> Tensor:
         tensor([False,  True])
     """
     if target.dim() == 1:
-        return target.long() == ignore_index  # long, since -1 beside unsigned integers would mean 255
-    signed = target.is_floating_point() or (target.dtype != torch.bool and target.dtype.is_signed)
-    return (target == -1).any(1) if signed else torch.zeros(len(target), dtype=torch.bool, device=target.device)
+        return target == ignore_index
+    return is_ignored(target).any(1)
 
 
 def check_single_label(target: Tensor, num_classes: int, ignore_index: int) -> None:
