@@ -54,7 +54,7 @@ class Demo:
 
 def train(spec: dict) -> dict[str, float]:
     """One of the trainings, in a process of its own."""
-    from mmasl.utils.experiment import train_and_test
+    from studies.experiment import train_and_test
 
     metrics = train_and_test(spec['config'], spec['overrides'], spec['seed'], work_dir=spec['work_dir'])
     metrics['p_pos'], metrics['p_neg'] = metrics['pt_pos'], 1 - metrics['pt_neg']
@@ -198,8 +198,7 @@ def make_parser(demo: Demo, description: str) -> argparse.ArgumentParser:
 def run(demo: Demo, specs: dict[str, dict], args: argparse.Namespace) -> int:
     """Train, show progress, print the table and write it; return the exit status."""
     from mmengine import Config
-
-    from mmasl.utils.grid import run_cells
+    from studies.grid import run_cells
 
     console = Console()
     epochs = args.epochs or Config.fromfile(next(iter(specs.values()))['config']).train_cfg.max_epochs

@@ -19,7 +19,7 @@ SCORE = 0.3  # boxes with at least this are drawn
 
 def train(spec: dict) -> dict[str, float]:
     """One of the trainings, in a process of its own; the detections stay in its folder."""
-    from mmasl.utils.experiment import train_and_test
+    from studies.experiment import train_and_test
 
     dump = dict(type='mmdet.DumpDetResults', out_file_path=str(Path(spec['work_dir']) / 'detections.pkl'))
     overrides = {**spec['overrides'], 'test_evaluator': [dict(type='CocoMetric', metric='bbox'), dump]}

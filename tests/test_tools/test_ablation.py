@@ -3,23 +3,19 @@
 import json
 from pathlib import Path
 
+import ablation as tool
 import pytest
+from grid import read_cell
 
 from mmasl.files import write_json
-from mmasl.utils.grid import read_cell
 from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, Refusals, write_config
 
-FOLDER = Path(__file__).parents[2] / 'tools' / 'analysis_tools'
 LOSS = 'model.head.loss'
 
 
 @pytest.fixture(autouse=True)
-def tool(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
+def empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    import ablation
-
-    return ablation
 
 
 def results(spec):
@@ -28,7 +24,7 @@ def results(spec):
     return dict(mAP=10 * constants['gamma_neg'] + constants.get('gamma_pos', 0) + spec['seed'], loss=1.0)
 
 
-def in_this_process(tool, monkeypatch, trial):
+def in_this_process(monkeypatch, trial):
     """Run the trials here, one after the other, by ``trial``; return the list of the names of those that have run."""
     ran = []
 
@@ -44,11 +40,11 @@ def in_this_process(tool, monkeypatch, trial):
 
 
 @pytest.fixture
-def no_training(tool, monkeypatch):
-    return in_this_process(tool, monkeypatch, results)
+def no_training(monkeypatch):
+    return in_this_process(monkeypatch, results)
 
 
-def test_figure_6_of_the_paper(tool, tmp_path, no_training):
+def test_figure_6_of_the_paper(tmp_path, no_training):
     config = write_config(tmp_path, CLASSIFICATION)
     command = [
         config,
@@ -86,7 +82,7 @@ def test_figure_6_of_the_paper(tool, tmp_path, no_training):
     assert no_training[20:] == [f'clip0_gamma_neg{g}_gamma_pos{g}_seed0' for g in (0, 1, 3, 6)]  # 2 and 4 are fig6's
 
 
-def test_table_2_has_the_best_of_each_method(tool, tmp_path, no_training):
+def test_table_2_has_the_best_of_each_method(tmp_path, no_training):
     config = write_config(tmp_path, CLASSIFICATION)
     tool.main([config, '--paper', 'fig5', 'fig7', 'weighting', '--out', 'out'])
     assert 'table2' not in Path('out/README.md').read_text()  # a row is still to come
@@ -97,7 +93,7 @@ def test_table_2_has_the_best_of_each_method(tool, tmp_path, no_training):
     assert '| Probability margin (ASL) | 44.00 (1) | clip = 0.05, gamma_pos = gamma_neg = 4 |' in readme
 
 
-def test_ablations_of_ones_own(tool, tmp_path, no_training, capsys):
+def test_ablations_of_ones_own(tmp_path, no_training, capsys):
     config = write_config(tmp_path, CLASSIFICATION)
     axes = ['--x', f'{LOSS}.gamma_pos+{LOSS}.gamma_neg=1,2.5', '--lines', 'optim_wrapper.optimizer.type=SGD,Adam']
     assert tool.main([config, *axes, '--name', 'own', '--cfg-options', 'train_cfg.max_epochs=3']) == 0
@@ -113,10 +109,10 @@ def test_ablations_of_ones_own(tool, tmp_path, no_training, capsys):
     assert "--metric: the trials have no 'x', but mAP, loss" in capsys.readouterr().err
 
 
-def test_table_3_of_the_paper_by_real_trainings(tool, tmp_path, monkeypatch):
+def test_table_3_of_the_paper_by_real_trainings(tmp_path, monkeypatch):
     """The last value of what a hook logs is a measure too."""
     monkeypatch.setitem(tool.PAPER, 'table3', tool.PAPER['table3'] | dict(x='delta_p_target=0,0.5'))
-    ran = in_this_process(tool, monkeypatch, None)
+    ran = in_this_process(monkeypatch, None)
     config = write_config(tmp_path, CLASSIFICATION.replace("'MultiLabelMetric', thr=0.02", "'mmasl.MultiLabelMetric'"))
     start = ['--cfg-options', f'{LOSS}.step_size=1.0', f'{LOSS}.momentum=0.0', 'default_hooks.asymmetry.interval=1']
     command = [config, '--paper', 'table3', *start, '--metric', 'mAP', 'gamma_neg', '--out', 'out']
@@ -129,7 +125,7 @@ def test_table_3_of_the_paper_by_real_trainings(tool, tmp_path, monkeypatch):
     assert '| delta_p_target | mAP | gamma_neg |' in Path('out/README.md').read_text()
 
 
-def test_detectors(tool, tmp_path):
+def test_detectors(tmp_path):
     config = write_config(tmp_path, DETECTION)
     args = tool.parse_args([config, '--paper', 'weighting'])
     ablation = tool.make_ablations(args)['weighting']
@@ -152,12 +148,12 @@ def test_detectors(tool, tmp_path):
     ],
 )
 def test_refusals(argv, text, tmp_path, capsys):
-    refuse = Refusals('analysis_tools/ablation', capsys)
+    refuse = Refusals('studies/ablation', capsys)
     assert refuse(write_config(tmp_path, CLASSIFICATION), *argv).startswith(text)
 
 
 def test_a_config_without_the_loss_is_refused(tmp_path, capsys):
     focal = CLASSIFICATION.replace("type='mmasl.AsymmetricLoss', gamma_neg=4.0", "type='FocalLoss'")
-    text = Refusals('analysis_tools/ablation', capsys)(write_config(tmp_path, focal), '--paper', 'fig5')
+    text = Refusals('studies/ablation', capsys)(write_config(tmp_path, focal), '--paper', 'fig5')
     assert text.startswith('--paper varies the arguments of mmasl.AsymmetricLoss, which stands 0 times in the config')
     assert 'model.head.loss: FocalLoss' in text

@@ -2,11 +2,10 @@
 
 import argparse
 import re
-from pathlib import Path
 
-import pytest
+import adaptive
+import adaptive_report as report
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / 'tools' / 'benchmarks'
 SMALL = {
     'train_dataloader.dataset.num_scenes': 32,
     'train_dataloader.batch_size': 4,
@@ -16,20 +15,7 @@ SMALL = {
 }
 
 
-@pytest.fixture
-def adaptive(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import adaptive
-
-    return adaptive
-
-
-@pytest.fixture
-def report(adaptive):
-    return adaptive.adaptive_report
-
-
-def make_small(monkeypatch, adaptive):
+def make_small(monkeypatch):
     def train_and_test(config, overrides, **arguments):
         return original(config, {**overrides, **SMALL}, **arguments)
 
@@ -41,7 +27,7 @@ def arguments(seeds=1):
     return argparse.Namespace(seeds=seeds)
 
 
-def test_every_stage_has_cells_of_its_own(adaptive):
+def test_every_stage_has_cells_of_its_own():
     stages = {stage: make(arguments(seeds=2)) for stage, make in adaptive.STAGES.items()}
     names = [name for cells in stages.values() for name in cells]
     assert len(set(names)) == len(names)
@@ -52,8 +38,8 @@ def test_every_stage_has_cells_of_its_own(adaptive):
     assert max(sizes) >= 100 * min(sizes)
 
 
-def test_a_cell_has_the_course_of_every_iteration(monkeypatch, adaptive):
-    make_small(monkeypatch, adaptive)
+def test_a_cell_has_the_course_of_every_iteration(monkeypatch):
+    make_small(monkeypatch)
     spec = adaptive.tail(arguments())['tail per class seed 0']
     result = adaptive.train_cell(spec)
     assert {len(values) for values in result['course'].values()} == {8}
@@ -61,12 +47,12 @@ def test_a_cell_has_the_course_of_every_iteration(monkeypatch, adaptive):
     assert sum(result['train_labels'].values()) > 2 * spec['scenes'] and 0 < len(result['AP']) <= 80
 
 
-def test_a_fixed_loss_has_no_course(monkeypatch, adaptive):
-    make_small(monkeypatch, adaptive)
+def test_a_fixed_loss_has_no_course(monkeypatch):
+    make_small(monkeypatch)
     assert 'course' not in adaptive.train_cell(adaptive.trials(arguments())['trial fixed'])
 
 
-def test_steps_on_frozen_features(adaptive):
+def test_steps_on_frozen_features():
     spec = dict(step_size=0.1, batch_size=8, iterations=60, delta_p_target=0.0)
     result = adaptive.steps_cell(spec, dict(train=24, val=16))
     assert result['gamma_neg'] != 4 and 0 < result['error'] < 1 and 0 < result['mAP'] <= 100
@@ -82,7 +68,7 @@ def write(report, folder, name, spec, result):
     report.write_json(folder / f'{name}.json', dict(spec=spec, result=result, seconds=1.0))
 
 
-def test_report(adaptive, report, tmp_path):
+def test_report(tmp_path):
     cells, out = tmp_path / 'cells', tmp_path / 'docs'
     spec = dict(seed=0, criterion=dict(delta_p_target=0.1))
     write(report, cells, 'trial the config', spec, dict(mAP=43.0, course=course(0.1)))

@@ -1,43 +1,33 @@
 """The loss benchmark: its gate refuses wrong numbers, its report compares what it measured. No time is asserted."""
 
 import json
-import sys
-from pathlib import Path
 
+import loss
+import loss_cases
 import pytest
 import torch
+from loss_bars import bar_table, bars
+from loss_report import compare
 
 from tests.test_ops.triton_device import use_triton
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / 'tools' / 'benchmarks'
-
 
 @pytest.fixture
-def benchmark(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import loss
-    import loss_cases
-
+def few(monkeypatch):
+    """Workloads of a few numbers."""
     for name, kind in (('128x80', 'dense'), ('44800x80', 'index'), ('softmax 128x1000', 'softmax')):
         monkeypatch.setitem(loss_cases.WORKLOADS, name, loss_cases.Workload(8, 5, kind))
-    yield loss
-    for name in ('loss', 'loss_bars', 'loss_cases', 'loss_report', 'loss_timing'):
-        sys.modules.pop(name, None)
 
 
 NAMES = ['mmasl cpu, plain torch', 'torch BCE-with-logits', 'copy of the same bytes']
 
 
-def run(benchmark, out, *more):
-    threads = torch.get_num_threads()
-    try:
-        return benchmark.main(['--workloads', '128x80', '44800x80', '--repeats', '2', '--out', str(out), *more])
-    finally:
-        torch.set_num_threads(threads)
+def run(out, *more):
+    return loss.main(['--workloads', '128x80', '44800x80', '--repeats', '2', '--out', str(out), *more])
 
 
-def test_it_writes_numbers_table_and_figure(benchmark, tmp_path):
-    assert run(benchmark, tmp_path, '--contenders', *NAMES) == 0
+def test_it_writes_numbers_table_and_figure(few, tmp_path):
+    assert run(tmp_path, '--contenders', *NAMES) == 0
     (path,) = tmp_path.glob('*.json')
     result = json.loads(path.read_text())
     assert result['machine']['threads'] == 1 and result['machine']['cpu']
@@ -53,18 +43,14 @@ def test_it_writes_numbers_table_and_figure(benchmark, tmp_path):
     assert '### 44800x80, trained logits' in text and '### Bars' in text
 
 
-def test_every_backend_of_both_losses_passes_the_gate(benchmark):
-    from loss_cases import gate, make_case
-
+def test_every_backend_of_both_losses_passes_the_gate(few):
     for workload in ('128x80', '44800x80', 'softmax 128x1000'):
-        case = make_case(workload, 'initial', 'cpu', torch.float32)
+        case = loss_cases.make_case(workload, 'initial', 'cpu', torch.float32)
         case.contenders = {name: f for name, f in case.contenders.items() if 'torch.compile' not in name}
-        assert len(case.ours) >= 2 and gate(case) == []
+        assert len(case.ours) >= 2 and loss_cases.gate(case) == []
 
 
-def test_the_gpu_workloads_pass_the_gate_in_the_interpreter(benchmark, monkeypatch):
-    import loss_cases
-
+def test_the_gpu_workloads_pass_the_gate_in_the_interpreter(few, monkeypatch):
     use_triton(monkeypatch, interpreted=True)
     ours = loss_cases._ours
     monkeypatch.setattr(loss_cases, '_ours', lambda loss, op, device: ours(loss, op, 'cuda'))
@@ -74,9 +60,7 @@ def test_the_gpu_workloads_pass_the_gate_in_the_interpreter(benchmark, monkeypat
         assert case.ours == names and loss_cases.gate(case) == []
 
 
-def test_bars_are_judged_by_the_ratios_of_the_minima(benchmark):
-    from loss_bars import bar_table, bars
-
+def test_bars_are_judged_by_the_ratios_of_the_minima():
     ours, peers = 'mmasl cpu, AVX-512', {'torch BCE-with-logits': 4.0, 'MMPretrain AsymmetricLoss': 30.0}
     rows = [dict(workload='44800x80', regime='trained', contender=name, ns_min=ns) for name, ns in peers.items()]
     rows.append(rows[0] | dict(contender=ours, ns_min=3.4, peak_memory=1.0, peak_memory_scaled=2.2))
@@ -90,7 +74,7 @@ def test_bars_are_judged_by_the_ratios_of_the_minima(benchmark):
     assert '≤ 0.8 | 0.85 | **missed** |' in bar_table(bars({'machine': {'gpu': None}, 'rows': rows}))
 
 
-def test_a_wrong_gradient_stops_it_before_any_speed(benchmark, tmp_path, monkeypatch, capsys):
+def test_a_wrong_gradient_stops_it_before_any_speed(few, tmp_path, monkeypatch, capsys):
     from mmasl.ops.asymmetric_loss import blocks
 
     right = blocks._negative
@@ -100,14 +84,12 @@ def test_a_wrong_gradient_stops_it_before_any_speed(benchmark, tmp_path, monkeyp
         return value, slope if slope is None else 1.001 * slope
 
     monkeypatch.setattr(blocks, '_negative', wrong)
-    assert run(benchmark, tmp_path, '--contenders', *NAMES) == 1
+    assert run(tmp_path, '--contenders', *NAMES) == 1
     assert 'mmasl cpu, plain torch: error of the gradient' in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
-def test_check_lists_the_ratios_that_changed(benchmark):
-    from loss_report import compare
-
+def test_check_lists_the_ratios_that_changed():
     def result(ours):
         rows = [('mmasl cpu', ours), ('torch BCE-with-logits', 2.0)]
         return {'rows': [dict(workload='w', regime='r', contender=name, ns_min=ns) for name, ns in rows]}
@@ -116,18 +98,17 @@ def test_check_lists_the_ratios_that_changed(benchmark):
     assert compare(result(1.0), result(2.0), 0.25) == ['w r mmasl cpu: ratio to BCE 0.50 -> 1.00']
 
 
-def test_the_interval_of_a_median_is_that_of_the_sign_test(monkeypatch):
+def test_the_interval_of_a_median_is_that_of_the_sign_test():
     pytest.importorskip('mmpretrain')
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
     from loss_in_training import median_interval
 
     assert median_interval([5, 4, 3, 2, 1]) is None
     assert median_interval([9, 8, 7, 6, 5, 4, 3, 2, 1]) == (2, 8)  # 1 - 2 * (1 + 9) / 2**9 = 96.1 %
 
 
-def test_bad_arguments(benchmark, tmp_path, capsys):
+def test_bad_arguments(few, tmp_path, capsys):
     with pytest.raises(SystemExit, match='--contenders: expected among .* got .*nobody'):
-        run(benchmark, tmp_path, '--contenders', 'nobody')
+        run(tmp_path, '--contenders', 'nobody')
     with pytest.raises(SystemExit):
-        run(benchmark, tmp_path, '--check', str(tmp_path / 'absent.json'))
+        run(tmp_path, '--check', str(tmp_path / 'absent.json'))
     assert 'no such file' in capsys.readouterr().err

@@ -9,7 +9,7 @@ import pytest
 
 from tests.test_tools.tool_runs import Refusals, load_main
 
-main = load_main('analysis_tools/choose_loss')
+main = load_main('studies/choose_loss')
 tool = sys.modules[main.__module__]
 
 
@@ -68,7 +68,7 @@ def test_a_run_and_its_continuation(data, capsys, monkeypatch):
 
 
 def test_refusals(data, capsys):
-    refuse = Refusals('analysis_tools/choose_loss', capsys)
+    refuse = Refusals('studies/choose_loss', capsys)
     assert refuse('my.npz', '--trials', '4') == '--trials must divide 6, got 4'
     assert refuse('my.npz', '--folds', '2') == '--folds must lie in 3 ... 100, got 2'
     assert 'absent.npz: expected a .npz with' in refuse('absent.npz')

@@ -1,28 +1,11 @@
 """The benchmark beside MMDetection's losses: its gate, and the memory that does not depend on the machine."""
 
 import json
-import sys
-from pathlib import Path
 
-import pytest
-import torch
-
-BENCHMARKS = Path(__file__).resolve().parents[2] / 'tools' / 'benchmarks'
+import detection_losses as tool
 
 
-@pytest.fixture
-def tool(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    threads = torch.get_num_threads()
-    import detection_losses
-
-    yield detection_losses
-    torch.set_num_threads(threads)
-    for name in ('detection_losses', 'loss_cases', 'loss_report', 'loss_timing'):
-        sys.modules.pop(name, None)
-
-
-def test_it_prints_time_and_memory_of_each_kind_of_target(tool, tmp_path, capsys):
+def test_it_prints_time_and_memory_of_each_kind_of_target(tmp_path, capsys):
     assert tool.main(['--rows', '2000', '--repeats', '2', '--out', str(tmp_path)]) == 0
     (path,) = tmp_path.glob('*.json')
     rows = json.loads(path.read_text())['rows']
@@ -36,7 +19,7 @@ def test_it_prints_time_and_memory_of_each_kind_of_target(tool, tmp_path, capsys
     assert path.with_suffix('.md').read_text().split('\n\n')[1].strip() in capsys.readouterr().out
 
 
-def test_a_difference_stops_it_before_any_speed(tool, tmp_path, monkeypatch, capsys):
+def test_a_difference_stops_it_before_any_speed(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(tool.SAME, 'gamma_neg', 2.01)
     assert tool.main(['--rows', '200', '--out', str(tmp_path)]) == 1
     assert 'class index: the gradient of ours differs from MMDetection FocalLoss by' in capsys.readouterr().err

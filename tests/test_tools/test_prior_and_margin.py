@@ -1,25 +1,12 @@
 """The measurement of margin and prior: one cell of one epoch, and what is kept of them."""
 
-import sys
-from pathlib import Path
-
+import prior_and_margin as tool
 import pytest
 
 from mmasl.files import write_json
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / 'tools' / 'benchmarks'
 
-
-@pytest.fixture
-def tool(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import prior_and_margin
-
-    yield prior_and_margin
-    sys.modules.pop('prior_and_margin')
-
-
-def test_a_cell_shows_prior_and_margin(tool, tmp_path, monkeypatch, capsys):
+def test_a_cell_shows_prior_and_margin(tmp_path, monkeypatch, capsys):
     cells = tool.make_cells(tool.CONFIG, epochs=1, scenes=32, seeds=1)
     assert len(cells) == 6
     name = 'clip0.05_prior0.01_seed0'

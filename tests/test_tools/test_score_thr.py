@@ -1,19 +1,9 @@
 import json
 
-import pytest
-
-from tests.test_tools.tool_runs import TOOLS
+import score_thr as tool
 
 
-@pytest.fixture
-def tool(monkeypatch):
-    monkeypatch.syspath_prepend(str(TOOLS / 'benchmarks'))
-    import score_thr
-
-    return score_thr
-
-
-def test_fewer_boxes_enter_nms_at_a_higher_threshold(tool, tmp_path, capsys):
+def test_fewer_boxes_enter_nms_at_a_higher_threshold(tmp_path, capsys):
     arguments = ['--margins', '0.05', '--thresholds', '0.001', '0.05', '1', '--epochs', '1', '--scenes', '32', '8']
     assert tool.main([*arguments, '--workers', '1', '--out', str(tmp_path)]) == 0
     found = json.loads((tmp_path / 'm0.05.json').read_text())['result']

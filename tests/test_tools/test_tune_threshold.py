@@ -10,7 +10,7 @@ import torch
 from mmengine import Config
 from mmpretrain import get_model
 
-from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, TOOLS, Refusals, load_main, write_config
+from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, Refusals, load_main, write_config
 
 tune = load_main('analysis_tools/tune_threshold')
 evaluate = load_main('test')
@@ -66,10 +66,9 @@ def test_by_default_one_threshold_for_the_best_of1(dumped, capsys):
     assert isinstance(content['thr'], float) and content['objective'] == 'OF1'
 
 
-def test_the_benchmark_of_the_defaults(capsys, monkeypatch):
-    monkeypatch.syspath_prepend(str(TOOLS / 'benchmarks'))
+def test_the_benchmark_of_the_defaults(capsys):
     few = ['--sizes', '8', '--seeds', '2', '--epochs', '1', '--scenes', '64', '16', '16', '--out', 'found.json']
-    assert load_main('benchmarks/thresholds')(few) == 0
+    assert load_main('studies/thresholds')(few) == 0
     found = json.loads(Path('found.json').read_text())['ASL']
     assert len(found) == 5 and all(len(values) == 2 for values in found['OF1, one for all, 8 scenes'].values())
     assert '| thresholds of 0.5 |' in capsys.readouterr().out

@@ -1,7 +1,7 @@
 """Write what a trained (or pre-trained) classifier sees before its last layer: features to compare losses on.
 
 Every split goes through the test pipeline. Shards that are there already are kept, so a run that was stopped goes on.
-`configs/features/` and `tools/analysis_tools/choose_loss.py` read the folder.
+`configs/features/` and `tools/studies/choose_loss.py` read the folder.
 """
 
 import copy

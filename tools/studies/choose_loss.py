@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from grid import read_cell
 from tqdm import tqdm
 
 from mmasl.analysis.report import plus_minus, pyplot, save_figure, spread, table
@@ -21,7 +22,6 @@ from mmasl.errors import UserError, command, positive
 from mmasl.evaluation import multilabel_metrics
 from mmasl.files import write_json
 from mmasl.models.classifiers import FeatureClassifier
-from mmasl.utils.grid import read_cell
 
 BASELINE = 'cross-entropy'
 RATES = (3e-4, 1e-3, 3e-3)

@@ -3,10 +3,10 @@ import os
 import sys
 
 import pytest
+from grid import read_cell, run_cells, run_grid
 
 from mmasl.errors import UserError
 from mmasl.files import write_json
-from mmasl.utils.grid import read_cell, run_cells, run_grid
 
 
 def double(spec):
@@ -87,8 +87,9 @@ def test_progress_is_shown_and_failures_are_counted(cells, tmp_path, capsys):
     assert 'cell3: = 6  (0 s, 0 min left)' in out and 'bad: ArithmeticError: negative' in err
 
 
-def test_cells_run_as_jobs_of_submitit(cells, tmp_path):
+def test_cells_run_as_jobs_of_submitit(cells, tmp_path, monkeypatch):
     """Without Slurm submitit starts local processes; the code is the same up to its executor."""
+    monkeypatch.delenv('PYTHONPATH', raising=False)
     folder = tmp_path / 'cells'
     slurm = dict(timeout_min=1, slurm_partition='any')
     done = dict(run_cells(cells, folder, double, slurm=slurm))

@@ -1,8 +1,8 @@
 """Single-label losses on long-tailed DigitScenes: softmax and sigmoid, each from cross-entropy to ASL (appendix G).
 
-    python tools/benchmarks/digit_scenes_single_ladder.py tune    # learning rates, on the validation split
-    python tools/benchmarks/digit_scenes_single_ladder.py grid    # all cells, on the test split
-    python tools/benchmarks/digit_scenes_single_ladder.py report  # tables, JSON and figure
+    python tools/studies/digit_scenes_single_ladder.py tune    # learning rates, on the validation split
+    python tools/studies/digit_scenes_single_ladder.py grid    # all cells, on the test split
+    python tools/studies/digit_scenes_single_ladder.py report  # tables, JSON and figure
 
 ``ladder.py`` says how it runs. A seed changes the training scenes, the order of the data and the weights.
 """

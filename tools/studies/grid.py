@@ -28,7 +28,8 @@ def read_cell(folder: Path, name: str, spec: dict) -> dict | None:
         A dict with ``spec``, ``result`` and ``seconds``, or None.
 
     Example:
-        >>>         >>> folder = Path(tempfile.mkdtemp())
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
         >>> write_json(folder / 'a.json', dict(spec=dict(lr=1.0), result=dict(mAP=3.0), seconds=2.0))
         >>> read_cell(folder, 'a', dict(lr=1.0))['result'], read_cell(folder, 'a', dict(lr=2.0))
         ({'mAP': 3.0}, None)
@@ -128,6 +129,7 @@ def _in_jobs(run, left, folder, parameters):
         import submitit
     except ImportError as error:
         raise UserError('Slurm jobs need submitit: pip install submitit') from error
+    os.environ['PYTHONPATH'] = os.pathsep.join(sys.path)  # a job finds the modules that this process finds
     executor = submitit.AutoExecutor(folder / 'jobs')
     executor.update_parameters(**parameters)
     with executor.batch():  # one job array

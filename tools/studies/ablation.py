@@ -1,8 +1,8 @@
 """Ablations: one command trains a config with every value of its parameters and several seeds, and draws what came.
 
     CONFIG=configs/digit_scenes/digitnet-asl_ft-1xb16_digitscenes-48px.py
-    python tools/analysis_tools/ablation.py $CONFIG --paper fig5 fig6 fig7      # the paper's, by their names
-    python tools/analysis_tools/ablation.py $CONFIG --name rates \
+    python tools/studies/ablation.py $CONFIG --paper fig5 fig6 fig7      # the paper's, by their names
+    python tools/studies/ablation.py $CONFIG --name rates \
         --x param_scheduler.eta_max=0.003,0.01 --lines model.head.loss.gamma_neg=2,4        # one of your own
 
 ``--x`` and ``--lines`` take keys as ``--cfg-options`` does; keys joined by + get the same value. Each finished trial is
@@ -22,14 +22,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import ablation_report
+from experiment import run_trial, trial_spec
+from grid import run_grid
 from mmengine.config import Config
 
 from mmasl.cli.cfg_options import CfgOptions, apply_cfg_options, check_key
 from mmasl.cli.components import type_name, walk
 from mmasl.cli.run import Parser, read_config
 from mmasl.errors import UserError, command, positive
-from mmasl.utils.experiment import run_trial, trial_spec
-from mmasl.utils.grid import run_grid
 
 # Keys are arguments of the config's loss. Values are those that the paper's text names, with neighbours: which points
 # its figures have is not known. 'weighting' and 'asymmetries' are Table 2's.

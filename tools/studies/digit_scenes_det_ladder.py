@@ -1,8 +1,8 @@
 """The evidence for detection: focal loss and ASL in FCOS, quality losses in GFL, with and without missing boxes.
 
-    python tools/benchmarks/digit_scenes_det_ladder.py tune     # on the validation split
-    python tools/benchmarks/digit_scenes_det_ladder.py grid     # all cells, on the test split
-    python tools/benchmarks/digit_scenes_det_ladder.py report   # tables, JSON and figure, from the cells that are there
+    python tools/studies/digit_scenes_det_ladder.py tune     # on the validation split
+    python tools/studies/digit_scenes_det_ladder.py grid     # all cells, on the test split
+    python tools/studies/digit_scenes_det_ladder.py report   # tables, JSON and figure, from the cells that are there
 
 ``ladder.py`` says how it runs. A seed changes the training scenes, which of their boxes are missing, the order of the
 data and the weights of neck and head; the backbone's weights and the evaluated scenes are the same for all.

@@ -1,10 +1,10 @@
 """Adaptive asymmetry on DigitScenes: which settings, does it reach its target, and what is it worth?
 
-    python tools/benchmarks/adaptive.py trials    # settings, on the validation split
-    python tools/benchmarks/adaptive.py targets   # gamma_neg and the gap over the iterations, as in Fig. 9
-    python tools/benchmarks/adaptive.py steps     # step sizes by batch sizes, on frozen features
-    python tools/benchmarks/adaptive.py tail      # one exponent for each class, where classes are rarer
-    python tools/benchmarks/adaptive.py report    # tables, JSON and figures, from the cells that are there
+    python tools/studies/adaptive.py trials    # settings, on the validation split
+    python tools/studies/adaptive.py targets   # gamma_neg and the gap over the iterations, as in Fig. 9
+    python tools/studies/adaptive.py steps     # step sizes by batch sizes, on frozen features
+    python tools/studies/adaptive.py tail      # one exponent for each class, where classes are rarer
+    python tools/studies/adaptive.py report    # tables, JSON and figures, from the cells that are there
 
 The comparison with the fixed losses, by seeds and missing labels, is the row asl-ad of ``digit_scenes_ladder.py``.
 Each finished cell is kept as a JSON file: stop whenever you like, the same command goes on with what is left.
@@ -21,10 +21,10 @@ import adaptive_report
 import ladder
 from adaptive_steps import steps_cell
 from digit_scenes_ladder import STUDY
+from grid import run_grid
 from mmengine.logging import MessageHub
 
 from mmasl.datasets import DigitScenes
-from mmasl.utils.grid import run_grid
 
 CELLS = ladder.RESULTS / 'adaptive'
 NAIVE = dict(gamma_neg=1.0, step_size=0.05, momentum=0.0)

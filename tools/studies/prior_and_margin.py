@@ -1,7 +1,7 @@
 """What a margin above the prior does to early training: a small FCOS on DigitScenes, for each clip and bias_prob.
 
-    python tools/benchmarks/prior_and_margin.py            # goes on where it was stopped
-    python tools/benchmarks/prior_and_margin.py --report   # table and figure, from the cells that are there
+    python tools/studies/prior_and_margin.py            # goes on where it was stopped
+    python tools/studies/prior_and_margin.py --report   # table and figure, from the cells that are there
 
 Each cell trains with ASL over three epochs in one thread and notes for every batch the classification loss, the share
 of active negatives (p > clip), and the mean p of negatives and positives; then it evaluates the validation split.
@@ -14,14 +14,14 @@ from pathlib import Path
 from statistics import mean
 
 import torch
+from experiment import train_and_test
+from grid import read_cell, run_grid
 from mmengine.config import Config
 from torch.nn.modules.module import register_module_forward_hook
 
 from mmasl.analysis.report import plus_minus, pyplot, save_figure, spread, table
 from mmasl.files import write_json
 from mmasl.models.losses import AsymmetricLoss
-from mmasl.utils.experiment import train_and_test
-from mmasl.utils.grid import read_cell, run_grid
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = 'configs/digit_scenes_det/fcos_digitnet_fpn_asl_1xb16_digitscenes-96px.py'

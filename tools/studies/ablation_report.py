@@ -3,10 +3,11 @@
 import json
 from pathlib import Path
 
+from grid import read_cell
+
 from mmasl.analysis.report import insert, plus_minus, pyplot, save_figure, spread, table
 from mmasl.errors import UserError
 from mmasl.files import write_json
-from mmasl.utils.grid import read_cell
 
 # Rows of Table 2: the ablation that has them, and which of its points (x, line) they are.
 TABLE_2 = {
@@ -104,7 +105,7 @@ def label(value) -> str:
 
 def insert_table(readme: Path, name: str, text: str) -> None:
     """Put ``text`` between the markers of ``name`` in ``readme``, which get to its end where they are missing."""
-    begin, end = f'<!-- {name}: begin (written by tools/analysis_tools/ablation.py) -->', f'<!-- {name}: end -->'
+    begin, end = f'<!-- {name}: begin (written by tools/studies/ablation.py) -->', f'<!-- {name}: end -->'
     document = readme.read_text() if readme.exists() else '# Ablations\n'
     if begin not in document:
         document += f'\n## {name}\n\n{begin}\n{end}\n'

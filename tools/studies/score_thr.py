@@ -1,6 +1,6 @@
 """What `score_thr` costs with ASL: boxes that enter NMS, post-processing time and mAP, for several margins.
 
-    python tools/benchmarks/score_thr.py            # trains FCOS on DigitScenes once for each margin, then measures
+    python tools/studies/score_thr.py            # trains FCOS on DigitScenes once for each margin, then measures
 
 A negative at or below the margin m has no loss, so training leaves background scores near m, and ``test_cfg.score_thr``
 decides how many of them are passed on. Models are trained with one thread; each that is measured is kept, so the same
@@ -18,10 +18,10 @@ import time
 from pathlib import Path
 
 import torch
+from grid import run_grid
 from mmengine.config import Config
 
 from mmasl.analysis.report import pyplot, save_figure, table
-from mmasl.utils.grid import run_grid
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs' / 'digit_scenes_det' / 'fcos_digitnet_fpn_asl_1xb16_digitscenes-96px.py'
@@ -34,9 +34,8 @@ PASSES = 3
 
 def train_and_measure(spec: dict) -> dict:
     """Train the config with the margin of ``spec``, and measure at each of its thresholds."""
+    from experiment import train_and_test
     from mmdet.apis import init_detector
-
-    from mmasl.utils.experiment import train_and_test
 
     config = ROOT / spec['config']
     overrides = {f'{LOSS}.clip': spec['margin'], 'train_cfg.max_epochs': spec['epochs']}

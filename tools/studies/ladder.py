@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ladder_report
+from experiment import train_and_test
+from grid import run_grid
 from mmengine import Config
 from mmengine.config import DictAction
-
-from mmasl.utils.experiment import train_and_test
-from mmasl.utils.grid import run_grid
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).resolve().parent / 'results'

@@ -14,7 +14,7 @@ SYMBOLS = {'pt_pos': 'p_t⁺', 'pt_neg': 'p_t⁻', 'delta_p': 'Δp'}
 
 def markers(study) -> tuple[str, str]:
     """The lines of a README between which its tables stand."""
-    return f'<!-- ladder: begin (written by tools/benchmarks/{study.name}_ladder.py report) -->', '<!-- ladder: end -->'
+    return f'<!-- ladder: begin (written by tools/studies/{study.name}_ladder.py report) -->', '<!-- ladder: end -->'
 
 
 def load_cells(folder: Path) -> list[dict]:

@@ -15,7 +15,7 @@ WINDOW = 50  # iterations over which the gap is averaged: that of one small batc
 NEAR = 0.03
 FIXED, ADAPTIVE = 'asl', 'asl-ad'  # rows of the ladder
 GROUPS = ('frequent', 'medium', 'rare')
-MARKERS = '<!-- {}: begin (written by tools/benchmarks/adaptive.py report) -->', '<!-- {}: end -->'
+MARKERS = '<!-- {}: begin (written by tools/studies/adaptive.py report) -->', '<!-- {}: end -->'
 
 
 def describe(result: dict) -> str:

@@ -1,8 +1,8 @@
 """The evidence: every loss of the ladder on DigitScenes, several seeds, with and without missing labels.
 
-    python tools/benchmarks/digit_scenes_ladder.py tune     # learning rates, on the validation split
-    python tools/benchmarks/digit_scenes_ladder.py grid     # all cells, on the test split
-    python tools/benchmarks/digit_scenes_ladder.py report   # tables, JSON and figure, from the cells that are there
+    python tools/studies/digit_scenes_ladder.py tune     # learning rates, on the validation split
+    python tools/studies/digit_scenes_ladder.py grid     # all cells, on the test split
+    python tools/studies/digit_scenes_ladder.py report   # tables, JSON and figure, from the cells that are there
 
 ``ladder.py`` says how it runs. A seed changes the training scenes, the order of the data and the weights that are not
 loaded; the single-digit weights and the evaluated scenes are the same for all.
