@@ -1,1 +1,0 @@
-"""Helpers around the losses; nothing here is imported by ``import mmasl``."""
