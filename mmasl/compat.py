@@ -5,6 +5,7 @@ from functools import lru_cache, wraps
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 try:
     from torch.compiler import is_compiling
@@ -20,10 +21,43 @@ __all__ = [
     'at_least_float32',
     'cache_constants',
     'constant_when_traced',
+    'in_transform',
     'is_compiling',
+    'is_followed',
     'load_afresh',
     'nextafter',
+    'why_torch_only',
 ]
+
+
+def is_followed(tensor: Tensor) -> bool:
+    """Whether torch follows what is done with ``tensor``, which a kernel that reads memory by its address would hide.
+
+    True for what a transform wraps, for a subclass (fake, distributed), under a TorchDispatchMode and in forward mode.
+    """
+    followed = torch._C._dispatch_isTensorSubclassLike(tensor) and tensor.device.type != 'meta'
+    return followed or forward_ad._current_level >= 0
+
+
+def in_transform() -> bool:
+    """Whether a transform of ``torch.func`` or ``torch.jit.trace`` runs; torch.compile does not count."""
+    return not is_compiling() and (torch._C._is_tracing() or torch._C._functorch.peek_interpreter_stack() is not None)
+
+
+def why_torch_only(pred: Tensor) -> str | None:
+    """The reason why only operations of torch may compute with ``pred`` at the moment and read no value, or None.
+
+    Example:
+        >>> why_torch_only(torch.zeros(2, 3)) is None
+        True
+    """
+    if is_compiling():
+        return 'torch.compile traces the reference'
+    if in_transform():
+        return 'a transform of torch.func or torch.jit.trace follows the reference'
+    if is_followed(pred):
+        return 'a TorchDispatchMode, a tensor subclass or forward-mode differentiation follows the reference'
+    return None
 
 
 def aminmax(values: Tensor) -> tuple[Tensor, Tensor]:

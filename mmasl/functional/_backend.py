@@ -6,7 +6,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from mmasl.compat import is_compiling
+from mmasl.compat import why_torch_only
 from mmasl.ops import Op
 from mmasl.ops.triton_support import triton_unavailable
 
@@ -47,16 +47,15 @@ def choose_backend(op: Op, backend: str, pred: Tensor, target: Tensor, *weights:
 def _why_not(backend: str, pred: Tensor, *others: Tensor | None) -> str | None:
     if backend == 'reference':
         return None
-    if is_compiling():
-        return 'torch.compile traces the reference'
-    if backend == 'compile':
-        return None
+    if backend == 'cpu' and not pred.is_cpu:
+        return f'pred is on {pred.device}'
+    reason = why_torch_only(pred)
+    if reason is not None or backend == 'compile':
+        return reason
     for other in others:
         if other is not None and other.requires_grad:
             return 'a target or weight requires grad, which only the reference differentiates'
-    if backend == 'cpu':
-        return None if pred.is_cpu else f'pred is on {pred.device}'
-    return triton_unavailable(pred)
+    return None if backend == 'cpu' else triton_unavailable(pred)
 
 
 @cache

@@ -6,7 +6,7 @@ from numbers import Real
 import torch
 from torch import Tensor
 
-from mmasl.compat import aminmax, at_least_float32, is_compiling
+from mmasl.compat import aminmax, at_least_float32, why_torch_only
 
 REDUCTIONS = ('none', 'mean', 'sum')
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -35,8 +35,8 @@ def check_reduction(reduction: str, avg_factor: float | Tensor | None) -> None:
     if isinstance(avg_factor, Tensor):
         if avg_factor.numel() != 1:
             raise ValueError(f'avg_factor: expected a number or one element, got shape {tuple(avg_factor.shape)}')
-        if avg_factor.device.type != 'cpu' or is_compiling():
-            return  # reading it would wait for the device
+        if avg_factor.device.type != 'cpu' or why_torch_only(avg_factor) is not None:
+            return  # reading it would wait for the device, or cannot be followed
         avg_factor = avg_factor.item()
     check_number('avg_factor', avg_factor, 0)
 
@@ -113,9 +113,9 @@ def flatten_weight(pred: Tensor, weight: Tensor | None) -> Tensor | None:
 
 
 def reads_values(pred: Tensor, check_target_range: bool | None) -> bool:
-    """Whether values in tensors are checked; None means where reading them waits for no device."""
+    """Whether values in tensors are checked; None means where reading them waits for no device and can be followed."""
     if check_target_range is None:
-        return pred.is_cpu and not is_compiling()
+        return pred.is_cpu and why_torch_only(pred) is None
     return check_target_range
 
 

@@ -61,10 +61,12 @@ def asymmetric_loss(
         activated: ``pred`` holds probabilities p in [0, 1] in place of logits, which TOOD passes. Computed in float64
             (not by Triton); exactly 0 and 1 have a finite loss and gradient.
         check_target_range: Whether to check the values of ``target``, of probabilities, and those in tensors of
-            constants. None checks on the CPU; on a GPU the check would wait for the device.
+            constants. None checks on the CPU. It does not check on a GPU, where that would wait for the device, nor
+            inside torch.compile, torch.jit.trace and the transforms of torch.func, which cannot follow it.
         backend: ``'reference'`` (plain torch), ``'cpu'`` or ``'triton'`` (one pass, analytic gradient),
             ``'compile'`` (the reference under torch.compile), or ``'auto'``: the fastest of the first three that can do
-            what is asked. A named backend that cannot raises with the reason.
+            what is asked. Inside the transforms and tracers named above ``'auto'`` takes the reference. A named backend
+            that cannot do what is asked raises with the reason.
 
     Returns:
         Float32 (float64 for float64 ``pred``): a scalar, or the shape of ``pred`` for ``'none'``. Nothing to sum gives

@@ -57,11 +57,9 @@ def softmax_asymmetric_loss(
             it; -100 for labels made for torch's cross-entropy.
         detach_focus: Do not differentiate the focusing weights. The authors' single-label loss does, unlike their
             multi-label one.
-        check_target_range: Whether to check the values of ``target``. None checks on the CPU; on a GPU the check
-            would wait for the device.
+        check_target_range: Whether to check the values of ``target``; None as :func:`asymmetric_loss` takes it.
         backend: ``'reference'`` (plain torch), ``'cpu'`` or ``'triton'`` (analytic gradient), ``'compile'`` (the
-            reference under torch.compile), or ``'auto'``: the fastest of the first three that can do what is asked. A
-            named backend that cannot raises with the reason.
+            reference under torch.compile), or ``'auto'``, as :func:`asymmetric_loss` takes them.
 
     Returns:
         Float32 (float64 for float64 ``pred``): a scalar, or the shape (N, ...) for ``'none'``. It is finite at every

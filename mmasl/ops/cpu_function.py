@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from mmasl.compat import is_followed
+
 
 def run_on_cpu(
     fill: Callable, reference: Callable, pred: Tensor, constants: tuple, shape: tuple, check: bool
@@ -47,10 +49,9 @@ class _Loss(Function):
     def backward(ctx, upstream):
         # The receiver owns the gradient and may write to it, so it is given away: no copy, and nothing saved changes.
         grad, ctx.grad = ctx.grad, None
-        if torch.is_grad_enabled():  # create_graph=True
+        if torch.is_grad_enabled() or is_followed(upstream):  # create_graph=True, or a batch of upstream gradients
             pred, *labels = ctx.saved_tensors
-            loss = ctx.reference(pred, *labels, *ctx.numbers, ctx.reduce)
-            (grad,) = torch.autograd.grad(loss, pred, upstream, create_graph=True)
+            grad = differentiate(ctx.reference, pred, labels, ctx.numbers, ctx.reduce, upstream)
         elif grad is None:
             pred, *labels = ctx.saved_tensors
             grad = _new_grad(pred)
@@ -58,6 +59,14 @@ class _Loss(Function):
         elif not ctx.reduce or upstream.item() != 1:
             grad.mul_(upstream.unsqueeze(1) if upstream.dim() == 1 else upstream)  # a loss a row
         return grad, None, None, None, None, None
+
+
+def differentiate(reference: Callable, pred: Tensor, labels: list, numbers: list, reduce: bool, upstream: Tensor):
+    """The gradient of the reference, itself differentiable where gradients are enabled."""
+    create_graph = torch.is_grad_enabled()
+    with torch.enable_grad():
+        loss = reference(pred, *labels, *numbers, reduce)
+    return torch.autograd.grad(loss, pred, upstream, create_graph=create_graph)[0]
 
 
 def _new_loss(pred: Tensor, shape: tuple) -> Tensor:

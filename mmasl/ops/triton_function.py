@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from mmasl.compat import is_followed
+from mmasl.ops.cpu_function import differentiate
 from mmasl.ops.triton_support import common_kernels, triton_unavailable
 
 PROGRAMS = 32  # for each multiprocessor, several waves: what a program sets up once is spread over its tiles
@@ -103,9 +105,8 @@ class _Loss(Function):
     @staticmethod
     def backward(ctx, upstream):
         pred, *labels, used_scale, kept = ctx.saved_tensors
-        if torch.is_grad_enabled():  # create_graph=True
-            loss = ctx.reference(pred, *labels, *ctx.numbers, ctx.reduce)
-            (grad,) = torch.autograd.grad(loss, pred, upstream, create_graph=True)
+        if torch.is_grad_enabled() or is_followed(upstream):  # create_graph=True, or a batch of upstream gradients
+            grad = differentiate(ctx.reference, pred, labels, ctx.numbers, ctx.reduce, upstream)
         else:
             # The interpreter cuts digits off where a GPU rounds to bfloat16.
             dtype = torch.float32 if common_kernels().INTERPRETED else pred.dtype

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, distributed
 
+from mmasl.compat import in_transform
 from mmasl.functional._validate import check_number
 from mmasl.functional.probability_sums import probability_gap, probability_sums
 from mmasl.models.losses.asymmetric_loss import AsymmetricLoss
@@ -51,7 +52,8 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
     Raises:
         ValueError: A parameter out of range, bounds the wrong way round or without the start between them, or
             ``per_class`` without ``num_classes``.
-        RuntimeError: When training, if FSDP's ``mixed_precision.buffer_dtype`` has cast the state to half precision.
+        RuntimeError: When training, if FSDP's ``mixed_precision.buffer_dtype`` has cast the state to half precision, or
+            inside a transform of ``torch.func`` or ``torch.jit.trace``.
 
     Example:
         >>> loss = AdaptiveAsymmetricLoss(delta_p_target=0.1, step_size=0.5)
@@ -120,6 +122,11 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
         learns = self.training and torch.is_grad_enabled() and pred.requires_grad
         if not learns or _in_backward():
             return super().forward(pred, target, weight, avg_factor, reduction_override)
+        if in_transform():
+            raise RuntimeError(
+                'AdaptiveAsymmetricLoss: expected no torch.func transform and no torch.jit.trace while it learns, as '
+                'its state would not follow; call eval() first, which holds its asymmetry'
+            )
         if self.running_sums.dtype not in (torch.float64, torch.float32):
             raise RuntimeError(
                 f'AdaptiveAsymmetricLoss: expected its state in float64, got {self.running_sums.dtype}, where steps '
