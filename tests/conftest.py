@@ -9,6 +9,8 @@ from mmengine.visualization import Visualizer
 # The suite runs in as many processes as there are cores. And some tests fork, which OpenMP's threads do not survive.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 torch.set_num_threads(1)
+# Triton reads this when it is imported: kernels run in its interpreter, unless there is a GPU.
+os.environ.setdefault('TRITON_INTERPRET', '0' if torch.cuda.is_available() else '1')
 
 
 @pytest.fixture(autouse=True)

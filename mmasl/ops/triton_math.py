@@ -2,24 +2,22 @@
 
 Importing this imports triton, so only triton_support.py does, and the kernels, when they are called.
 
-Only builtins of triton.language are used, not its own jitted functions (``tl.sum``, ``tl.zeros``, ``tl.cdiv``, ...):
-whether those are interpreted is settled when triton is imported, which torch may have done before
-``TRITON_INTERPRET=1`` was set.
+The kernels use public names that Triton 2.1 to 3 share, and so one source serves all of them: ``tl.math.exp2`` and not
+``tl.exp2``, ``.to`` and not ``tl.cast``, ``[:, None]`` and not ``keep_dims``.
 """
 # ruff: noqa: N803 (constants of the compiler are in capitals)
 
 import torch
 import triton
 import triton.language as tl
-from triton.language.standard import _sum_combine as add  # as _elementwise_max, the interpreter does not loop over it
 
 LOSS_UNIT = tl.constexpr(2.0**32)  # partial sums are kept in it: a float32 sum of losses of 3e38 does not overflow
 
 
 @triton.jit
 def exp_negative(x):
-    """exp(-x) for x >= 0, 0 below the smallest normal number: unlike tl.exp, exp2 needs no code for subnormals."""
-    return tl.exp2(x * -1.44269504)
+    """exp(-x) for x >= 0. Unlike tl.exp, exp2 of Triton 3 needs no code for subnormals: it gives 0."""
+    return tl.math.exp2(x * -1.44269504)
 
 
 @triton.jit
@@ -97,17 +95,22 @@ def focus(x, gamma, GAMMA: tl.constexpr):
 
 
 INTERPRETED = not isinstance(power, triton.JITFunction)
-NATIVE = tl.constexpr(torch.version.cuda is not None and not INTERPRETED)
 
+if torch.version.cuda is None or INTERPRETED or not hasattr(tl, 'inline_asm_elementwise'):  # Triton 2.1 has it not
 
-@triton.jit
-def reciprocal(x):
-    """1 / x to an ulp for x between 2**-126 and 2**126: one instruction, where Triton's own division takes five."""
-    if NATIVE:
-        y = tl.inline_asm_elementwise('rcp.approx.ftz.f32 $0, $1;', '=f,f', [x], dtype=tl.float32, is_pure=True, pack=1)
-    else:
-        y = 1.0 / x
-    return y
+    @triton.jit
+    def reciprocal(x):
+        """1 / x."""
+        return 1.0 / x
+
+else:
+
+    @triton.jit
+    def reciprocal(x):
+        """1 / x to an ulp for x between 2**-126 and 2**126: one instruction, where Triton's own division takes five."""
+        return tl.inline_asm_elementwise(
+            'rcp.approx.ftz.f32 $0, $1;', '=f,f', [x], dtype=tl.float32, is_pure=True, pack=1
+        )
 
 
 @triton.jit
@@ -120,13 +123,13 @@ def reduce_partials(
     """
     index = tl.arange(0, BLOCK)
     mask = index < programs
-    total = tl.reduce(tl.load(partials + index, mask=mask, other=0.0).to(tl.float64), 0, add) * LOSS_UNIT
+    total = tl.sum(tl.load(partials + index, mask=mask, other=0.0).to(tl.float64), 0) * LOSS_UNIT
     if SCALE == 'count':
-        count = tl.reduce(tl.load(counts + index, mask=mask, other=0).to(tl.float64), 0, add)
+        count = tl.sum(tl.load(counts + index, mask=mask, other=0).to(tl.float64), 0)
         factor = 1.0 / tl.maximum(count, 1.0)
     elif SCALE == 'tensor':
         factor = tl.load(scale).to(tl.float64)
     else:
-        factor = tl.cast(scale, tl.float64)
-    tl.store(loss, (total * factor).to(tl.float32))
-    tl.store(used_scale, factor.to(tl.float32))
+        factor = scale
+    tl.store(loss, total * factor)
+    tl.store(used_scale, factor)

@@ -12,7 +12,7 @@ from mmasl.functional.probability_sums import probability_sums
 from mmasl.models.losses import AdaptiveAsymmetricLoss
 from mmasl.ops.asymmetric_loss import compiled
 from mmasl.ops.softmax_asymmetric_loss import compiled as softmax_compiled
-from tests.test_ops.triton_device import DEVICE, quiet, use_triton
+from tests.test_ops.triton_device import DEVICE, gpu, quiet, use_triton
 
 pytestmark = quiet
 MULTI_LABEL = [mmasl.asymmetric_loss, mmasl.asymmetric_quality_loss]
@@ -23,7 +23,7 @@ EXOTIC = ('uint16', 'uint32', 'uint64', 'float8_e4m3fn', 'float8_e5m2', 'float8_
 losses = pytest.mark.parametrize('loss', LOSSES, ids=lambda loss: loss.__name__)
 
 
-@pytest.fixture(params=['reference', 'cpu', 'plain', 'triton'])
+@pytest.fixture(params=['reference', 'cpu', 'plain', pytest.param('triton', marks=gpu)])
 def run(request, monkeypatch):
     """A loss by one backend; 'plain' is that of the CPU where no compiler was at hand."""
     backend = request.param
@@ -32,7 +32,7 @@ def run(request, monkeypatch):
         monkeypatch.setattr(softmax_compiled, 'LIBRARY', None)
         backend = 'cpu'
     if backend == 'triton':
-        use_triton(monkeypatch)
+        use_triton()
     device = DEVICE if backend == 'triton' else 'cpu'
 
     def run(loss, pred, target, **options):

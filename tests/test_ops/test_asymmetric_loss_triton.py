@@ -11,19 +11,17 @@ from mmasl.ops.asymmetric_loss import Asymmetry, asymmetric_loss_reference
 from mmasl.ops.asymmetric_loss import triton as backend
 from mmasl.ops.triton_support import common_kernels, triton_unavailable
 from mmasl.testing import CLIP, GAMMA_NEG, GAMMA_POS, TOLERANCE, assert_close, exact_asymmetric_loss, logits
-from tests.test_ops.triton_device import DEVICE, GPU, quiet, use_triton
+from tests.test_ops.triton_device import DEVICE, GPU, gpu, quiet, use_triton
 
-pytestmark = quiet
+pytestmark = [gpu, quiet]
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 dtypes = pytest.mark.parametrize('dtype', DTYPES, ids=str)
 
 
 @pytest.fixture(scope='module', autouse=True)
-def interpreter():
-    with pytest.MonkeyPatch.context() as patch:
-        use_triton(patch)
-        yield
+def triton():
+    use_triton()
 
 
 @pytest.fixture(autouse=True)
@@ -253,7 +251,7 @@ def test_no_gradient_work_without_need(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError('autograd was entered')
 
-    monkeypatch.setattr('mmasl.ops.triton_function._Loss.apply', refuse)
+    monkeypatch.setattr('mmasl.ops.triton_support._Loss.apply', refuse)
     pred, target = torch.randn(2, 3, device=DEVICE), torch.zeros(2, 3)
     assert not run(pred, target).requires_grad
     with torch.no_grad():

@@ -5,7 +5,7 @@ import torch
 
 from mmasl.ops.asymmetric_quality_loss import OP, QualityAsymmetry, asymmetric_quality_loss_reference
 from mmasl.testing import assert_close
-from tests.test_ops.test_asymmetric_loss_triton import DEVICE, dtypes, interpreter, pytestmark  # noqa: F401
+from tests.test_ops.test_asymmetric_loss_triton import DEVICE, dtypes, pytestmark, triton  # noqa: F401
 
 
 @dtypes

@@ -12,7 +12,7 @@ from mmasl.ops.softmax_asymmetric_loss import (
     softmax_asymmetric_loss_triton,
 )
 from mmasl.testing import GAMMA_NEG, GAMMA_POS, assert_close, exact_softmax_asymmetric_loss, logits
-from tests.test_ops.triton_device import DEVICE, quiet, use_triton
+from tests.test_ops.triton_device import DEVICE, gpu, quiet, use_triton
 
 pytestmark = quiet
 
@@ -30,11 +30,11 @@ def run_triton(pred, *constants):
     return softmax_asymmetric_loss_triton(pred.to(DEVICE), *on_device).cpu()
 
 
-@pytest.fixture(params=('reference', 'plain', *LEVELS, 'triton'))
+@pytest.fixture(params=('reference', 'plain', *LEVELS, pytest.param('triton', marks=gpu)))
 def run(request, monkeypatch):
     """Each backend; the one on the CPU once in plain torch and once for each instruction set."""
     if request.param == 'triton':
-        use_triton(monkeypatch)
+        use_triton()
         return run_triton
     if request.param == 'reference':
         return softmax_asymmetric_loss_reference
@@ -105,10 +105,11 @@ def test_many_classes_match_the_oracle(run, dtype):
     check(run, pred, target, SoftmaxAsymmetry(1, 4, 0.1), torch.nn.functional.one_hot(target, 101))
 
 
+@gpu
 @pytest.mark.parametrize('dtype', DTYPES[1:], ids=str)
 def test_rows_wider_than_a_tile_of_triton_match_the_oracle(monkeypatch, dtype):
     """The largest logit in the first tile, in the last, in several, and rows and tiles masked with -inf."""
-    use_triton(monkeypatch)
+    use_triton()
     monkeypatch.setattr('mmasl.ops.softmax_asymmetric_loss.triton.MOST_COLUMNS', 16)
     torch.manual_seed(0)
     pred = torch.randn(6, 45)

@@ -1,27 +1,36 @@
-"""Where the tests run Triton kernels: on a GPU where there is one, else on the CPU in Triton's interpreter."""
+"""Where the tests run Triton kernels: on a GPU where there is one, else on the CPU in Triton's interpreter.
 
-import importlib
+``tests/conftest.py`` chooses: Triton settles when it is imported whether its functions are interpreted.
+"""
+
+import os
+from importlib.metadata import PackageNotFoundError, version
 
 import pytest
-import torch
 
-GPU = torch.cuda.is_available()
+GPU = os.environ['TRITON_INTERPRET'] != '1'
 DEVICE = 'cuda' if GPU else 'cpu'
-KERNELS = (
-    'mmasl.ops.triton_math',  # which the others import
-    'mmasl.ops.asymmetric_loss.triton_kernels',
-    'mmasl.ops.softmax_asymmetric_loss.triton_kernels',
-)
+try:
+    TRITON = int(version('triton').split('.')[0])
+except PackageNotFoundError:
+    TRITON = 0
+INTERPRETER = not GPU and TRITON >= 3  # which Triton 2 has not
 
-needs_gpu = pytest.mark.skipif(not GPU, reason='needs a GPU')
+gpu = pytest.mark.gpu  # worth running where a GPU is: python -m pytest -m gpu
 quiet = pytest.mark.filterwarnings('ignore::RuntimeWarning:triton', 'ignore:Conversion of an array with ndim > 0')
 
 
-def use_triton(patch: pytest.MonkeyPatch, interpreted: bool = not GPU) -> None:
-    """Kernels interpreted or compiled, also where another test has imported them the other way."""
-    pytest.importorskip('triton', minversion='3')
-    patch.setenv('TRITON_INTERPRET', str(int(interpreted)))
-    modules = [importlib.import_module(name) for name in KERNELS]
-    if interpreted != modules[0].INTERPRETED:
-        for module in modules:
-            importlib.reload(module)
+def needs_gpu(test):
+    return gpu(pytest.mark.skipif(not GPU, reason='needs a GPU')(test))
+
+
+def use_triton() -> None:
+    """Skip where the kernels can run neither on a GPU nor in the interpreter."""
+    if not (TRITON if GPU else INTERPRETER):
+        pytest.skip('needs Triton' if GPU else 'needs Triton 3')
+
+
+def use_interpreter() -> None:
+    """Skip where kernels cannot take tensors on the CPU."""
+    if not INTERPRETER:
+        pytest.skip('needs Triton 3, and TRITON_INTERPRET=1 beside a GPU')

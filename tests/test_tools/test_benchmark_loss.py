@@ -9,7 +9,7 @@ import torch
 from loss_bars import bar_table, bars
 from loss_report import compare
 
-from tests.test_ops.triton_device import use_triton
+from tests.test_ops.triton_device import use_interpreter
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_every_backend_of_both_losses_passes_the_gate(few):
 
 
 def test_the_gpu_workloads_pass_the_gate_in_the_interpreter(few, monkeypatch):
-    use_triton(monkeypatch, interpreted=True)
+    use_interpreter()
     ours = loss_cases._ours
     monkeypatch.setattr(loss_cases, '_ours', lambda loss, op, device: ours(loss, op, 'cuda'))
     names = ['mmasl triton', 'mmasl triton, range checks']

@@ -1,4 +1,4 @@
-"""The Triton backend: how the kernel is launched. What is computed when, and saved, says triton_function.py.
+"""The Triton backend: how the kernel is launched. What is computed when, and saved, says triton_support.py.
 
 The kernel is in triton_kernels.py, which is imported when first needed.
 """
@@ -11,7 +11,7 @@ from torch import Tensor
 from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry, margin_logit, margin_logit_tensor
 from mmasl.ops.asymmetric_loss.reference import asymmetric_loss_reference
 from mmasl.ops.target import check_target
-from mmasl.ops.triton_function import Launch, Plan, as_number, may_ignore, refuse, run_on_triton, whole
+from mmasl.ops.triton_support import Launch, Plan, as_number, may_ignore, refuse, run_on_triton, whole
 
 BLOCK = 1024  # logits in a tile: 8 a thread, so that float32 is read 16 bytes at a time twice
 WARPS = 4

@@ -6,7 +6,6 @@ import triton.language as tl
 
 from mmasl.ops.triton_math import (
     LOSS_UNIT,
-    add,
     exp_negative,
     focus,
     log1p_parts,
@@ -153,7 +152,7 @@ def asymmetric_loss(
 
     Args:
         pred, target, weight, class_weight: As the op takes them, contiguous.
-        upstream, scale, out, counts: As :class:`mmasl.ops.triton_function.Launch` says.
+        upstream, scale, out, counts: As :class:`mmasl.ops.triton_support.Launch` says.
         total: Number of logits.
         gamma_neg: A number; or a pointer, to one where GAMMA_IS is 'one', to (C,) where it is 'class'.
         clip: A number; or, by CLIP_IS, a pointer to (3,) or (3, C): the margin and both parts of its logit.
@@ -169,7 +168,8 @@ def asymmetric_loss(
     within = tl.arange(0, WIDTH)
     local = segment[:, None] * WIDTH + within[None, :]
     # Offsets of a tile are 64 bits wide, those inside it 32.
-    tiles = (tl.cast(total, tl.int64) + (block - 1)) // block
+    base = tl.program_id(0).to(tl.int64) * block
+    stride = tl.num_programs(0).to(tl.int64) * block
     if GAMMA_IS == 'one':
         gamma_neg = tl.load(gamma_neg)
     if CLIP_IS == 'one':
@@ -185,13 +185,12 @@ def asymmetric_loss(
         if UPSTREAM == 'scaled':
             outer = outer * tl.load(scale)
 
-    for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
-        base = tl.cast(tile, tl.int64) * block
-        left = tl.cast(tl.minimum(total - base, block), tl.int32)
+    for _ in range(tl.program_id(0), (total - 1) // block + 1, tl.num_programs(0)):
+        left = tl.minimum(total - base, block).to(tl.int32)
         mask = local < left
         if COLUMNS > 0:
             first_row = base // COLUMNS
-            start = tl.cast(base - first_row * COLUMNS, tl.int32) + segment * WIDTH
+            start = (base - first_row * COLUMNS).to(tl.int32) + segment * WIDTH
             row = start // COLUMNS  # from first_row
             column = (start - row * COLUMNS)[:, None] + within[None, :]
             in_row = segment * WIDTH < left
@@ -235,8 +234,9 @@ def asymmetric_loss(
                 else:
                     result *= outer
             tl.store(out + base + local, result.to(out.dtype.element_ty), mask=mask)
+        base += stride
 
     if MODE == 'sum':
-        tl.store(out + tl.program_id(0), tl.reduce(tl.reduce(losses, 1, add), 0, add))
+        tl.store(out + tl.program_id(0), tl.sum(tl.sum(losses, 1), 0))
         if COUNT:
-            tl.store(counts + tl.program_id(0), tl.reduce(tl.reduce(labelled, 1, add), 0, add))
+            tl.store(counts + tl.program_id(0), tl.sum(tl.sum(labelled, 1), 0))

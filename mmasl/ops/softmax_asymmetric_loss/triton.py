@@ -1,4 +1,4 @@
-"""The Triton backend: how the kernels are launched. What is computed when says triton_function.py.
+"""The Triton backend: how the kernels are launched. What is computed when says triton_support.py.
 
 The kernels are in triton_kernels.py, which is imported when first needed.
 """
@@ -8,7 +8,7 @@ from torch import Tensor
 from mmasl.ops.softmax_asymmetric_loss.asymmetry import SoftmaxAsymmetry, smoothed
 from mmasl.ops.softmax_asymmetric_loss.reference import softmax_asymmetric_loss_reference
 from mmasl.ops.softmax_asymmetric_loss.target import check_single_label
-from mmasl.ops.triton_function import Launch, Plan, as_number, may_ignore, refuse, run_on_triton, whole
+from mmasl.ops.triton_support import Launch, Plan, as_number, may_ignore, refuse, run_on_triton, whole
 
 TILE = 1024  # logits, where a row has fewer: several rows
 MOST_COLUMNS = 4096  # of a row at a time

@@ -7,10 +7,9 @@ What belongs to the rows of a tile has the shape (ROWS, 1), what belongs to its 
 import torch
 import triton
 import triton.language as tl
-from triton.language.standard import _elementwise_max as larger
 
 from mmasl.ops.softmax_asymmetric_loss.reference import lowest_log_probability
-from mmasl.ops.triton_math import LOSS_UNIT, add, exp_negative, focus, log1p, reciprocal
+from mmasl.ops.triton_math import LOSS_UNIT, exp_negative, focus, log1p, reciprocal
 
 LARGEST = tl.constexpr(torch.finfo(torch.float32).max)
 LOWEST = tl.constexpr(lowest_log_probability(torch.float32))
@@ -19,7 +18,7 @@ IGNORED = tl.constexpr(-1.0)  # in place of the sum that is kept of a row
 
 @triton.jit
 def _sum(entries):
-    return tl.reduce(entries, 1, add, keep_dims=True)
+    return tl.sum(entries, 1)[:, None]
 
 
 @triton.jit
@@ -45,7 +44,7 @@ def _softmax(pred, inside, COLUMNS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.
         z = tl.load(pred + local + start, mask=mask, other=0.0).to(tl.float32)
         bounded = tl.where(mask & (z > -LARGEST), z, -LARGEST)  # a class masked with -inf
         before = highest
-        highest = tl.maximum(before, tl.reduce(bounded, 1, larger, keep_dims=True))
+        highest = tl.maximum(before, tl.max(bounded, 1)[:, None])
         peak = bounded == highest
         e = tl.where(peak, 0.0, exp_negative(-_distance(bounded, highest)))
         e = tl.where(z < float('inf'), e, float('nan'))  # also for a logit that is NaN
@@ -163,7 +162,7 @@ def softmax_loss(
 
     Args:
         pred, target, weight, class_weight: As the op takes them, contiguous.
-        out, counts, MODE: As :class:`mmasl.ops.triton_function.Launch` says.
+        out, counts, MODE: As :class:`mmasl.ops.triton_support.Launch` says.
         kept: With KEEP, (3, N): the largest logit of a row; the sum of exp(z - largest) without it, or IGNORED; the sum
             of the slopes by log p.
         total: Number of rows.
@@ -177,12 +176,12 @@ def softmax_loss(
     """
     unit: tl.constexpr = LOSS_UNIT if MODE == 'sum' else 1.0
     row = tl.arange(0, ROWS)[:, None]
-    tiles = (tl.cast(total, tl.int64) + (ROWS - 1)) // ROWS  # offsets of a tile are 64 bits wide, those inside it 32
+    first = tl.program_id(0).to(tl.int64) * ROWS  # offsets of a tile are 64 bits wide, those inside it 32
+    stride = tl.num_programs(0).to(tl.int64) * ROWS
     losses = tl.full((ROWS, 1), 0.0, tl.float32)
     labelled = tl.full((ROWS, 1), 0, tl.int32)
-    for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
-        first = tl.cast(tile, tl.int64) * ROWS
-        inside = row < tl.cast(tl.minimum(total - first, ROWS), tl.int32)
+    for _ in range(tl.program_id(0), (total - 1) // ROWS + 1, tl.num_programs(0)):
+        inside = row < tl.minimum(total - first, ROWS).to(tl.int32)
         logits = pred + first * COLUMNS
         labels = target + (first if INDEX else first * COLUMNS)
         highest, rest = _softmax(logits, inside, COLUMNS, ROWS, WIDTH)
@@ -226,11 +225,12 @@ def softmax_loss(
             labelled += valid.to(tl.int32)
         else:
             tl.store(out + first + row, value, mask=inside)
+        first += stride
 
     if MODE == 'sum':
-        tl.store(out + tl.program_id(0), tl.reduce(tl.reduce(losses, 1, add), 0, add))
+        tl.store(out + tl.program_id(0), tl.sum(tl.sum(losses, 1), 0))
         if COUNT:
-            tl.store(counts + tl.program_id(0), tl.reduce(tl.reduce(labelled, 1, add), 0, add))
+            tl.store(counts + tl.program_id(0), tl.sum(tl.sum(labelled, 1), 0))
 
 
 @triton.jit
@@ -244,18 +244,18 @@ def softmax_gradient(
     """Gradient from what :func:`softmax_loss` has kept of each row; the arguments are its own.
 
     Args:
-        out, upstream, scale, UPSTREAM: As :class:`mmasl.ops.triton_function.Launch` says.
+        out, upstream, scale, UPSTREAM: As :class:`mmasl.ops.triton_support.Launch` says.
     """
     row = tl.arange(0, ROWS)[:, None]
-    tiles = (tl.cast(total, tl.int64) + (ROWS - 1)) // ROWS
+    first = tl.program_id(0).to(tl.int64) * ROWS
+    stride = tl.num_programs(0).to(tl.int64) * ROWS
     outer = 1.0
     if UPSTREAM != 'each':
         outer = tl.load(upstream).to(tl.float32)
     if UPSTREAM == 'scaled':
         outer = outer * tl.load(scale)
-    for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
-        first = tl.cast(tile, tl.int64) * ROWS
-        inside = row < tl.cast(tl.minimum(total - first, ROWS), tl.int32)
+    for _ in range(tl.program_id(0), (total - 1) // ROWS + 1, tl.num_programs(0)):
+        inside = row < tl.minimum(total - first, ROWS).to(tl.int32)
         logits = pred + first * COLUMNS
         labels = target + (first if INDEX else first * COLUMNS)
         highest = tl.load(kept + first + row, mask=inside, other=0.0)
@@ -283,3 +283,4 @@ def softmax_gradient(
             grad = (slope * q - p * (slope_sum - slope)) * factor
             grad = tl.where(ignored, 0.0, grad)
             tl.store(out + first * COLUMNS + local, grad.to(out.dtype.element_ty), mask=mask)
+        first += stride
