@@ -13,6 +13,7 @@ from mmasl.functional._validate import (
     flatten_target,
     flatten_weight,
     reads_values,
+    rows_and_classes,
     sum_scale,
 )
 from mmasl.ops import Op
@@ -46,10 +47,11 @@ def run_loss(
         if check:
             check_probabilities(pred)
         dtype, pred = at_least_float32(pred.dtype), logits_of(pred)
+    rows, num_classes = rows_and_classes(pred)
     targets = flat_target if isinstance(flat_target, tuple) else (flat_target,)
     run = choose_backend(op, backend, pred, *targets, weight, class_weight)
     loss = run(
-        pred if pred.dim() == 2 else pred.reshape(-1, pred.shape[-1]),
+        pred if pred.dim() == 2 else pred.reshape(-1, num_classes),
         flat_target,
         flat_weight,
         class_weight,
@@ -60,5 +62,6 @@ def run_loss(
     )
     if activated:
         loss = loss.to(dtype)
-    # One loss an entry or one a row, whichever the op gives.
-    return loss if loss.dim() == 0 or pred.dim() == 2 else loss.reshape(*pred.shape[:-1], *loss.shape[1:])
+    if loss.dim() == 0 or pred.dim() == 2:
+        return loss
+    return loss.reshape(pred.shape if loss.dim() == 2 else rows)  # one loss an entry or one a row, as the op gives

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mmasl.compat import aminmax, at_least_float32, why_torch_only
+from mmasl.ops.target import check_target
 
 REDUCTIONS = ('none', 'mean', 'sum')
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -55,8 +56,13 @@ def sum_scale(reduction: str, avg_factor: float | Tensor | None) -> float | Tens
 def check_pred(pred: Tensor) -> None:
     if not isinstance(pred, Tensor) or pred.dtype not in FLOATS:
         raise TypeError(f'pred: expected a floating-point tensor of logits, of 16 bits or more, got {_kind(pred)}')
-    if pred.dim() < 2:
-        raise ValueError(f'pred: expected logits of shape (N, ..., C), got {tuple(pred.shape)}')
+    if pred.dim() == 0:
+        raise ValueError('pred: expected logits of shape (N, ..., C), or (N,) of one class, got a single number')
+
+
+def rows_and_classes(pred: Tensor) -> tuple[torch.Size, int]:
+    """The shape of the rows of ``pred`` and C; a 1-D ``pred`` is a row of one class for each entry."""
+    return (pred.shape, 1) if pred.dim() == 1 else (pred.shape[:-1], pred.shape[-1])
 
 
 def flatten_target(pred: Tensor, target: Tensor) -> Tensor:
@@ -66,6 +72,27 @@ def flatten_target(pred: Tensor, target: Tensor) -> Tensor:
             'target: expected a tensor, got a tuple; a head that passes (labels, scores) needs '
             "loss_cls.type='mmasl.AsymmetricQualityLoss'"
         )
+    _check_labels(pred, target)
+    rows, num_classes = rows_and_classes(pred)
+    if target.shape == pred.shape:
+        return target if target.dim() == 2 else target.reshape(-1, num_classes)
+    if target.shape == rows and num_classes == 1:
+        raise ValueError(
+            f'target: expected dense labels of the shape of pred, {tuple(pred.shape)}, got {tuple(target.shape)}, '
+            'which can be read in two ways for one class: pass target.unsqueeze(-1) where 1 is a positive; class '
+            'indices of a detection head, where 0 is the class and 1 is background, need use_sigmoid=True in the '
+            'config of the loss'
+        )
+    if target.shape in (rows, (*rows, 1)):
+        return flatten_class_index(pred, target)
+    index = '' if pred.dim() == 1 else f' or class indices of shape {tuple(rows)}'
+    raise ValueError(
+        f'target: expected dense labels of shape {tuple(pred.shape)}{index} for pred of shape {tuple(pred.shape)}, got '
+        f'{tuple(target.shape)}{channels_hint(pred, target)}'
+    )
+
+
+def _check_labels(pred: Tensor, target: Tensor) -> None:
     if not isinstance(target, Tensor) or target.dtype not in LABELS:
         cure = '; convert it: target.long() or target.float()' if isinstance(target, Tensor) else ''
         raise TypeError(
@@ -74,21 +101,48 @@ def flatten_target(pred: Tensor, target: Tensor) -> Tensor:
         )
     if target.device != pred.device:
         raise ValueError(f'target: expected on the device of pred, {pred.device}, got {target.device}')
-    if target.shape == pred.shape:
-        return target if target.dim() == 2 else target.reshape(-1, pred.shape[-1])
-    rows = pred.shape[:-1]
-    if target.shape in (rows, (*rows, 1)):
-        if target.is_floating_point() or target.dtype == torch.bool:
-            raise TypeError(
-                f'target: expected class indices of an integer dtype for shape {tuple(target.shape)} beside pred '
-                f'{tuple(pred.shape)}, got {target.dtype}; dense labels have the shape of pred, and a quality for each '
-                "row goes in as (labels, scores), to loss_cls.type='mmasl.AsymmetricQualityLoss'"
-            )
-        return target.reshape(-1).long()  # uint8 too, where torch compares 255 and -1 as equal
-    raise ValueError(
-        f'target: expected dense labels of shape {tuple(pred.shape)} or class indices of shape {tuple(rows)} for pred '
-        f'of shape {tuple(pred.shape)}, got {tuple(target.shape)}'
-    )
+
+
+def flatten_class_index(pred: Tensor, target: Tensor) -> Tensor:
+    """``target`` of the shape of the rows of ``pred``, or with a 1 after it, as class indices (R,) in int64."""
+    _check_labels(pred, target)
+    if target.is_floating_point() or target.dtype == torch.bool:
+        raise TypeError(
+            f'target: expected class indices of an integer dtype for shape {tuple(target.shape)} beside pred '
+            f'{tuple(pred.shape)}, got {target.dtype}; dense labels have the shape of pred, and a quality for each '
+            "row goes in as (labels, scores), to loss_cls.type='mmasl.AsymmetricQualityLoss'"
+        )
+    _check_class_axis('target', pred, target)
+    return target.reshape(-1).long()  # uint8 too, where torch compares 255 and -1 as equal
+
+
+def index_of_one_class(pred: Tensor, target: Tensor, check_target_range: bool | None) -> Tensor:
+    """Class indices for ``pred`` of one class, 0 and 1 for background, as dense labels; any other target as it is."""
+    if not isinstance(target, Tensor) or pred.dim() < 2 or pred.shape[-1] != 1 or target.shape != pred.shape[:-1]:
+        return target
+    index = flatten_class_index(pred, target)
+    if reads_values(pred, check_target_range):
+        check_target(index, 1)
+    return torch.where(index < 0, index, (index == 0).long()).reshape(pred.shape)
+
+
+def _is_channels_first(pred: Tensor, other: Tensor) -> bool:
+    return pred.dim() > 2 and other.shape == pred.shape[:1] + pred.shape[2:]
+
+
+def channels_hint(pred: Tensor, other: Tensor) -> str:
+    """The cure where ``other`` would fit ``pred`` with its classes on axis 1."""
+    return '; classes come last here: pass pred.movedim(1, -1)' if _is_channels_first(pred, other) else ''
+
+
+def _check_class_axis(name: str, pred: Tensor, other: Tensor) -> None:
+    """Raise where ``other`` has one entry for each row of ``pred`` whether its classes are last or on axis 1."""
+    if _is_channels_first(pred, other):
+        raise ValueError(
+            f'{name}: the shape {tuple(other.shape)} fits pred of shape {tuple(pred.shape)} with its classes last and '
+            f'with its classes on axis 1; pass {name}.unsqueeze(-1) where they are last, and where they are on axis 1 '
+            'pass pred.movedim(1, -1) as well'
+        )
 
 
 def flatten_weight(pred: Tensor, weight: Tensor | None) -> Tensor | None:
@@ -99,16 +153,18 @@ def flatten_weight(pred: Tensor, weight: Tensor | None) -> Tensor | None:
         raise TypeError(f'weight: expected a tensor, got {_kind(weight)}')
     if weight.device != pred.device:
         raise ValueError(f'weight: expected on the device of pred, {pred.device}, got {weight.device}')
-    rows, columns = pred.shape[:-1], pred.shape[-1]
+    rows, num_classes = rows_and_classes(pred)
     if weight.shape in (rows, (*rows, 1)):
+        _check_class_axis('weight', pred, weight)
         return weight.reshape(-1)
     if weight.shape == pred.shape[:1]:
         return weight.reshape(-1, *[1] * (len(rows) - 1)).expand(rows).reshape(-1)
     if weight.shape in (pred.shape, (pred.numel(),)):
-        return weight.reshape(-1, columns)
+        return weight.reshape(-1, num_classes)
     raise ValueError(
         f'weight: expected shape {tuple(pred.shape[:1])} (a row), {tuple(pred.shape)} or ({pred.numel()},) (an '
-        f'element) for pred of shape {tuple(pred.shape)}, got {tuple(weight.shape)}; weights a class go in class_weight'
+        f'element) for pred of shape {tuple(pred.shape)}, got {tuple(weight.shape)}{channels_hint(pred, weight)}; '
+        'weights a class go in class_weight'
     )
 
 
@@ -130,9 +186,10 @@ def copy_constant(name: str, value: Tensor, pred: Tensor, check_target_range: bo
         raise TypeError(f'{name}: expected a number or a floating-point tensor, got {_kind(value)}')
     if value.device != pred.device:
         raise ValueError(f'{name}: expected on the device of pred, {pred.device}, got {value.device}')
-    if value.shape not in ((), pred.shape[-1:]):
+    num_classes = rows_and_classes(pred)[1]
+    if value.shape not in ((), (num_classes,)):
         raise ValueError(
-            f'{name}: expected a number, a 0-d tensor or one number a class, shape {tuple(pred.shape[-1:])}, got shape '
+            f'{name}: expected a number, a 0-d tensor or one number a class, shape ({num_classes},), got shape '
             f'{tuple(value.shape)}'
         )
     if value.requires_grad:
@@ -148,9 +205,13 @@ def copy_constant(name: str, value: Tensor, pred: Tensor, check_target_range: bo
 def check_class_weight(pred: Tensor, class_weight: Tensor | None) -> None:
     if class_weight is None:
         return
-    if not isinstance(class_weight, Tensor) or class_weight.shape != pred.shape[-1:]:
+    num_classes = rows_and_classes(pred)[1]
+    if not isinstance(class_weight, Tensor) or class_weight.shape != (num_classes,):
         got = tuple(class_weight.shape) if isinstance(class_weight, Tensor) else _kind(class_weight)
-        raise ValueError(f'class_weight: expected a tensor of shape {tuple(pred.shape[-1:])}, got {got}')
+        raise ValueError(
+            f'class_weight: expected a tensor of shape ({num_classes},), one weight for each class of pred of shape '
+            f'{tuple(pred.shape)}, got {got}'
+        )
     if class_weight.device != pred.device:
         raise ValueError(f'class_weight: expected on the device of pred, {pred.device}, got {class_weight.device}')
 

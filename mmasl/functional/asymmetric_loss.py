@@ -41,9 +41,12 @@ def asymmetric_loss(
     loss. Negatives with p <= m have neither loss nor gradient. The gradient is that of the equation (Eq. 8).
 
     Args:
-        pred: Logits z (N, ..., C) of a floating dtype. Half precision is computed in float32.
+        pred: Logits z (N, ..., C) of a floating dtype, classes last; or (N,) of a binary classifier. Half precision is
+            computed in float32.
         target: Dense labels of the shape of ``pred``: bool, int or float in [0, 1], -1 for ignored. Or integer class
-            indices (N, ...) or (N, ..., 1): 0 to C-1, C for background, -1 for a row that is ignored as a whole.
+            indices (N, ...) or (N, ..., 1): 0 to C-1, C for background, -1 for a row that is ignored as a whole. For
+            one class, (N, 1), integers (N,) are refused, for a 1 could mean the class or background. So are class
+            indices whose shape leaves open whether the classes are last or on axis 1.
         weight: (N,) for each row (even where N = C), the shape of ``pred``, or that flattened.
         gamma_pos: Focusing exponent of positives, real and >= 0.
         gamma_neg: Focusing exponent of negatives, real and >= 0. A number, or a tensor on the device of ``pred``: 0-d,

@@ -5,7 +5,13 @@ from torch import Tensor
 
 from mmasl.compat import cache_constants
 from mmasl.functional._run import run_loss
-from mmasl.functional._validate import check_number, flatten_target
+from mmasl.functional._validate import (
+    channels_hint,
+    check_number,
+    flatten_class_index,
+    flatten_target,
+    rows_and_classes,
+)
 from mmasl.functional.asymmetric_loss import make_asymmetry
 from mmasl.ops.asymmetric_quality_loss import OP, QualityAsymmetry
 
@@ -45,7 +51,8 @@ def asymmetric_quality_loss(
     ``iou_weighted``; qualities of 0 and 1 alone give :func:`asymmetric_loss`.
 
     Args:
-        pred: Logits z (N, ..., C) of a floating dtype. Half precision is computed in float32, positives in float64.
+        pred: Logits z (N, ..., C), or (N,) of one class, of a floating dtype. Half precision is computed in float32,
+            positives in float64.
         target: ``(labels, scores)`` of shape (N, ...): class indices, 0 to C-1, C for background, -1 for a row that is
             ignored as a whole, and the quality of that class, a float in [0, 1]. Or dense scores of the shape of
             ``pred``, -1 for ignored; or labels alone, with quality 1. A quality of 0 is a negative.
@@ -111,13 +118,16 @@ def _flatten_quality_target(pred: Tensor, target: Tensor | tuple[Tensor, Tensor]
     if isinstance(target, Tensor):
         target = flatten_target(pred, target)
         return target if target.dim() == 2 else (target, torch.ones_like(target, dtype=torch.float32))
-    rows = pred.shape[:-1]
+    rows = rows_and_classes(pred)[0]
     if not isinstance(target, tuple | list) or len(target) != 2:
         raise TypeError(f'target: expected dense scores or a tuple (labels, scores), got {type(target).__name__}')
     labels, scores = target
     if not isinstance(labels, Tensor) or labels.shape != rows:
         got = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
-        raise ValueError(f'target: expected labels of shape {tuple(rows)} beside pred {tuple(pred.shape)}, got {got}')
+        hint = channels_hint(pred, labels) if isinstance(labels, Tensor) else ''
+        raise ValueError(
+            f'target: expected labels of shape {tuple(rows)} beside pred {tuple(pred.shape)}, got {got}{hint}'
+        )
     if not isinstance(scores, Tensor) or not scores.is_floating_point():
         got = scores.dtype if isinstance(scores, Tensor) else type(scores).__name__
         raise TypeError(f'target: expected scores of a floating dtype beside the labels, got {got}')
@@ -126,4 +136,4 @@ def _flatten_quality_target(pred: Tensor, target: Tensor | tuple[Tensor, Tensor]
             f'target: expected scores of shape {tuple(rows)} on {pred.device}, got {tuple(scores.shape)} on '
             f'{scores.device}'
         )
-    return flatten_target(pred, labels), scores.reshape(-1)
+    return flatten_class_index(pred, labels), scores.reshape(-1)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mmasl.functional._validate import check_pred, flatten_target, flatten_weight
+from mmasl.functional._validate import check_pred, flatten_target, flatten_weight, rows_and_classes
 from mmasl.ops.target import hard_or_soft, is_ignored
 
 
@@ -19,7 +19,7 @@ def probability_sums(pred: Tensor, target: Tensor, weight: Tensor | None = None,
     counts as y of a positive and 1 - y of a negative. Class indices are not expanded, no value is read by the host.
 
     Args:
-        pred: Logits z (N, ..., C) of a floating dtype. Half precision is computed in float32.
+        pred: Logits z (N, ..., C), or (N,) of one class, of a floating dtype. Half precision is computed in float32.
         target: As :func:`mmasl.asymmetric_loss` takes it, dense or class indices; -1 is left out.
         weight: As :func:`mmasl.asymmetric_loss` takes it; what weighs 0 is left out, all else counts once.
         activated: ``pred`` holds probabilities in place of logits.
@@ -41,7 +41,7 @@ def probability_sums(pred: Tensor, target: Tensor, weight: Tensor | None = None,
         tensor(0.1667, dtype=torch.float64)
     """
     check_pred(pred)
-    num_classes = pred.shape[-1]
+    num_classes = rows_and_classes(pred)[1]
     target, weight = flatten_target(pred, target), flatten_weight(pred, weight)
     z = pred.reshape(-1, num_classes)
     z = z if z.dtype == torch.float64 else z.float()

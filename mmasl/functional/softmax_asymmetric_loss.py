@@ -4,7 +4,7 @@ from torch import Tensor
 
 from mmasl.compat import cache_constants
 from mmasl.functional._run import run_loss
-from mmasl.functional._validate import check_number, flatten_weight
+from mmasl.functional._validate import check_number, flatten_target, flatten_weight, rows_and_classes
 from mmasl.ops.softmax_asymmetric_loss import OP, SoftmaxAsymmetry
 
 
@@ -40,7 +40,7 @@ def softmax_asymmetric_loss(
     losses of the hard ones, weighted by it. The defaults are those of the authors' script.
 
     Args:
-        pred: Logits z (N, ..., C) of a floating dtype. Half precision is computed in float32.
+        pred: Logits z (N, ..., C) of a floating dtype, C > 1 classes last. Half precision is computed in float32.
         target: Integer class indices (N, ...) or (N, ..., 1) from 0 to C-1. Or dense labels of the shape of ``pred``,
             in [0, 1], whose rows sum to 1 (mixup); a row of -1 is ignored.
         weight: (N,) or (N, ...), for each row.
@@ -94,6 +94,7 @@ def softmax_asymmetric_loss(
         avg_factor,
         check_target_range,
         backend,
+        flatten_target=_flatten_single_label,
         flatten_weight=_flatten_row_weight,
     )
 
@@ -112,6 +113,16 @@ def make_softmax_asymmetry(
         ignore_index,
         bool(detach_focus),
     )
+
+
+def _flatten_single_label(pred: Tensor, target: Tensor) -> Tensor:
+    """As :func:`flatten_target`, for a logit of each class."""
+    if rows_and_classes(pred)[1] == 1:  # its probability is 1 whatever the logit
+        raise ValueError(
+            f'pred: expected logits of shape (N, ..., C) for two classes or more, got {tuple(pred.shape)}; a binary '
+            'classifier of one logit takes asymmetric_loss'
+        )
+    return flatten_target(pred, target)
 
 
 def _flatten_row_weight(pred: Tensor, weight: Tensor | None) -> Tensor | None:

@@ -246,7 +246,7 @@ def test_a_named_backend_that_cannot_raises_with_the_reason(logits, labels, monk
 
 @st.composite
 def problems(draw):
-    rows, columns = draw(st.integers(0, 7)), draw(st.integers(1, 9))
+    rows, columns = draw(st.integers(0, 7)), draw(st.integers(2, 9))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**16)))
     dtype = draw(st.sampled_from([torch.float64, torch.float32, torch.float16, torch.bfloat16]))
     pred = 5 * torch.randn(2 * rows, columns + 1, generator=generator)
@@ -328,7 +328,7 @@ BAD = {
     'sum': (dict(reduction='sum', avg_factor=2), ValueError, "avg_factor: cannot be .* use reduction='mean'"),
     'avg_factor': (dict(avg_factor=-1), ValueError, r'avg_factor: .* got -1'),
     'integer pred': (dict(pred=torch.zeros(4, 3).long()), TypeError, 'pred: expected a floating-point'),
-    'flat pred': (dict(pred=torch.zeros(4)), ValueError, r'pred: expected logits of shape \(N, ..., C\), got \(4,\)'),
+    'flat pred': (dict(pred=torch.zeros(4)), ValueError, r'pred: expected .* for two classes or more, got \(4,\)'),
     'weight': (dict(weight=torch.ones(4, 3)), ValueError, r'weight for each row, of shape \(4,\), .* got \(4, 3\)'),
     'weight kind': (dict(weight=2.0), TypeError, 'weight: expected a tensor, got float'),
     'class_weight': (dict(class_weight=torch.ones(4)), ValueError, r'class_weight: expected .*\(3,\).* got \(4,\)'),

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmasl.errors import UserError
+from mmasl.functional._validate import index_of_one_class
 from mmasl.functional.probability_sums import probability_sums
 from mmasl.registry import HOOKS
 
@@ -108,6 +109,7 @@ class ProbabilityGapHook(Hook):
         ignored = getattr(loss, 'ignore_index', None)
         if ignored is not None:
             target = target.masked_fill(target == ignored, -1)
+        target = index_of_one_class(pred, target, check_target_range=False)
         parts.append(probability_sums(pred, target, weight, getattr(loss, 'activated', False)).sum(1))
 
 

@@ -135,7 +135,7 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
         if not self._batch_is_open:
             self._step()
         loss = super().forward(pred, target, weight, avg_factor, reduction_override)
-        sums = probability_sums(pred, target, weight, self.activated)
+        sums = probability_sums(pred, self._target(pred, target), weight, self.activated)
         self.batch_sums += _sum_over_processes(sums if self.per_class else sums.sum(1))
         self._batch_is_open = True
         loss.register_hook(self._close_batch)

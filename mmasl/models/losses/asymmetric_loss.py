@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from mmasl.functional._backend import check_backend
-from mmasl.functional._validate import check_reduction
+from mmasl.functional._validate import check_reduction, index_of_one_class, rows_and_classes
 from mmasl.functional.asymmetric_loss import asymmetric_loss, make_asymmetry
 from mmasl.registry import MODELS
 
@@ -18,8 +18,9 @@ class AsymmetricLoss(nn.Module):
     Args:
         gamma_pos, gamma_neg, clip, reduction: See :func:`mmasl.asymmetric_loss`.
         loss_weight: Multiplies what is returned, for every reduction.
-        use_sigmoid: Must be True. MMDetection reads it from the *config*, so write it there: a head without it builds
-            C + 1 channels.
+        use_sigmoid: True or left out. MMDetection reads it from the *config*, so write it there: a head without it
+            builds C + 1 channels. Where it is written, integer targets (N,) for logits (N, 1) are the class indices of
+            a detection head: 0 is the one class, 1 is background. Where it is left out, they are refused.
         eps: Accepted for configs written for MMPretrain, and without effect: nothing is clamped.
         alpha, detach_focus, activated, check_target_range, backend: See :func:`mmasl.asymmetric_loss`.
         class_weight: A weight for each class, as a sequence; kept as a buffer that the checkpoint leaves out.
@@ -41,7 +42,7 @@ class AsymmetricLoss(nn.Module):
         clip: float | None = 0.05,
         reduction: str = 'mean',
         loss_weight: float = 1.0,
-        use_sigmoid: bool = True,
+        use_sigmoid: bool | None = None,
         eps: float = 1e-8,
         *,
         alpha: float | None = None,
@@ -53,7 +54,7 @@ class AsymmetricLoss(nn.Module):
         num_classes: int | None = None,
     ):
         super().__init__()
-        if not use_sigmoid:
+        if use_sigmoid not in (None, True):
             raise ValueError(
                 'use_sigmoid: expected True, got False; the single-label (softmax) form is another loss, '
                 'mmasl.SoftmaxAsymmetricLoss'
@@ -66,7 +67,8 @@ class AsymmetricLoss(nn.Module):
         self.clip = clip
         self.reduction = reduction
         self.loss_weight = loss_weight
-        self.use_sigmoid = use_sigmoid
+        self.use_sigmoid = True
+        self.takes_one_class_index = use_sigmoid is not None
         self.eps = eps
         self.alpha = alpha
         self.detach_focus = detach_focus
@@ -86,14 +88,21 @@ class AsymmetricLoss(nn.Module):
         reduction_override: str | None = None,
     ) -> Tensor:
         """Arguments as :func:`mmasl.asymmetric_loss`; ``reduction_override`` replaces ``reduction`` for this call."""
-        if self.num_classes is not None and pred.shape[-1] != self.num_classes:
+        found = rows_and_classes(pred)[1]
+        if self.num_classes not in (None, found):
             raise ValueError(
-                f'pred: expected num_classes={self.num_classes} logits a row, got {pred.shape[-1]}; a detection head '
+                f'pred: expected num_classes={self.num_classes} logits a row, got {found}; a detection head '
                 'builds one more where its loss_cls does not say use_sigmoid=True'
             )
+        target = self._target(pred, target)
         reduction = self.reduction if reduction_override is None else reduction_override
         loss = self._loss(pred, target, weight, reduction, avg_factor)
         return loss if self.loss_weight == 1 else self.loss_weight * loss
+
+    def _target(self, pred, target):
+        if self.takes_one_class_index:
+            return index_of_one_class(pred, target, self.check_target_range)
+        return target
 
     def _loss(self, pred, target, weight, reduction, avg_factor) -> Tensor:
         return asymmetric_loss(

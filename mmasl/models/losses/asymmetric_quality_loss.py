@@ -36,7 +36,7 @@ class AsymmetricQualityLoss(AsymmetricLoss):
         clip: float | None = 0.05,
         reduction: str = 'mean',
         loss_weight: float = 1.0,
-        use_sigmoid: bool = True,
+        use_sigmoid: bool | None = None,
         *,
         alpha: float = 1.0,
         iou_weighted: bool = False,
