@@ -1,28 +1,14 @@
 """Label pictures with a trained classifier, or find objects in them with a trained detector."""
 
-import csv
-import os
 import sys
 from pathlib import Path
 
-from mmengine.config import Config
-from mmengine.device import get_device
-from tqdm import tqdm
-
-from mmasl.apis.pictures import list_pictures
-from mmasl.cli import checkpoints, preflight
-from mmasl.cli import run as cli
-from mmasl.cli.cfg_options import CfgOptions, apply_cfg_options
-from mmasl.cli.config_errors import config_errors
+from mmasl.cli.flags import CfgOptions, Parser, as_thr, usable_device
 from mmasl.errors import UserError, command, positive
-from mmasl.evaluation.thresholds import as_thr, read_thresholds
-from mmasl.files import atomic_file, write_json
-
-COLUMNS = ('picture', 'class', 'score', 'x1', 'y1', 'x2', 'y2', 'error')
 
 
 def parse_args(argv=None):
-    parser = cli.Parser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('inputs', nargs='+', help='pictures, and folders of them (their subfolders too)')
@@ -36,9 +22,30 @@ def parse_args(argv=None):
     parser.add_argument('--out', metavar='FILE', help='write the results to a .json or .csv file')
     parser.add_argument('--show-dir', metavar='DIR', help='draw the results into a folder')
     parser.add_argument('--batch-size', type=positive, default=1, help='pictures in one pass of a classifier')
-    parser.add_argument('--device', type=cli.usable_device, default=get_device(), help='where to run')
+    parser.add_argument('--device', type=usable_device, help='where to run')
     parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE')
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and mistakes are answered before what is imported below, which takes seconds
+
+import csv
+import os
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from tqdm import tqdm
+
+from mmasl.apis.pictures import list_pictures
+from mmasl.cli import checkpoints, preflight
+from mmasl.cli import run as cli
+from mmasl.cli.cfg_options import apply_cfg_options
+from mmasl.cli.config_errors import config_errors
+from mmasl.evaluation.thresholds import read_thresholds
+from mmasl.files import atomic_file, write_json
+
+COLUMNS = ('picture', 'class', 'score', 'x1', 'y1', 'x2', 'y2', 'error')
 
 
 def check_args(args) -> list[str]:
@@ -66,7 +73,7 @@ def results_of(cfg: Config, args, checkpoint: dict, pictures: list[str]):
 
     try:
         thr = 0.5 if args.thr is None else args.thr
-        inferencer = MultiLabelInferencer(cfg, args.checkpoint, args.device, thr=thr, topk=args.topk)
+        inferencer = MultiLabelInferencer(cfg, args.checkpoint, args.device or get_device(), thr=thr, topk=args.topk)
         read_thresholds(thr, getattr(inferencer.model.head, 'num_classes', None))  # one for each class
     except ValueError as error:
         raise UserError(f'--{error}') from error
@@ -84,7 +91,7 @@ def results_of_detector(cfg: Config, args, checkpoint: dict, pictures: list[str]
     pipeline = cfg.test_dataloader.dataset.pipeline
     if not any(str(step['type']).endswith('LoadImageFromFile') for step in pipeline):
         cfg.test_dataloader.dataset.pipeline = [dict(type='LoadImageFromFile'), *pipeline]
-    inferencer = DetInferencer(cfg, args.checkpoint, args.device, show_progress=False)
+    inferencer = DetInferencer(cfg, args.checkpoint, args.device or get_device(), show_progress=False)
     checkpoints.check_fit(inferencer.model, checkpoint, args.checkpoint, whole=True)
     return detect(inferencer, pictures, 0.3 if args.thr is None else args.thr, args.show_dir)
 

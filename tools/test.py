@@ -1,24 +1,13 @@
 """Evaluate a checkpoint of a classifier or a detector."""
 
-import copy
-import os
 import sys
 
-import mmengine
-from mmengine.config import Config, ConfigDict
-
-from mmasl.cli import checkpoints, preflight
-from mmasl.cli import run as cli
-from mmasl.cli.components import find_component, parameters, type_name, walk
-from mmasl.cli.config_errors import config_errors
+from mmasl.cli.flags import as_thr, make_parser
 from mmasl.errors import UserError, command, positive
-from mmasl.evaluation.thresholds import as_thr, read_thresholds
-
-PICKLES = ('.pkl', '.pickle')
 
 
 def parse_args(argv=None):
-    parser = cli.make_parser(__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--split', choices=['val', 'test'], default='test', help='which data to evaluate on')
     parser.add_argument(
@@ -41,6 +30,24 @@ def parse_args(argv=None):
     parser.add_argument('--wait-time', type=float, default=2, help='seconds that --show waits at a picture')
     parser.add_argument('--tta', action='store_true', help='average the predictions over flipped pictures')
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and mistakes are answered before what is imported below, which takes seconds
+
+import copy
+import os
+
+import mmengine
+from mmengine.config import Config, ConfigDict
+
+from mmasl.cli import checkpoints, preflight
+from mmasl.cli import run as cli
+from mmasl.cli.components import find_component, parameters, type_name, walk
+from mmasl.cli.config_errors import config_errors
+from mmasl.evaluation.thresholds import read_thresholds
+
+PICKLES = ('.pkl', '.pickle')
 
 
 def check_out(args) -> None:

@@ -2,17 +2,12 @@
 
 import sys
 
-from mmengine.config import Config
-from mmengine.runner import Runner
-
-from mmasl.cli import checkpoints, preflight
-from mmasl.cli import run as cli
-from mmasl.cli.config_errors import config_errors
+from mmasl.cli.flags import make_parser
 from mmasl.errors import command
 
 
 def parse_args(argv=None):
-    parser = cli.make_parser(__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -31,6 +26,17 @@ def parse_args(argv=None):
         '--no-persistent-workers', action='store_true', help='set persistent_workers=False in the data loaders'
     )
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and mistakes are answered before what is imported below, which takes seconds
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mmasl.cli import checkpoints, preflight
+from mmasl.cli import run as cli
+from mmasl.cli.config_errors import config_errors
 
 
 def merge_args(cfg: Config, args) -> None:

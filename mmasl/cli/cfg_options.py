@@ -1,9 +1,8 @@
 """``--cfg-options``: a key that nothing would read is refused instead of being dropped in silence."""
 
 import difflib
-from argparse import ArgumentError
 
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner, TestLoop, ValLoop
 from mmengine.runner._flexible_runner import FlexibleRunner
@@ -39,19 +38,6 @@ TOP_LEVEL = (
     | {'runner_type', 'model_wrapper_cfg', 'find_unused_parameters', 'sync_bn', 'custom_imports'}
     | {'efficient_conv_bn_eval', 'activation_checkpointing', 'tta_model', 'tta_pipeline'}
 )
-
-
-class CfgOptions(DictAction):
-    """MMEngine's ``k=v`` action, with argparse's own error for what is not ``k=v``."""
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        for value in values:
-            if not value.partition('=')[0] or '=' not in value:
-                raise ArgumentError(self, f"expected key=value, got '{value}'")
-        try:
-            super().__call__(parser, namespace, values, option_string)
-        except AssertionError as error:  # unbalanced brackets
-            raise ArgumentError(self, str(error)) from error
 
 
 def apply_cfg_options(cfg: Config, options: dict) -> None:

@@ -1,4 +1,4 @@
-"""What ``tools/train.py`` and ``tools/test.py`` share: flags, config loading, and building the runner."""
+"""What ``tools/train.py`` and ``tools/test.py`` share: config loading, and building the runner."""
 
 import argparse
 import os
@@ -11,52 +11,13 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmasl.cli import checkpoints, preflight
-from mmasl.cli.cfg_options import CfgOptions, apply_cfg_options
+from mmasl.cli.cfg_options import apply_cfg_options
 from mmasl.cli.components import type_name, walk
 from mmasl.cli.config_errors import code_at, config_errors, text_of, tracebacks
 from mmasl.engine.check_model import check_model
 from mmasl.errors import UserError, closest
 
 REPOSITORY_CONFIGS = Path(__file__).parents[2] / 'configs'
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
-
-    def error(self, message: str):
-        self.exit(2, f'error: {message} ({self.prog} --help lists the arguments)\n')
-
-
-def make_parser(description: str) -> argparse.ArgumentParser:
-    """Return a parser with the arguments that both tools take."""
-    parser = Parser(description=description)
-    parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help='folder for checkpoints and logs (./work_dirs/<name of the config>)')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=CfgOptions,
-        default={},
-        metavar='KEY=VALUE',
-        help='settings that replace those of the config: model.head.loss.gamma_neg=2 train_dataloader.batch_size=8; '
-        'lists as key="[a,b]" or key=a,b; data_root=DIR moves all paths that the config makes from it',
-    )
-    parser.add_argument('--no-pin-memory', action='store_true', help='set pin_memory=False in the data loaders')
-    parser.add_argument(
-        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='who started this process'
-    )
-    # torch.distributed.launch passes the one or the other, depending on torch's version.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-    return parser
-
-
-def usable_device(name: str) -> str:
-    """Return ``name``, for ``--device``, if torch can use a device of this name."""
-    try:
-        torch.empty(0, device=name)
-    except (AssertionError, RuntimeError) as error:
-        raise argparse.ArgumentTypeError(f"torch cannot use '{name}': {str(error).splitlines()[0]}") from error
-    return name
 
 
 def load_config(args: argparse.Namespace) -> Config:

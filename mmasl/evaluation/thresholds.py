@@ -180,16 +180,3 @@ def read_thresholds(
     if num_classes is not None and len(values) != num_classes:
         raise ValueError(f'{name}: expected one number or {num_classes}, one for each class, got {len(values)}')
     return [float(value) for value in values]
-
-
-def as_thr(source: str) -> float | str:
-    """Return a ``--thr`` of the command line as a number where it is one.
-
-    Example:
-        >>> as_thr('0.3'), as_thr('thresholds.json')
-        (0.3, 'thresholds.json')
-    """
-    try:
-        return float(source)
-    except ValueError:
-        return source

@@ -14,6 +14,7 @@ from mmengine.config import Config
 
 from mmasl.cli import preflight
 from mmasl.cli import run as cli
+from mmasl.cli.flags import make_parser
 from tests.test_tools.tool_runs import (
     CLASSIFICATION,
     DETECTION,
@@ -105,7 +106,7 @@ def test_a_config_of_the_import_style(config, refuse):
 
 def test_mmpretrain_gets_its_data_loader_defaults(config, tmp_path):
     """MMPretrain's configs leave collate_fn to its tools; MMDetection's must keep MMEngine's."""
-    args = cli.make_parser('').parse_args([config])
+    args = make_parser('').parse_args([config])
     cfg = Config.fromfile(config)
     cfg.val_dataloader.num_workers = 2
     cli.set_dataloaders(cfg, args)

@@ -7,16 +7,29 @@
 """
 
 import argparse
-import csv
 import sys
 from pathlib import Path
+
+from mmasl.cli.flags import Parser
+from mmasl.errors import UserError, command
+
+
+def parse_args(argv=None):
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--curves', nargs='+', metavar='GAMMA,M', help="other losses than the paper's")
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/analysis'), help='folder (work_dirs/analysis)')
+    return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and mistakes are answered before what is imported below, which takes seconds
+
+import csv
 
 import torch
 
 from mmasl.analysis import TABLE_1, gradient_properties, negative_loss, normalised_gradient, p_star
 from mmasl.analysis.report import pyplot, save_figure, table
-from mmasl.cli.run import Parser
-from mmasl.errors import UserError, command
 
 FIGURE_2 = {
     'cross-entropy': dict(gamma_neg=0.0, clip=0.0),
@@ -73,10 +86,7 @@ def properties(curves: dict[str, dict]) -> str:
 
 @command
 def main(argv=None) -> None:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--curves', nargs='+', metavar='GAMMA,M', help="other losses than the paper's")
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/analysis'), help='folder (work_dirs/analysis)')
-    args = parser.parse_args(argv)
+    args = parse_args(argv)
     own = parse_curves(args.curves or [])
     draw(args.out / 'fig2', negative_loss, own or FIGURE_2, 'loss', 3)
     draw(args.out / 'fig3', normalised_gradient, own or FIGURE_3, 'gradient / its maximum', 1.05, marks=True)

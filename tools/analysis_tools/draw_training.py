@@ -9,18 +9,35 @@ mmasl.AsymmetryHook logs of mmasl.AdaptiveAsymmetricLoss. ``--out`` gets a .png,
 """
 
 import argparse
-import csv
 import sys
 from pathlib import Path
 
-from mmasl.analysis.report import pyplot, read_scalars, save_figure
-from mmasl.cli.run import Parser
+from mmasl.cli.flags import Parser
 from mmasl.errors import UserError, command, positive
 
 FIGURES = {
     'fig4': dict(keys=('pt_pos', 'pt_neg', 'delta_p'), hook='mmasl.ProbabilityGapHook'),
     'fig9': dict(keys=('gamma_neg', 'delta_p'), hook='mmasl.AsymmetryHook'),
 }
+
+
+def parse_args(argv=None):
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('figure', choices=FIGURES)
+    parser.add_argument('logs', type=Path, nargs='+', help='work directories or scalars.json files')
+    parser.add_argument('--labels', nargs='+', help='a name for each (default: those of the folders)')
+    parser.add_argument('--smooth', type=positive, default=1, metavar='N', help='mean of the last N logged values (1)')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/analysis'), help='folder (work_dirs/analysis)')
+    return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and mistakes are answered before what is imported below, which takes seconds
+
+import csv
+
+from mmasl.analysis.report import pyplot, read_scalars, save_figure
+
 SYMBOLS = dict(pt_pos='$p_t^+$', pt_neg='$p_t^-$', delta_p=r'$\Delta p$', gamma_neg=r'$\gamma_-$')
 
 
@@ -82,13 +99,7 @@ def draw_fig9(curves: dict[str, dict], window: int):
 
 @command
 def main(argv=None) -> None:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('figure', choices=FIGURES)
-    parser.add_argument('logs', type=Path, nargs='+', help='work directories or scalars.json files')
-    parser.add_argument('--labels', nargs='+', help='a name for each (default: those of the folders)')
-    parser.add_argument('--smooth', type=positive, default=1, metavar='N', help='mean of the last N logged values (1)')
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/analysis'), help='folder (work_dirs/analysis)')
-    args = parser.parse_args(argv)
+    args = parse_args(argv)
     labels = args.labels or [place.name for place in args.logs]
     if len(set(labels)) != len(args.logs):
         raise UserError(f'--labels: expected {len(args.logs)} different names, got {", ".join(labels)}')

@@ -8,10 +8,27 @@ your own data tell.
 """
 
 import argparse
-import csv
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+
+from mmasl.cli.flags import CfgOptions, Parser
+from mmasl.errors import UserError, command, positive
+
+
+def parse_args(argv=None):
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, help='settings of the config')
+    parser.add_argument('--images', type=positive, default=100_000, help='most images to read (100,000)')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/analysis'), help='folder (work_dirs/analysis)')
+    return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and mistakes are answered before what is imported below, which takes seconds
+
+import csv
+from collections.abc import Iterator
 
 import numpy as np
 from mmengine.config import Config
@@ -20,11 +37,10 @@ from tqdm import tqdm
 
 from mmasl.analysis import LabelStatistics, count_labels, starting_ladder
 from mmasl.analysis.report import pyplot, save_figure
-from mmasl.cli.cfg_options import CfgOptions, apply_cfg_options
+from mmasl.cli.cfg_options import apply_cfg_options
 from mmasl.cli.components import type_name, walk
 from mmasl.cli.config_errors import config_errors
-from mmasl.cli.run import Parser, read_config
-from mmasl.errors import UserError, command, positive
+from mmasl.cli.run import read_config
 from mmasl.files import write_json
 
 
@@ -90,12 +106,7 @@ def write_classes(statistics: LabelStatistics, names, path: Path) -> None:
 
 @command
 def main(argv=None) -> None:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file')
-    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, help='settings of the config')
-    parser.add_argument('--images', type=positive, default=100_000, help='most images to read (100,000)')
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/analysis'), help='folder (work_dirs/analysis)')
-    args = parser.parse_args(argv)
+    args = parse_args(argv)
     cfg = read_config(args.config)
     with config_errors(cfg):
         apply_cfg_options(cfg, args.cfg_options)

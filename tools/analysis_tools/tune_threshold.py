@@ -7,29 +7,36 @@ The predictions come from `tools/test.py CONFIG CHECKPOINT --split val --dump va
 import sys
 from pathlib import Path
 
-import mmengine
-import numpy as np
-from mmengine.evaluator import Evaluator
-
-from mmasl.analysis.report import pyplot, save_figure, table
-from mmasl.cli.run import Parser
+from mmasl.cli.flags import Parser
 from mmasl.errors import UserError, command
-from mmasl.evaluation import MultiLabelMetric, label_counts, precision_recall_f1
-from mmasl.evaluation.thresholds import OBJECTIVES, choose_thresholds
-from mmasl.files import write_json
-
-BINS = 10
-ENOUGH = 10  # positives of a class for a curve of its own
 
 
 def parse_args(argv=None):
     parser = Parser(description=__doc__)
     parser.add_argument('dump', help='.pkl file with the predictions on the validation split')
-    parser.add_argument('--objective', choices=OBJECTIVES, default='OF1', help='what is to become best')
+    parser.add_argument(
+        '--objective', choices=('CF1', 'OF1', 'precision'), default='OF1', help='what is to become best'
+    )
     parser.add_argument('--floor', type=float, default=0.9, help='least precision, for --objective precision')
     parser.add_argument('--per-class', action='store_true', help='one threshold for each class')
     parser.add_argument('--out', default='thresholds.json', metavar='FILE', help='.json file for the thresholds')
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and mistakes are answered before what is imported below, which takes seconds
+
+import mmengine
+import numpy as np
+from mmengine.evaluator import Evaluator
+
+from mmasl.analysis.report import pyplot, save_figure, table
+from mmasl.evaluation import MultiLabelMetric, label_counts, precision_recall_f1
+from mmasl.evaluation.thresholds import choose_thresholds
+from mmasl.files import write_json
+
+BINS = 10
+ENOUGH = 10  # positives of a class for a curve of its own
 
 
 def read_dump(path: str) -> tuple[np.ndarray, np.ndarray]:

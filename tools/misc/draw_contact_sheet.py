@@ -8,13 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
-from PIL import Image, ImageDraw
-
-from mmasl.datasets import DigitScenes
-from mmasl.files import atomic_file
-
-LINE = 12  # height of a line of text in pixels
+from mmasl.cli.flags import CfgOptions
 
 
 def parse_args(argv=None):
@@ -28,7 +22,7 @@ def parse_args(argv=None):
     parser.add_argument(
         '--options',
         nargs='+',
-        action=DictAction,
+        action=CfgOptions,
         default={},
         metavar='KEY=VALUE',
         help='arguments of mmasl.DigitScenes, such as split=test image_size=96 missing_rate=0.2',
@@ -40,6 +34,17 @@ def parse_args(argv=None):
     if args.out.suffix.lower() != '.png':
         parser.error(f'out must end in .png, got {args.out}')
     return args
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and mistakes are answered before what is imported below, which takes seconds
+
+from PIL import Image, ImageDraw
+
+from mmasl.datasets import DigitScenes
+from mmasl.files import atomic_file
+
+LINE = 12  # height of a line of text in pixels
 
 
 def colour_of(dataset, label):

@@ -13,17 +13,10 @@ Example:
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
-from PIL import Image
-from tqdm import tqdm
-
-from mmasl.datasets import DigitScenes
-from mmasl.datasets.miniatures.coco import coco_annotation
-from mmasl.files import atomic_folder
+from mmasl.cli.flags import CfgOptions
 
 
 def parse_args(argv=None):
@@ -33,12 +26,25 @@ def parse_args(argv=None):
     parser.add_argument(
         '--options',
         nargs='+',
-        action=DictAction,
+        action=CfgOptions,
         default={},
         metavar='KEY=VALUE',
         help='arguments of mmasl.DigitScenes, such as num_scenes=500 image_size=96 missing_rate=0.2 (train only)',
     )
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and mistakes are answered before what is imported below, which takes seconds
+
+import json
+
+from PIL import Image
+from tqdm import tqdm
+
+from mmasl.datasets import DigitScenes
+from mmasl.datasets.miniatures.coco import coco_annotation
+from mmasl.files import atomic_folder
 
 
 def coco_annotations(dataset):

@@ -4,11 +4,35 @@ Every split goes through the test pipeline. Shards that are there already are ke
 `configs/features/` and `tools/studies/choose_loss.py` read the folder.
 """
 
+import sys
+from pathlib import Path
+
+from mmasl.cli.flags import CfgOptions, Parser, usable_device
+from mmasl.errors import UserError, command, positive
+
+SPLITS = ('train', 'val', 'test')
+
+
+def parse_args(argv=None):
+    parser = Parser(description=__doc__)
+    parser.add_argument('config', help='config of a classifier of MMPretrain')
+    parser.add_argument('out', help='folder to write')
+    parser.add_argument('--checkpoint', help='weights; without it those that the config starts training from')
+    parser.add_argument('--splits', nargs='+', choices=SPLITS, default=SPLITS)
+    parser.add_argument('--batch-size', type=positive, default=32)
+    parser.add_argument('--workers', type=int, default=2, help='processes that load pictures')
+    parser.add_argument('--shard', type=positive, default=4096, help='samples in a file')
+    parser.add_argument('--device', type=usable_device, help='where to run')
+    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE')
+    return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and mistakes are answered before what is imported below, which takes seconds
+
 import copy
 import hashlib
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,27 +47,10 @@ from tqdm import tqdm
 
 from mmasl.cli import checkpoints, preflight
 from mmasl.cli import run as cli
-from mmasl.cli.cfg_options import CfgOptions, apply_cfg_options
+from mmasl.cli.cfg_options import apply_cfg_options
 from mmasl.cli.config_errors import config_errors
 from mmasl.datasets.features import INDEX
-from mmasl.errors import UserError, command, positive
 from mmasl.files import atomic_file, write_json
-
-SPLITS = ('train', 'val', 'test')
-
-
-def parse_args(argv=None):
-    parser = cli.Parser(description=__doc__)
-    parser.add_argument('config', help='config of a classifier of MMPretrain')
-    parser.add_argument('out', help='folder to write')
-    parser.add_argument('--checkpoint', help='weights; without it those that the config starts training from')
-    parser.add_argument('--splits', nargs='+', choices=SPLITS, default=SPLITS)
-    parser.add_argument('--batch-size', type=positive, default=32)
-    parser.add_argument('--workers', type=int, default=2, help='processes that load pictures')
-    parser.add_argument('--shard', type=positive, default=4096, help='samples in a file')
-    parser.add_argument('--device', type=cli.usable_device, default=get_device())
-    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE')
-    return parser.parse_args(argv)
 
 
 def build_dataset(cfg: Config, split: str) -> Dataset:
@@ -69,7 +76,7 @@ def build_model(cfg: Config, args) -> torch.nn.Module:
         checkpoint = checkpoints.read(args.checkpoint, '--checkpoint')
         model = get_model(cfg, args.checkpoint)
         checkpoints.check_fit(model, checkpoint, args.checkpoint, whole=False)
-    return model.to(args.device).eval()
+    return model.to(args.device or get_device()).eval()
 
 
 def digest(cfg: Config, model: torch.nn.Module) -> str:

@@ -7,7 +7,7 @@ Example:
 
 import sys
 
-from mmasl.cli.run import Parser
+from mmasl.cli.flags import Parser
 from mmasl.datasets.miniatures import DEFAULT_SIZE, NAMES, Size, make_miniature
 from mmasl.errors import UserError, command
 

@@ -10,16 +10,31 @@ the accuracy on the validation split, whose handwriting is not in the training s
 import argparse
 from pathlib import Path
 
+from mmasl.cli.flags import CfgOptions
+
+FOLDER = Path(__file__).resolve().parents[2] / 'configs' / 'digit_scenes'
+WEIGHTS = FOLDER / 'digitnet_digitscenes-single-48px.pth'
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--out', type=Path, default=WEIGHTS, help='where the weights go (default: beside the config)')
+    parser.add_argument('--work-dir', default='work_dirs/digitnet_pretrain', help='logs and checkpoints')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, help='changes, as key=value')
+    return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and mistakes are answered before what is imported below, which takes seconds
+
 import torch
 from mmengine import Config
-from mmengine.config import DictAction
 from mmengine.runner import Runner
 
 from mmasl.files import atomic_file
 
-FOLDER = Path(__file__).resolve().parents[2] / 'configs' / 'digit_scenes'
 CONFIG = FOLDER / 'digitnet_pt-1xb64_digitscenes-single-48px.py'
-WEIGHTS = FOLDER / 'digitnet_digitscenes-single-48px.pth'
 
 
 def export(model: torch.nn.Module, path: Path, accuracy: float) -> None:
@@ -31,12 +46,7 @@ def export(model: torch.nn.Module, path: Path, accuracy: float) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--out', type=Path, default=WEIGHTS, help='where the weights go (default: beside the config)')
-    parser.add_argument('--work-dir', default='work_dirs/digitnet_pretrain', help='logs and checkpoints')
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='changes, as key=value')
-    args = parser.parse_args()
+    args = parse_args()
 
     config = Config.fromfile(CONFIG)
     config.work_dir = args.work_dir

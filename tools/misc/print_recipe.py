@@ -6,16 +6,31 @@ Example:
 """
 
 import sys
+
+from mmasl.cli.flags import CfgOptions, Parser
+from mmasl.errors import UserError, command
+
+
+def parse_args(argv=None):
+    parser = Parser(description="Print a classification config's recipe in words, and where it departs from the paper.")
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE')
+    parser.add_argument('--strict', action='store_true', help='fail if it departs in anything')
+    return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and mistakes are answered before what is imported below, which takes seconds
+
 from collections.abc import Callable
 from typing import NamedTuple
 
 from mmengine.config import Config, ConfigDict
 
 from mmasl.cli import preflight
-from mmasl.cli.cfg_options import CfgOptions, apply_cfg_options
+from mmasl.cli.cfg_options import apply_cfg_options
 from mmasl.cli.components import type_name
-from mmasl.cli.run import Parser, read_config
-from mmasl.errors import UserError, command
+from mmasl.cli.run import read_config
 
 SCRIPT = "authors' script"
 
@@ -188,11 +203,7 @@ def departures(cfg: Config) -> dict[str, str]:
 
 @command
 def main(argv=None) -> None:
-    parser = Parser(description="Print a classification config's recipe in words, and where it departs from the paper.")
-    parser.add_argument('config', help='config file')
-    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE')
-    parser.add_argument('--strict', action='store_true', help='fail if it departs in anything')
-    args = parser.parse_args(argv)
+    args = parse_args(argv)
     cfg = read_config(args.config)
     apply_cfg_options(cfg, args.cfg_options)
     if 'head' not in cfg.get('model', {}):

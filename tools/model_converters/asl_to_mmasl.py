@@ -8,18 +8,8 @@ becomes MMPretrain's LinearNeck.
 import sys
 from pathlib import Path
 
-import timm
-import torch
-from timm.models.tresnet import checkpoint_filter_fn
-
-from mmasl.cli.run import Parser
+from mmasl.cli.flags import Parser
 from mmasl.errors import UserError, command
-from mmasl.files import atomic_file
-
-# Channels of the first convolution (64 times the width factor), and blocks of the third stage.
-VARIANTS = {(64, 11): 'tresnet_m', (76, 18): 'tresnet_l', (83, 24): 'tresnet_xl'}
-BOTTLENECK = 'head.fc.embedding_generator.0.'
-HEADS = {BOTTLENECK: 'neck.fc.', 'head.fc.FC.': 'head.fc.', 'head.fc.': 'head.fc.'}
 
 
 def parse_args(argv=None):
@@ -27,6 +17,21 @@ def parse_args(argv=None):
     parser.add_argument('source', help="the authors' checkpoint")
     parser.add_argument('target', help='file to write, .pth')
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and mistakes are answered before what is imported below, which takes seconds
+
+import timm
+import torch
+from timm.models.tresnet import checkpoint_filter_fn
+
+from mmasl.files import atomic_file
+
+# Channels of the first convolution (64 times the width factor), and blocks of the third stage.
+VARIANTS = {(64, 11): 'tresnet_m', (76, 18): 'tresnet_l', (83, 24): 'tresnet_xl'}
+BOTTLENECK = 'head.fc.embedding_generator.0.'
+HEADS = {BOTTLENECK: 'neck.fc.', 'head.fc.FC.': 'head.fc.', 'head.fc.': 'head.fc.'}
 
 
 def read(path: str) -> dict:

@@ -6,28 +6,15 @@ another's. A detector gives the raw outputs of its head for each level (`cls_sco
 ...): decoding and NMS stay outside, and the loss anyway.
 """
 
-import json
 import sys
 from pathlib import Path
 
-import torch
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from torch import Tensor, nn
-
-from mmasl.cli import checkpoints, preflight
-from mmasl.cli import run as cli
-from mmasl.cli.cfg_options import CfgOptions, apply_cfg_options
-from mmasl.cli.config_errors import config_errors
-from mmasl.compat import TRACING_EXPORTER
+from mmasl.cli.flags import CfgOptions, Parser
 from mmasl.errors import UserError, command, positive
-from mmasl.files import atomic_file
-
-TOLERANCE = 1e-4  # of |a - b| / (1 + |b|)
 
 
 def parse_args(argv=None):
-    parser = cli.Parser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('out', help='file to write: .onnx, or .pt for TorchScript')
@@ -37,6 +24,26 @@ def parse_args(argv=None):
     parser.add_argument('--opset', type=int, default=17, help='version of the ONNX operators')
     parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE')
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and mistakes are answered before what is imported below, which takes seconds
+
+import json
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch import Tensor, nn
+
+from mmasl.cli import checkpoints, preflight
+from mmasl.cli import run as cli
+from mmasl.cli.cfg_options import apply_cfg_options
+from mmasl.cli.config_errors import config_errors
+from mmasl.compat import TRACING_EXPORTER
+from mmasl.files import atomic_file
+
+TOLERANCE = 1e-4  # of |a - b| / (1 + |b|)
 
 
 class Exported(nn.Module):

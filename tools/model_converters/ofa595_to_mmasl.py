@@ -6,15 +6,28 @@ Example:
     python tools/model_converters/ofa595_to_mmasl.py init checkpoints/ofa595_in1k.pth
 """
 
-import re
 import sys
 from pathlib import Path
+
+from mmasl.cli.flags import Parser
+from mmasl.errors import UserError, command
+
+
+def parse_args(argv=None):
+    parser = Parser(description='Convert the published weights of OFA-595.')
+    parser.add_argument('source', help='the file of once-for-all')
+    parser.add_argument('out', help='the .pth file to write; the configs expect checkpoints/ofa595_in1k.pth')
+    return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and mistakes are answered before what is imported below, which takes seconds
+
+import re
 
 import torch
 
 from mmasl.cli import checkpoints
-from mmasl.cli.run import Parser
-from mmasl.errors import UserError, command
 from mmasl.files import atomic_file
 from mmasl.models.backbones.ofa595 import STAGES
 
@@ -61,10 +74,7 @@ def convert(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 @command
 def main(argv=None) -> None:
-    parser = Parser(description='Convert the published weights of OFA-595.')
-    parser.add_argument('source', help='the file of once-for-all')
-    parser.add_argument('out', help='the .pth file to write; the configs expect checkpoints/ofa595_in1k.pth')
-    args = parser.parse_args(argv)
+    args = parse_args(argv)
     checkpoint = checkpoints.read(args.source, 'source')
     state_dict = convert(checkpoint.get('state_dict', checkpoint))
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)

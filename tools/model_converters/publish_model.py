@@ -4,19 +4,11 @@ The weights (those of the moving average where training had one) and, of the met
 versions stay. The file holds nothing that needs an unsafe load.
 """
 
-import hashlib
-import io
 import sys
 from pathlib import Path
 
-import torch
-
-from mmasl.cli import checkpoints
-from mmasl.cli.run import Parser
+from mmasl.cli.flags import Parser
 from mmasl.errors import UserError, command
-from mmasl.files import atomic_file
-
-KEPT = ('cfg', 'dataset_meta', 'epoch', 'iter', 'seed', 'experiment_name', 'time', 'mmengine_version', 'timm_model')
 
 
 def parse_args(argv=None):
@@ -24,6 +16,20 @@ def parse_args(argv=None):
     parser.add_argument('source', help='checkpoint of a training')
     parser.add_argument('target', help='file to write; NAME.pth becomes NAME-HASH.pth')
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and mistakes are answered before what is imported below, which takes seconds
+
+import hashlib
+import io
+
+import torch
+
+from mmasl.cli import checkpoints
+from mmasl.files import atomic_file
+
+KEPT = ('cfg', 'dataset_meta', 'epoch', 'iter', 'seed', 'experiment_name', 'time', 'mmengine_version', 'timm_model')
 
 
 def plain(value):

@@ -24,11 +24,12 @@ from typing import NamedTuple
 import ablation_report
 from experiment import run_trial, trial_spec
 from grid import run_grid
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 
-from mmasl.cli.cfg_options import CfgOptions, apply_cfg_options, check_key
+from mmasl.cli.cfg_options import apply_cfg_options, check_key
 from mmasl.cli.components import type_name, walk
-from mmasl.cli.run import Parser, read_config
+from mmasl.cli.flags import CfgOptions, Parser
+from mmasl.cli.run import read_config
 from mmasl.errors import UserError, command, positive
 
 # Keys are arguments of the config's loss. Values are those that the paper's text names, with neighbours: which points
@@ -84,7 +85,7 @@ def parse_axis(text: str, flag: str = '--x') -> Axis:
         Axis(keys=('head.gamma_pos', 'head.gamma_neg'), values=[0.0, 0.5])
     """
     keys, equals, values = text.partition('=')
-    values = CfgOptions._parse_iterable(f'[{values}]') if values else []
+    values = DictAction._parse_iterable(f'[{values}]') if values else []
     if not (keys and equals and values) or '' in keys.split('+'):
         raise UserError(f"{flag}: expected key=value,value,... or key+key=value,value,..., got '{text}'")
     if any(isinstance(value, float) for value in values):  # 0 and 0.0 are one trial

@@ -16,7 +16,7 @@ from grid import read_cell
 from tqdm import tqdm
 
 from mmasl.analysis.report import plus_minus, pyplot, save_figure, spread, table
-from mmasl.cli.run import Parser
+from mmasl.cli.flags import Parser
 from mmasl.datasets.features import read_features
 from mmasl.errors import UserError, command, positive
 from mmasl.evaluation import multilabel_metrics

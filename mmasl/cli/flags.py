@@ -1,0 +1,75 @@
+"""The command lines of the tools: parsers and types of arguments, all of them without torch and MMEngine.
+
+So a tool answers ``--help`` and mistakes at once: it calls its ``parse_args`` before it imports what it works with.
+"""
+
+import argparse
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str):
+        self.exit(2, f'error: {message} ({self.prog} --help lists the arguments)\n')
+
+
+class CfgOptions(argparse.Action):
+    """MMEngine's ``k=v`` action, with argparse's own error for what is not ``k=v``."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        for value in values:
+            if not value.partition('=')[0] or '=' not in value:
+                raise argparse.ArgumentError(self, f"expected key=value, got '{value}'")
+        from mmengine.config import DictAction  # a third of a second, for those who use it
+
+        try:
+            DictAction(self.option_strings, self.dest)(parser, namespace, values, option_string)
+        except AssertionError as error:  # unbalanced brackets
+            raise argparse.ArgumentError(self, str(error)) from error
+
+
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser with the arguments that ``tools/train.py`` and ``tools/test.py`` share."""
+    parser = Parser(description=description)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='folder for checkpoints and logs (./work_dirs/<name of the config>)')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=CfgOptions,
+        default={},
+        metavar='KEY=VALUE',
+        help='settings that replace those of the config: model.head.loss.gamma_neg=2 train_dataloader.batch_size=8; '
+        'lists as key="[a,b]" or key=a,b; data_root=DIR moves all paths that the config makes from it',
+    )
+    parser.add_argument('--no-pin-memory', action='store_true', help='set pin_memory=False in the data loaders')
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='who started this process'
+    )
+    # torch.distributed.launch passes the one or the other, depending on torch's version.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    return parser
+
+
+def as_thr(source: str) -> float | str:
+    """Return a ``--thr`` as a number where it is one, else the name of a file of thresholds.
+
+    Example:
+        >>> as_thr('0.3'), as_thr('thresholds.json')
+        (0.3, 'thresholds.json')
+    """
+    try:
+        return float(source)
+    except ValueError:
+        return source
+
+
+def usable_device(name: str) -> str:
+    """Return ``name``, for ``--device``, if torch can use a device of this name."""
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+    except (AssertionError, RuntimeError) as error:
+        raise argparse.ArgumentTypeError(f"torch cannot use '{name}': {str(error).splitlines()[0]}") from error
+    return name
