@@ -56,7 +56,7 @@ def test_a_run_and_its_continuation(data, capsys, monkeypatch):
     assert out.splitlines()[-1].startswith(report['verdict']) and report['choice'] in ('cross-entropy', 'ASL')
     assert set(report['losses']) == {'cross-entropy', 'ASL'} and len(report['losses']['ASL']['folds']) == 3
     assert 0 < report['losses']['cross-entropy']['test'] <= 100
-    assert len(list(Path('choose_loss/trials').iterdir())) == 12
+    assert len(list(Path('choose_loss/trials').iterdir())) == 3
     assert Path('choose_loss/choose_loss.png').stat().st_size > 1000
     monkeypatch.setattr(tool, 'train', lambda *args: pytest.fail('it was trained before'))
     assert main(['my.npz', *QUICK, '--losses', 'ASL']) == 0

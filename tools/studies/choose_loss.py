@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from feature_training import measure, train
 from grid import read_cell
 from tqdm import tqdm
 
@@ -19,18 +20,32 @@ from mmasl.analysis.report import plus_minus, pyplot, save_figure, spread, table
 from mmasl.cli.flags import Parser
 from mmasl.datasets.features import read_features
 from mmasl.errors import UserError, command, positive
-from mmasl.evaluation import multilabel_metrics
 from mmasl.files import write_json
-from mmasl.models.classifiers import FeatureClassifier
 
 BASELINE = 'cross-entropy'
 RATES = (3e-4, 1e-3, 3e-3)
+
+
+def fixed(gamma_pos: float, gamma_neg: float, clip: float) -> dict:
+    return dict(type='mmasl.AsymmetricLoss', gamma_pos=gamma_pos, gamma_neg=gamma_neg, clip=clip)
+
+
+def adaptive(target: float) -> dict:
+    return dict(type='mmasl.AdaptiveAsymmetricLoss', delta_p_target=target)
+
+
+def trials(*losses: dict, rates=RATES) -> list[tuple[dict, float]]:
+    return [(loss, lr) for loss in losses for lr in rates]
+
+
 # Six trials each; cross-entropy has no parameter and tries as many learning rates instead.
 LADDER = {
-    BASELINE: [(dict(gamma_pos=0.0, gamma_neg=0.0, clip=0.0), lr) for lr in (1e-4, 3e-4, 6e-4, 1e-3, 3e-3, 1e-2)],
-    'focal loss': [(dict(gamma_pos=g, gamma_neg=g, clip=0.0), lr) for g in (1.0, 2.0) for lr in RATES],
-    'asymmetric focusing': [(dict(gamma_pos=0.0, gamma_neg=g, clip=0.0), lr) for g in (2.0, 4.0) for lr in RATES],
-    'ASL': [(dict(gamma_pos=0.0, gamma_neg=g, clip=m), lr) for g, m in ((2.0, 0.2), (4.0, 0.05)) for lr in RATES],
+    BASELINE: trials(fixed(0.0, 0.0, 0.0), rates=(1e-4, 3e-4, 6e-4, 1e-3, 3e-3, 1e-2)),
+    'focal loss': trials(fixed(1.0, 1.0, 0.0), fixed(2.0, 2.0, 0.0)),
+    'asymmetric focusing': trials(fixed(0.0, 2.0, 0.0), fixed(0.0, 4.0, 0.0)),
+    'margin on focal loss': trials(fixed(1.0, 1.0, 0.2), fixed(2.0, 2.0, 0.3)),
+    'ASL': trials(fixed(0.0, 2.0, 0.2), fixed(0.0, 4.0, 0.05)),
+    'adaptive ASL': trials(adaptive(0.0), adaptive(0.1)),
 }
 OTHERS = [name for name in LADDER if name != BASELINE]
 
@@ -45,58 +60,46 @@ def parse_args(argv=None):
     parser.add_argument(
         '--hidden', type=positive, nargs='*', default=[512], help='hidden layers; none: a linear classifier'
     )
+    parser.add_argument('--dropout', type=float, default=0.2, help='behind hidden layers')
     parser.add_argument('--test', action='store_true', help='at the end measure baseline and choice on the test split')
     parser.add_argument('--out', default='choose_loss', metavar='DIR', help='folder for trials, report and figure')
     return parser.parse_args(argv)
 
 
-def train(x: torch.Tensor, y: torch.Tensor, spec: dict, batch_size: int = 64) -> FeatureClassifier:
-    """Return a classifier trained as ``configs/features`` do."""
-    torch.manual_seed(spec['fold'])
-    loss = dict(type='mmasl.AsymmetricLoss', **spec['loss'])
-    dropout = 0.2 if spec['hidden'] else 0.0
-    model = FeatureClassifier(loss, None, x.shape[1], y.shape[1], spec['hidden'], dropout)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=spec['lr'], weight_decay=1e-2)
-    steps = max(len(x) // batch_size, 1)
-    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, spec['lr'], spec['epochs'] * steps, pct_start=0.25)
-    for _ in range(spec['epochs']):
-        for indices in torch.randperm(len(x))[: steps * batch_size].chunk(steps):
-            optimizer.zero_grad()
-            model(x[indices], y[indices], mode='loss')['loss'].backward()
-            optimizer.step()
-            cycle.step()
-    return model.eval()
-
-
-@torch.no_grad()
-def measure(model: FeatureClassifier, x: torch.Tensor, y: torch.Tensor) -> float:
-    """Return mAP in percent."""
-    return multilabel_metrics(model(x).sigmoid().numpy(), y.numpy(), topk=None)['mAP']
-
-
 def run_trials(x: torch.Tensor, y: torch.Tensor, args, folder: Path) -> dict[str, np.ndarray]:
-    """Return the mAP of every loss, ``(trials, folds)``; finished trainings are read from ``folder``."""
+    """Return the mAP of every loss, ``(trials, folds)``; finished folds are read from ``folder``."""
     fold_of = torch.from_numpy(np.random.default_rng(0).permutation(len(x)) % args.folds)
     empty = [fold for fold in range(args.folds) if not (y[fold_of == fold] == 1).any()]
     if empty:
         raise UserError(f'--folds: expected a positive label in each, {empty} of {args.folds} have none; take fewer')
     digest = hashlib.sha256(x.numpy().tobytes() + y.numpy().tobytes()).hexdigest()[:12]
-    names = [BASELINE, *args.losses]
-    results = {name: np.zeros((args.trials, args.folds)) for name in names}
-    jobs = [(name, t, fold) for fold in range(args.folds) for name in names for t in range(args.trials)]
-    for name, trial, fold in tqdm(jobs, unit='training', disable=None):
-        loss, lr = LADDER[name][:: 6 // args.trials][trial]
-        spec = dict(loss=loss, lr=lr, fold=fold, folds=args.folds, epochs=args.epochs, hidden=args.hidden)
+    ladder = {name: chosen_trials(name, args) for name in (BASELINE, *args.losses)}
+    runs = [run for trials in ladder.values() for run in trials]
+    values = np.zeros((len(runs), args.folds))
+    for fold in tqdm(range(args.folds), unit='fold', disable=None):
+        spec = dict(training(args), seed=fold, folds=args.folds, runs=runs)
         spec |= dict(data=args.data, digest=digest)  # trials on data that were changed since count as not finished
-        cell = f'{name.replace(" ", "-")}_{trial}_of_{args.trials}_fold{fold}'
-        kept = read_cell(folder, cell, spec)
+        kept = read_cell(folder, f'fold{fold}', spec)
         if kept is None:
             inside, outside = fold_of != fold, fold_of == fold
-            value = measure(train(x[inside], y[inside], spec), x[outside], y[outside])
-            kept = dict(spec=spec, result=dict(mAP=value))
-            write_json(folder / f'{cell}.json', kept)
-        results[name][trial, fold] = kept['result']['mAP']
-    return results
+            model, _ = train(x[inside], y[inside], runs, spec)
+            scores = [measure(score, y[outside])['mAP'] for score in model.scores(x[outside])]
+            kept = dict(spec=spec, result=scores)
+            write_json(folder / f'fold{fold}.json', kept)
+        values[:, fold] = kept['result']
+    return dict(zip(ladder, values.reshape(len(ladder), args.trials, args.folds), strict=True))
+
+
+def training(args) -> dict:
+    """Return how a classifier is trained, whatever its loss."""
+    dropout = args.dropout if args.hidden else 0.0
+    return dict(
+        hidden=args.hidden, dropout=dropout, epochs=args.epochs, batch_size=64, weight_decay=1e-2, ema=None
+    )
+
+
+def chosen_trials(name: str, args) -> list[tuple[dict, float]]:
+    return LADDER[name][:: 6 // args.trials]
 
 
 def select(results: np.ndarray) -> tuple[np.ndarray, int]:
@@ -119,6 +122,10 @@ def judge(values: dict[str, np.ndarray]) -> tuple[str, str]:
     if all(g.mean() < -2 * g.std(ddof=1) / len(g) ** 0.5 for g in gains.values()):
         return BASELINE, f'take {BASELINE}: {worth}, and that is the best of the others'
     return BASELINE, f'no loss is ahead by more than the folds differ, take {BASELINE}: {worth}'
+
+
+def describe(loss: dict) -> str:
+    return ', '.join(f'{name}={value:g}' for name, value in loss.items() if name != 'type')
 
 
 def draw(path: Path, values: dict[str, np.ndarray]) -> None:
@@ -157,7 +164,7 @@ def main(argv=None) -> None:
     selected = {name: select(result) for name, result in results.items()}
     values = {name: value for name, (value, _) in selected.items()}
     choice, verdict = judge(values)
-    settings = {name: LADDER[name][:: 6 // args.trials][trial] for name, (_, trial) in selected.items()}
+    settings = {name: chosen_trials(name, args)[trial] for name, (_, trial) in selected.items()}
     head = ['loss', 'mAP', f'beyond {BASELINE}', 'best setting']
     if args.test:
         head.append('test mAP')
@@ -166,12 +173,12 @@ def main(argv=None) -> None:
         loss, lr = settings[name]
         report[name] = dict(folds=value.tolist(), **spread(value.tolist()), setting=dict(loss, lr=lr))
         gain = '' if name == BASELINE else plus_minus(spread((value - values[BASELINE]).tolist()), sign=True)
-        rows.append([name, plus_minus(spread(value.tolist())), gain, ', '.join(f'{k}={v:g}' for k, v in loss.items())])
+        rows.append([name, plus_minus(spread(value.tolist())), gain, describe(loss)])
         rows[-1][-1] += f', lr={lr:g}'
         if args.test and name in (BASELINE, choice):
-            model = train(x, y, dict(loss=loss, lr=lr, fold=0, epochs=args.epochs, hidden=args.hidden))
-            test = [torch.from_numpy(arrays[f'test_{n}']) for n in 'xy']
-            report[name]['test'] = measure(model, *test)
+            model, _ = train(x, y, [settings[name]], dict(training(args), seed=0))
+            test_x, test_y = (torch.from_numpy(arrays[f'test_{n}']) for n in 'xy')
+            report[name]['test'] = measure(model.scores(test_x)[0], test_y)['mAP']
             rows[-1].append(f'{report[name]["test"]:.1f}')
         elif args.test:
             rows[-1].append('')

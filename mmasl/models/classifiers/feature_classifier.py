@@ -21,7 +21,7 @@ class FeatureClassifier(BaseModel):
             classes there are.
         in_channels, num_classes: Instead of ``data_root``.
         hidden: Widths of the hidden layers; none gives a linear classifier.
-        dropout: Behind each hidden layer.
+        dropout: Behind each hidden layer; of a linear classifier, on its inputs.
 
     Raises:
         ValueError: With neither ``data_root`` nor both numbers.
@@ -52,7 +52,10 @@ class FeatureClassifier(BaseModel):
             in_channels, num_classes = arrays['train_x'].shape[1], arrays['train_y'].shape[1]
         if in_channels is None or num_classes is None:
             raise ValueError('data_root: expected it, or in_channels and num_classes')
-        layers: list[nn.Module] = [nn.BatchNorm1d(in_channels, affine=False)]
+        # momentum=None: evaluation standardises by the mean over all batches, not by the last few
+        layers: list[nn.Module] = [nn.BatchNorm1d(in_channels, momentum=None, affine=False)]
+        if not hidden:
+            layers.append(nn.Dropout(dropout))
         for width in hidden:
             layers += [nn.Linear(in_channels, width), nn.ReLU(), nn.Dropout(dropout)]
             in_channels = width
