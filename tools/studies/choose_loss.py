@@ -93,9 +93,7 @@ def run_trials(x: torch.Tensor, y: torch.Tensor, args, folder: Path) -> dict[str
 def training(args) -> dict:
     """Return how a classifier is trained, whatever its loss."""
     dropout = args.dropout if args.hidden else 0.0
-    return dict(
-        hidden=args.hidden, dropout=dropout, epochs=args.epochs, batch_size=64, weight_decay=1e-2, ema=None
-    )
+    return dict(hidden=args.hidden, dropout=dropout, epochs=args.epochs, batch_size=64, weight_decay=1e-2, ema=None)
 
 
 def chosen_trials(name: str, args) -> list[tuple[dict, float]]:

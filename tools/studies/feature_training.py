@@ -46,11 +46,12 @@ class Asymmetry:
         self.gamma_pos = [loss.get('gamma_pos', 0.0) for loss in losses]
         self.gamma_neg = torch.tensor([loss.get('gamma_neg', 4.0) for loss in losses])
         self.clip = torch.tensor([loss.get('clip', 0.05) for loss in losses])
-        self.adaptive = torch.tensor([i for i, loss in enumerate(losses) if 'Adaptive' in loss['type']], dtype=torch.long)
-        rules = [ADAPTIVE | losses[i] for i in self.adaptive.tolist()]
+        adaptive = [index for index, loss in enumerate(losses) if 'Adaptive' in loss['type']]
+        rules = [ADAPTIVE | losses[index] for index in adaptive]
+        steps = [rule['relative_step'] / total if 'relative_step' in rule else rule['step_size'] for rule in rules]
+        self.adaptive, self.step_size = torch.tensor(adaptive, dtype=torch.long), torch.tensor(steps)
         self.target, self.momentum = (torch.tensor([r[k] for r in rules]) for k in ('delta_p_target', 'momentum'))
-        self.step_size = torch.tensor([r['relative_step'] / total if 'relative_step' in r else r['step_size'] for r in rules])
-        self.bounds = torch.tensor([r['gamma_neg_bounds'] for r in rules]).reshape(-1, 2).unbind(1)
+        self.bounds = torch.tensor([rule['gamma_neg_bounds'] for rule in rules]).reshape(-1, 2).unbind(1)
         self.sums = torch.zeros(4, len(rules), dtype=torch.float64)
         self.courses = [(i, *loss['course']) for i, loss in enumerate(losses) if 'course' in loss]
         self.total = total
@@ -87,7 +88,7 @@ def gap_sums(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 class Classifiers(nn.Module):
-    """Standardisation and a stack for each learning rate; the runs are in the order of ``rates``, which has one each."""
+    """Standardisation and a stack for each learning rate; ``rates`` has that of each run, in their order."""
 
     def __init__(self, widths: list[int], rates: list[float]) -> None:
         super().__init__()
