@@ -1,4 +1,4 @@
-"""What the paper's figures and Table 1 show of the loss, as pure functions of p; they need torch alone."""
+"""The curves and properties of the paper's figures and of Table 1, as pure functions of p that need torch alone."""
 
 from mmasl.analysis.curves import (
     largest_gradient,

@@ -1,7 +1,7 @@
 """Loss and gradient of one positive and one negative against their probability (Fig. 2, Fig. 3; Eq. 6 to 8).
 
-All functions take p in [0, 1], a number, an array or a tensor, and return a float64 tensor of its shape. Losses have
-the sign that is minimised: ``-L+`` and ``-L-`` of the paper. Gradients are by the logit z.
+All functions take p in [0, 1] as a number, array or tensor, and return a float64 tensor of its shape. Losses have the
+sign that is minimised, so they are ``-L+`` and ``-L-`` of the paper. Gradients are with respect to the logit z.
 """
 
 import torch
@@ -12,7 +12,7 @@ from mmasl.functional.asymmetric_loss import make_asymmetry
 
 
 def positive_loss(p, gamma_pos: float = 0.0) -> Tensor:
-    r"""The loss of a positive, infinite at p = 0.
+    r"""Return the loss of a positive, which is infinite at p = 0.
 
     .. math:: -L_+ = -(1 - p)^{\gamma_+} \log p \quad \text{(Eq. 7)}
 
@@ -28,12 +28,12 @@ def positive_loss(p, gamma_pos: float = 0.0) -> Tensor:
 
 
 def positive_gradient(p, gamma_pos: float = 0.0) -> Tensor:
-    r"""The derivative of :func:`positive_loss` by the logit; never positive.
+    r"""Return the derivative of :func:`positive_loss` with respect to the logit, which is never positive.
 
     .. math:: -\frac{dL_+}{dz} = -(1 - p)^{\gamma_+} \left(1 - p - \gamma_+ p \log p\right)
 
     Raises:
-        ValueError: As :func:`positive_loss`.
+        ValueError: Under the conditions of :func:`positive_loss`.
 
     Example:
         >>> positive_gradient([0.0, 0.5], gamma_pos=0.0)
@@ -44,7 +44,7 @@ def positive_gradient(p, gamma_pos: float = 0.0) -> Tensor:
 
 
 def negative_loss(p, gamma_neg: float = 4.0, clip: float | None = 0.05) -> Tensor:
-    r"""The loss of a negative; 0 up to the margin, and infinite at p = 1 where there is no margin.
+    r"""Return the loss of a negative, which is 0 up to the margin and, without a margin, infinite at p = 1.
 
     .. math:: -L_- = -p_m^{\gamma_-} \log(1 - p_m), \quad p_m = \max(p - m, 0) \quad \text{(Eq. 6)}
 
@@ -62,13 +62,13 @@ def negative_loss(p, gamma_neg: float = 4.0, clip: float | None = 0.05) -> Tenso
 
 
 def negative_gradient(p, gamma_neg: float = 4.0, clip: float | None = 0.05) -> Tensor:
-    r"""The derivative of :func:`negative_loss` by the logit; never negative, 0 up to the margin.
+    r"""Return the derivative of :func:`negative_loss` with respect to the logit: 0 up to the margin, then positive.
 
     .. math:: -\frac{dL_-}{dz} = p_m^{\gamma_-} \left[\frac{1}{1 - p_m} -
         \frac{\gamma_- \log(1 - p_m)}{p_m}\right] p (1 - p) \quad \text{(Eq. 8, printed there for } -L_-)
 
     Raises:
-        ValueError: As :func:`negative_loss`.
+        ValueError: Under the conditions of :func:`negative_loss`.
 
     Example:
         >>> negative_gradient([0.1, 0.5, 1.0], gamma_neg=0.0, clip=0.0)  # cross-entropy
@@ -89,10 +89,10 @@ def negative_gradient(p, gamma_neg: float = 4.0, clip: float | None = 0.05) -> T
 
 
 def largest_gradient(gamma_neg: float = 4.0, clip: float | None = 0.05) -> float:
-    """The least upper bound of :func:`negative_gradient` over p.
+    """Return the least upper bound of :func:`negative_gradient` over p.
 
-    It is the gradient at p* where there is one; 1, at p = 1, for cross-entropy; and for cross-entropy shifted by more
-    than the golden ratio's 0.618 the limit m(1 - m) from above the margin, which no p attains.
+    It is the gradient at p* if p* exists. For cross-entropy it is 1, at p = 1. For cross-entropy shifted by more than
+    0.618 it is the limit m(1 - m) just above the margin, which no p attains.
 
     Example:
         >>> round(largest_gradient(gamma_neg=2.0, clip=0.0), 3)
@@ -105,9 +105,9 @@ def largest_gradient(gamma_neg: float = 4.0, clip: float | None = 0.05) -> float
 
 
 def normalised_gradient(p, gamma_neg: float = 4.0, clip: float | None = 0.05) -> Tensor:
-    """:func:`negative_gradient` over its largest value: the curves of Fig. 3, each with its maximum at 1.
+    """Return :func:`negative_gradient` divided by its largest value, so that each curve of Fig. 3 has a maximum of 1.
 
-    The paper does not say what it normalises by; this is the project's choice.
+    The paper does not say how it normalises; this is the project's choice.
 
     Example:
         >>> normalised_gradient([0.5, p_star(0.0, 0.2), 1.0], gamma_neg=0.0, clip=0.2)
@@ -125,5 +125,5 @@ def _probabilities(p) -> Tensor:
 
 
 def _log_loss(p: Tensor, p_m: Tensor, clip: float) -> Tensor:
-    """-log(1 - p_m), from the side on which no digits cancel."""
+    """Return -log(1 - p_m) by the form in which no digits cancel."""
     return torch.where(p_m < 0.5, -torch.log1p(-p_m), -torch.log(1 - p + clip))

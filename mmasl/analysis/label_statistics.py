@@ -1,4 +1,4 @@
-"""What the labels of a training set are like, and which losses to try first because of it."""
+"""Statistics of the labels of a training set."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ class LabelStatistics:
     Attributes:
         kind: One of ``KINDS``.
         images: Number of images that were read.
-        positive: (C,) images that have the class; in detection its boxes.
-        ignored: (C,) images for which the class is ignored; in detection its boxes that are.
-        labels_per_image: (images,) number of positive classes; in detection of boxes.
+        positive: (C,) number of images with the class; in detection, number of its boxes.
+        ignored: (C,) number of images in which the class is ignored; in detection, number of its ignored boxes.
+        labels_per_image: (images,) number of positive classes; in detection, number of boxes.
     """
 
     kind: str
@@ -28,11 +28,11 @@ class LabelStatistics:
 
     @property
     def negative(self) -> np.ndarray | None:
-        """(C,) images without the class, which are not ignored. None in detection: they depend on the anchors."""
+        """(C,) number of images in which the class is negative. None in detection, where it depends on the anchors."""
         return None if self.kind == 'detection' else self.images - self.positive - self.ignored
 
     def summary(self) -> dict:
-        """The figures by name, None where they do not exist."""
+        """Return the figures by name; a figure that does not exist for this kind is None."""
         positive, per_image = self.positive, self.labels_per_image
         negatives = None if self.negative is None else int(self.negative.sum())
         whole = positive.sum() + self.ignored.sum() if negatives is None else self.images * len(positive)
@@ -65,7 +65,7 @@ def count_labels(samples: Iterable[dict], num_classes: int, detection: bool = Fa
         detection: Whether to count boxes.
 
     Raises:
-        ValueError: No sample, one without labels, or a class index outside 0 to C - 1.
+        ValueError: If there is no sample, a sample without labels, or a class index outside 0 to C - 1.
 
     Example:
         >>> statistics = count_labels([dict(gt_label=[0, 1]), dict(gt_label=[0])], num_classes=3)
@@ -91,7 +91,7 @@ def count_labels(samples: Iterable[dict], num_classes: int, detection: bool = Fa
 
 
 def _labels(sample: dict, detection: bool) -> tuple[str, np.ndarray, np.ndarray]:
-    """Kind of labels, the positive and the ignored ones."""
+    """Return the kind of the labels, the positive ones and the ignored ones."""
     none = np.zeros(0, dtype=np.int64)
     if detection and 'instances' in sample:
         boxes = [(box['bbox_label'], box.get('ignore_flag', 0)) for box in sample['instances']]

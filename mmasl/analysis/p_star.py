@@ -8,20 +8,21 @@ HIGHEST_LOGIT = 700.0  # exp of it is still a float
 
 
 def p_star(gamma_neg: float = 4.0, clip: float | None = 0.05) -> float | None:
-    r"""The p in (m, 1) where the derivative by p of a negative's gradient is zero, which then has its maximum there.
+    r"""Return the p in (m, 1) at which the gradient of a negative has its maximum.
 
     .. math:: \frac{d}{dp} \left( \frac{dL_-}{dz} \right) = 0
 
-    By bisection on the logit of the analytic derivative, to the last digits of a float. For gamma_neg = 0 there is a
-    closed form, :func:`p_star_without_focusing`; for gamma_neg > 0 the equation mixes p and log(1 - p).
+    The zero of the analytic derivative is found by bisection on the logit, to the last digits of a float. For
+    gamma_neg = 0 there is a closed form, :func:`p_star_without_focusing`; for gamma_neg > 0 the equation mixes p and
+    log(1 - p).
 
     Returns:
-        p*, or None where the derivative has no zero: plain cross-entropy, whose gradient rises up to p = 1, and
-        cross-entropy shifted by m >= 0.618, whose gradient falls from the margin on. With focusing it always exists;
-        without a margin 1 - p* is about exp(-2 - 1/gamma_neg), so that for gamma_neg < 0.03 it rounds to 1.
+        p*, or None if the derivative has no zero. It has none for plain cross-entropy, whose gradient rises up to
+        p = 1, and for cross-entropy shifted by m >= 0.618, whose gradient falls from the margin on. With focusing p*
+        always exists; without a margin 1 - p* is about exp(-2 - 1/gamma_neg), which rounds to 0 for gamma_neg < 0.03.
 
     Raises:
-        ValueError: An exponent below 0, or a margin outside [0, 1).
+        ValueError: For an exponent below 0 or a margin outside [0, 1).
 
     Example:
         >>> round(p_star(gamma_neg=2.0, clip=0.0), 3)  # a maximum without a margin: the gradient is 1.129, and 1 at p=1
@@ -48,7 +49,7 @@ def p_star(gamma_neg: float = 4.0, clip: float | None = 0.05) -> float | None:
 
 
 def p_star_without_focusing(clip: float) -> float | None:
-    r"""p* of cross-entropy with probability shifting, from the zero of :math:`q^2 + 2qm - m` with q = 1 - p.
+    r"""Return p* of cross-entropy with probability shifting, the zero of :math:`q^2 + 2qm - m` with q = 1 - p.
 
     .. math:: p^* = 1 + m - \sqrt{m^2 + m} \quad \text{for } 0 < m < (\sqrt{5} - 1) / 2
 
@@ -65,9 +66,9 @@ def p_star_without_focusing(clip: float) -> float | None:
 
 
 def _rise(z: float, margin: float, gamma: float, clip: float) -> float:
-    """A number of the sign of d/dp dL/dz at p = sigmoid(z), finite down to the margin's logit ``margin``.
+    """Return a number with the sign of d/dp dL/dz at p = sigmoid(z), finite down to the margin's logit ``margin``.
 
-    The derivative over p_m^gamma, times p_m where gamma > 0; s is -log(1 - p_m), u is 1 - p_m:
+    It is the derivative divided by p_m^gamma, and times p_m for gamma > 0, where s is -log(1 - p_m) and u is 1 - p_m:
     (q^2 + 2qm - m) / u^2 + gamma * [2pq / (p_m u) + (gamma - 1) pq s / p_m^2 + (q - p) s / p_m].
     """
     p, q = 1 / (1 + math.exp(-z)), 1 / (1 + math.exp(z))

@@ -1,4 +1,4 @@
-"""The four properties of Table 1, decided from the gradient by their definitions."""
+"""The four properties of Table 1, computed from the gradient by their definitions."""
 
 import math
 from typing import NamedTuple
@@ -35,18 +35,18 @@ class GradientProperties(NamedTuple):
 
 
 def gradient_properties(gamma_neg: float = 4.0, clip: float | None = 0.05) -> GradientProperties:
-    """Table 1's row of the loss with these constants, from values of Eq. 8 in place of a lookup.
+    """Compute the row of Table 1 for a loss with these constants from values of Eq. 8.
 
-    Limits are read off the exponents of the gradient: G ~ (p - m)^a above the margin and G ~ (1 - p)^b below 1. So
-    a > 1 is a soft threshold, a = 0 a jump, and b > 0 discards. Eq. 8 is evaluated as a logarithm, which is -inf
-    only where the gradient is exactly 0 and not where it underflows.
+    The exponents of the gradient decide: G ~ (p - m)^a just above the margin and G ~ (1 - p)^b just below 1. a > 1 is a
+    soft threshold, a = 0 is a jump, and b > 0 discards mislabelled negatives. Eq. 8 is evaluated as a logarithm, which
+    is -inf only where the gradient is exactly 0, and not where it underflows.
 
-    The paper's four rows come out as printed. Beyond them, an exponent of 0 < gamma_neg <= 1 beside a margin makes
-    no soft threshold: the gradient then leaves the margin at least as steeply as a straight line. Without a margin any
-    gamma_neg > 0 makes one.
+    The paper's four rows come out as printed. With a margin, an exponent of 0 < gamma_neg <= 1 does not give a soft
+    threshold, because the gradient leaves the margin at least as steeply as a straight line. Without a margin, any
+    gamma_neg > 0 gives one.
 
     Raises:
-        ValueError: An exponent below 0, or a margin outside [0, 1).
+        ValueError: For an exponent below 0 or a margin outside [0, 1).
 
     Example:
         >>> gradient_properties(gamma_neg=0.0, clip=0.2)  # CE+PS
@@ -77,7 +77,7 @@ def gradient_properties(gamma_neg: float = 4.0, clip: float | None = 0.05) -> Gr
 
 
 def _log_gradient(p: float, q: float, p_m: float, gamma: float, u: float | None = None) -> float:
-    """log of Eq. 8 for q = 1 - p and u = 1 - p_m, which the caller may know to more digits."""
+    """Return the log of Eq. 8; the caller may know q = 1 - p and u = 1 - p_m to more digits than p gives."""
     if p_m <= 0:
         return -math.inf
     u = 1 - p_m if u is None else u

@@ -1,4 +1,4 @@
-"""Which losses to try first on a training set, and why: rules of thumb of the paper and of this project's trials."""
+"""Proposes which losses to try first on a training set, by rules of thumb of the paper and of our trials."""
 
 FOCAL = dict(gamma_pos=2.0, gamma_neg=2.0, clip=0.0)
 RARE_POSITIVES = 0.3  # positives to negatives; MS-COCO has 0.04. Above it asymmetry has little to correct (ours)

@@ -1,4 +1,4 @@
-"""Random numbers that depend on the seed and on where a training is, not on what was drawn before."""
+"""Random numbers that depend on the seed and on the position in a training, not on earlier draws."""
 
 import random
 from collections.abc import Iterator
@@ -12,8 +12,8 @@ def seed_generators(*entropy: int, devices: bool = True) -> None:
     """Seed the global generators of Python, NumPy and torch from ``entropy``, integers ≥ 0.
 
     Args:
-        entropy: What the random numbers are to depend on.
-        devices: Seed the generators of GPUs and the like too, which takes several times as long.
+        entropy: The numbers that the random numbers depend on.
+        devices: Also seed the generators of GPUs and other devices, which takes several times as long.
 
     Example:
         >>> seed_generators(0, 7)
@@ -30,7 +30,7 @@ def seed_generators(*entropy: int, devices: bool = True) -> None:
 
 
 class SeededIndex(int):
-    """An index that carries the entropy for its sample to the process, this one or a worker, that loads it."""
+    """An index that carries the entropy of its sample to the process that loads it, which may be a worker."""
 
     entropy: tuple[int, ...]
 
@@ -46,12 +46,12 @@ class SeededIndex(int):
 class SeededSampler(Sampler):
     """Gives each index of ``sampler`` the entropy (seed, epoch, position in the epoch over all processes).
 
-    The position and not the index itself, as samplers may draw an index more than once.
+    It takes the position instead of the index, because samplers may draw an index more than once.
 
     Args:
-        sampler: Any sampler; what is not defined here is its own.
-        seed: Of the run.
-        rank: Of this process.
+        sampler: Any sampler; attributes that this class lacks are looked up there.
+        seed: Seed of the run.
+        rank: Rank of this process.
         world_size: Number of processes.
     """
 
@@ -76,7 +76,7 @@ class SeededSampler(Sampler):
 
     @property
     def skip(self):
-        """Fast-forward as the sampler does it; there is no such attribute where it cannot."""
+        """The sampler's own method to skip samples; a sampler without one has no such attribute here either."""
         skip = self.sampler.skip
 
         def skip_and_count(num_samples: int) -> None:
@@ -87,7 +87,7 @@ class SeededSampler(Sampler):
 
 
 class SeededDataset:
-    """Seeds all generators before a sample with a :class:`SeededIndex` is loaded; otherwise it is ``dataset``."""
+    """Wraps ``dataset`` and seeds all generators before it loads a sample with a :class:`SeededIndex`."""
 
     def __init__(self, dataset) -> None:
         vars(self)['dataset'] = dataset
@@ -102,7 +102,7 @@ class SeededDataset:
         return len(self.dataset)
 
     def __getattr__(self, name: str):
-        # Not __getitems__, which would pass by the seeding, nor what pickle asks for before there is a data set.
+        # __getitems__ would bypass the seeding, and pickle asks for dunder names before there is a data set.
         if name.startswith('__'):
             raise AttributeError(name)
         return getattr(self.dataset, name)
@@ -112,19 +112,19 @@ class SeededDataset:
 
 
 def seed_samples(loader: DataLoader, seed: int, rank: int = 0, world_size: int = 1) -> SeededSampler | None:
-    """Make the random transforms of ``loader`` depend on the seed, the epoch and the sample's position in it alone.
+    """Make the random transforms of ``loader`` depend only on the seed, the epoch and the sample's position in it.
 
-    Then neither the number of workers matters, nor whether they persist, nor what was loaded before.
+    The number of workers, their persistence and earlier samples then make no difference.
 
     Args:
-        loader: A data loader that was not iterated yet.
-        seed: Of the run.
-        rank: Of this process.
+        loader: A data loader that has not been iterated yet.
+        seed: Seed of the run.
+        rank: Rank of this process.
         world_size: Number of processes.
 
     Returns:
-        The sampler that ``loader`` has now, or None for an iterable data set or a batch sampler without a sampler,
-        which are left as they are.
+        The new sampler of ``loader``, or None for an iterable data set or a batch sampler without a sampler, which
+        this function does not change.
 
     Example:
         >>> loader = DataLoader([10, 20, 30], batch_size=2)
@@ -140,7 +140,7 @@ def seed_samples(loader: DataLoader, seed: int, rank: int = 0, world_size: int =
         return None
     sampler = SeededSampler(inner, seed, rank, world_size)
     loader.batch_sampler.sampler = sampler
-    # Not setattr, which DataLoader refuses: where iterators were made of the old parts, it would change nothing.
+    # DataLoader refuses setattr here, because it would not change iterators that exist already; there are none yet.
     if loader.sampler is inner:
         vars(loader)['sampler'] = sampler
     vars(loader)['dataset'] = SeededDataset(loader.dataset)

@@ -12,24 +12,25 @@ from mmasl.registry import METRICS
 
 @METRICS.register_module()
 class FrequencyGroupMetric(BaseMetric):
-    r"""Accuracy and macro-F1 of single-label classification, overall and by how often a class was seen in training.
+    r"""Accuracy and macro-F1 of single-label classification, overall and by each class's frequency in training.
 
     .. math:: F1 = \frac{1}{C} \sum_c \frac{2 TP_c}{M_c + P_c}
 
-    with :math:`M_c` the predicted and :math:`P_c` the true labels of class c: the measure of Herbarium 2020. Classes
-    that the evaluated data do not have are left out, and so is a group without classes.
+    Here :math:`M_c` counts the predicted and :math:`P_c` the true labels of class c. Herbarium 2020 uses this measure.
+    The means leave out classes that do not occur in the evaluated data, and the metric leaves out a group without
+    classes.
 
-    Keys, in percent: ``accuracy``, ``macro_f1``, and ``f1_few``, ``f1_medium``, ``f1_many``, the same mean over the
-    classes of a group.
+    The keys, in percent, are ``accuracy``, ``macro_f1``, and ``f1_few``, ``f1_medium`` and ``f1_many``, which are the
+    same mean over the classes of a group.
 
     Args:
-        train_dataset: Config of the training set, whose labels are counted; no image is read.
-        bounds: A class of fewer training images than the first is one of the few, of at least the second one of the
-            many. The project's choice by default.
+        train_dataset: Config of the training set. The metric counts its labels and reads no image.
+        bounds: A class with fewer training images than the first bound belongs to the group "few", and a class with at
+            least as many as the second bound to the group "many". The default is the project's choice.
         collect_device, prefix, collect_dir: See :class:`mmengine.evaluator.BaseMetric`.
 
     Raises:
-        ValueError: ``bounds`` that do not rise; a sample without exactly one true and one predicted label.
+        ValueError: If ``bounds`` do not rise, or a sample does not have exactly one true and one predicted label.
 
     Example:
         >>> from mmengine.evaluator import Evaluator
@@ -70,7 +71,7 @@ class FrequencyGroupMetric(BaseMetric):
             self.results.append(tuple(int(label[0]) for label in labels))
 
     def compute_metrics(self, results: list[tuple[int, int]]) -> dict[str, float]:
-        """The measures from the pairs of true and predicted class of all processes."""
+        """Compute the measures from the pairs of true and predicted class of all processes."""
         truth, predicted = np.array(results).T
         classes = len(self.groups['few'])
         hits, true, called = (np.bincount(x, minlength=classes) for x in (truth[truth == predicted], truth, predicted))

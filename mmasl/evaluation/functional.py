@@ -1,4 +1,4 @@
-"""Multi-label measures as this literature defines them, in NumPy; a target of -1 is left out of each of them."""
+"""Multi-label measures as this literature defines them, in NumPy. Each measure leaves out targets of -1."""
 
 from collections.abc import Sequence
 
@@ -12,8 +12,8 @@ def average_precision(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
     .. math:: AP = \frac{1}{P} \sum_{i: t_i = 1} \frac{\#\{j: t_j = 1, s_j \ge s_i\}}{\#\{j: t_j \ne -1, s_j \ge s_i\}}
 
-    Samples of equal score share one rank, so the order of the samples does not matter. This is scikit-learn's
-    ``average_precision_score``, not the 11-point one of VOC.
+    Samples with equal scores share one rank, so the order of the samples does not matter. This equals scikit-learn's
+    ``average_precision_score``; it is not VOC's 11-point measure.
 
     Args:
         scores: ``(N, C)``, floating, finite; probabilities or logits.
@@ -45,24 +45,25 @@ def average_precision(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
 def label_counts(
     scores: np.ndarray, targets: np.ndarray, thr: float | np.ndarray | None = 0.5, topk: int | None = None
 ) -> np.ndarray:
-    r"""Count true positives, predicted labels and positive targets of each class; counts of sample blocks add up.
+    r"""Count the true positives, predicted labels and positive targets of each class.
 
-    A label is predicted where ``score >= thr`` (as in MMPretrain) and, with ``topk``, where it is also among the
-    ``topk`` highest scores of its sample; ``thr=None`` forces ``topk`` predictions on every sample. Ignored labels
-    take no place among the top ones, and of equal scores the lower class index comes first.
+    The counts of several blocks of samples can be added. A label is predicted if ``score >= thr`` (as in MMPretrain)
+    and, with ``topk``, if it is also among the ``topk`` highest scores of its sample. ``thr=None`` forces ``topk``
+    predictions on every sample. Ignored labels do not count among the highest, and of equal scores the lower class
+    index comes first.
 
     Args:
         scores: ``(N, C)``, floating, finite.
         targets: ``(N, C)``, 1 positive, 0 negative, -1 ignored.
-        thr: Threshold, one for each class ``(C,)``, or None.
-        topk: Number of labels a sample may be given, or None; all labels where it is above C.
+        thr: One threshold, one threshold per class ``(C,)``, or None.
+        topk: Largest number of predicted labels per sample, or None. A number above C means all labels.
 
     Returns:
         ``(3, C)`` int64: true positives, predicted, positives.
 
     Raises:
-        ValueError: For shapes that do not match, scores that are not finite, other targets, ``topk`` below 1, or
-            neither a threshold nor ``topk``.
+        ValueError: For shapes that do not match, scores that are not finite, other targets, ``topk`` below 1, or if
+            both ``thr`` and ``topk`` are None.
 
     Example:
         >>> label_counts(np.array([[0.9, 0.2], [0.6, 0.7]]), np.array([[1, 1], [0, 1]]))
@@ -96,9 +97,9 @@ def precision_recall_f1(counts: np.ndarray) -> dict[str, float]:
         OP = \frac{\sum_c TP_c}{\sum_c M_c}, \quad OR = \frac{\sum_c TP_c}{\sum_c P_c}, \quad
         F1 = \frac{2 \cdot P \cdot R}{P + R}
 
-    with :math:`M_c` the predicted and :math:`P_c` the positive labels of class c. CF1 is the harmonic mean of CP and
-    CR, not the mean of per-class F1. A class without predictions counts 0 in CP, one without positives is left out of
-    CP and CR (its false positives still count in OP); OP is 0 where nothing is predicted.
+    Here :math:`M_c` counts the predicted and :math:`P_c` the positive labels of class c. CF1 is the harmonic mean of CP
+    and CR, not the mean of the classes' F1. A class without predictions counts as 0 in CP. A class without positives is
+    left out of CP and CR, but its false positives count in OP. OP is 0 if nothing is predicted.
 
     Args:
         counts: ``(3, C)``, non-negative integers: true positives, predicted, positives.
@@ -156,24 +157,25 @@ def multilabel_metrics(
     topk: int | None = 3,
     forced_topk: bool = False,
 ) -> dict[str, float | np.ndarray]:
-    r"""Everything this module measures, in percent; works through blocks of rows and columns to bound the memory.
+    r"""Compute all measures of this module in percent, block by block to bound the memory.
 
     Args:
         scores: ``(N, C)`` or N rows ``(C,)``, floating, in [0, 1].
         targets: ``(N, C)`` or N rows ``(C,)``, 1 positive, 0 negative, -1 ignored.
-        thr: A label is predicted where its score is at least this; a number, or one for each class ``(C,)``.
-        topk: Measure also the ``topk`` highest labels that pass the threshold; None: do not.
-        forced_topk: Measure also the ``topk`` highest labels whether or not they pass.
+        thr: A label is predicted if its score is at least the threshold: one number, or one per class ``(C,)``.
+        topk: Also measure the ``topk`` highest labels that pass the threshold. None leaves this out.
+        forced_topk: Also measure the ``topk`` highest labels whether or not they pass the threshold.
 
     Returns:
-        In percent: ``AP`` ``(C,)``, each over the samples that are annotated for the class, NaN without a positive;
-        ``mAP`` :math:`= \frac{1}{C} \sum_c AP_c` and ``mAP_weighted`` :math:`= \sum_c P_c AP_c / \sum_c P_c`, over the
-        other classes and with :math:`P_c` positives of class c; ``CP, CR, CF1, OP, OR, OF1``, and the same as
-        ``top3_CP`` (with ``topk``), ``forced_top3_CP``, ... In [0, 1]: ``pt_pos, pt_neg, delta_p`` (see
-        :func:`probability_gap`), and ``class_gap``, the same three as ``(C,)`` arrays, of each class.
+        In percent: ``AP`` ``(C,)``, each over the samples that are annotated for the class, NaN for a class without a
+        positive; ``mAP`` :math:`= \frac{1}{C} \sum_c AP_c` and ``mAP_weighted``
+        :math:`= \sum_c P_c AP_c / \sum_c P_c` over the classes with positives, where :math:`P_c` counts the positives
+        of class c; ``CP, CR, CF1, OP, OR, OF1``; and the same measures as ``top3_CP``, ... (with ``topk``) and
+        ``forced_top3_CP``, ... (with ``forced_topk``). In [0, 1]: ``pt_pos, pt_neg, delta_p`` (see
+        :func:`probability_gap`), and ``class_gap``, which has the same three as arrays ``(C,)``.
 
     Raises:
-        ValueError: For empty input, no positive at all, and what the functions above raise for.
+        ValueError: For empty input, for input without any positive, and under the conditions of the functions above.
 
     Example:
         >>> result = multilabel_metrics(np.array([[0.9, 0.2], [0.6, 0.7]]), np.array([[1, 1], [0, 1]]), topk=None)

@@ -16,34 +16,37 @@ from mmasl.registry import METRICS
 
 @METRICS.register_module()
 class MultiLabelMetric(BaseMetric):
-    """What the multi-label literature reports: mAP, CP, CR, CF1, OP, OR, OF1, the same for top-3 labels, and Δp.
+    """The measures of the multi-label literature: mAP, CP, CR, CF1, OP, OR, OF1, the same for top-3 labels, and Δp.
 
-    The definitions are in :mod:`mmasl.evaluation.functional`. Targets of -1 are left out of everything; classes without
-    a positive target are left out of mAP, CP and CR, and a log line gives their number. It reads what MMPretrain's
+    :mod:`mmasl.evaluation.functional` defines the measures. All of them leave out targets of -1. mAP, CP and CR leave
+    out classes without a positive target, and a log line says how many there are. The metric reads what MMPretrain's
     heads write: ``pred_score`` (probabilities), and ``gt_score`` or else ``gt_label`` (class indices).
 
-    Keys, in percent: ``mAP``, the unweighted mean of the classes' AP, and ``mAP_weighted``, their mean weighted by the
-    positives of each (for Open Images the paper has two averages, "micro" and "macro"; the authors' later code calls
-    ours "mAP" and "macro"); ``CP``, ``CR``, ``CF1``, ``OP``, ``OR``, ``OF1``; ``top3_CP``, ... for the top labels that
-    also pass the threshold; ``forced_top3_CP``, ... whether they pass or not. In [0, 1]: ``pt_pos``, ``pt_neg``,
-    ``delta_p`` (Eq. 9 and 10; ``pt_neg`` is one minus the mean probability given to negatives).
+    Keys in percent: ``mAP`` is the unweighted mean of the classes' AP, and ``mAP_weighted`` is their mean weighted by
+    the number of positives. (For Open Images the paper has two averages, "micro" and "macro"; the authors' later code
+    calls ours "mAP" and "macro".) ``CP``, ``CR``, ``CF1``, ``OP``, ``OR`` and ``OF1`` follow, then ``top3_CP``, ... for
+    the highest labels that also pass the threshold, and ``forced_top3_CP``, ... for the highest labels in any case.
+    Keys in [0, 1]: ``pt_pos``, ``pt_neg`` and ``delta_p`` (Eq. 9 and 10), where ``pt_neg`` is one minus the mean
+    probability of negatives.
 
     Args:
-        thr: A label is predicted where its score is at least this, in [0, 1]: one number, one for each class, or a file
-            of ``tools/analysis_tools/tune_threshold.py``.
-        topk: Number of labels of the top-k rows, above 0; None leaves these rows out.
-        forced_topk: Report also ``topk`` labels for every sample, whether or not they pass the threshold.
-        per_class: Report the AP and the three probabilities of each class, as ``AP_<class>``, ``delta_p_<class>``,
-            ..., NaN for a class without a positive, under the names in ``dataset_meta['classes']`` (without them: the
-            class index; a repeated name is followed by it).
-        collect_device: Where the results of several processes are gathered, 'cpu' or 'gpu'.
-        prefix: First part of every key. MMPretrain's ``AveragePrecision`` has the same one: set another to use both.
+        thr: A label is predicted if its score is at least the threshold, in [0, 1]: one number, one per class, or a
+            file that ``tools/analysis_tools/tune_threshold.py`` has written.
+        topk: Number of labels of the top-k rows, above 0. None leaves these rows out.
+        forced_topk: Also report ``topk`` labels for every sample, whether or not they pass the threshold.
+        per_class: Also report the AP and the three probabilities of each class, as ``AP_<class>``,
+            ``delta_p_<class>``, ..., with NaN for a class without a positive. The names come from
+            ``dataset_meta['classes']``. Without them the class index is the name, and a repeated name is followed by
+            its class index.
+        collect_device: Device on which the results of several processes are gathered, 'cpu' or 'gpu'.
+        prefix: First part of every key. MMPretrain's ``AveragePrecision`` has the same prefix; change it to use both.
         collect_dir: Folder, shared by the processes, for gathering on the CPU.
 
     Raises:
-        ValueError: For a ``thr`` or ``topk`` outside its range; when processing, for a sample without scores or
-            targets, of another length than the ones before, with scores outside [0, 1] or soft targets; when computing,
-            for no sample or no positive target at all, or class names that do not fit.
+        ValueError: In the constructor, for a ``thr`` or ``topk`` outside its range. In ``process``, for a sample
+            without scores or targets, with another length than the samples before, with scores outside [0, 1], or with
+            soft targets. In ``compute_metrics``, if there is no sample, no positive target, or another number of class
+            names than classes.
 
     Example:
         >>> from mmengine.evaluator import Evaluator

@@ -1,4 +1,4 @@
-"""Which probability a label needs to be predicted: ASL moves probabilities, so that 0.5 is seldom the best answer."""
+"""Decision thresholds: ASL changes the level of the probabilities, so 0.5 is rarely the best threshold."""
 
 import json
 from collections.abc import Sequence
@@ -18,22 +18,23 @@ def choose_thresholds(
     per_class: bool = False,
     floor: float = 0.9,
 ) -> np.ndarray:
-    r"""Choose the threshold, one for all classes or one for each, that is best on these samples.
+    r"""Choose the best threshold on these samples, one for all classes or one per class.
 
-    CF1 with ``per_class`` is no use in most applications: it pays to give every sample the labels of hard classes,
-    whose recall is then 1, while the precision of easy classes makes up for theirs; OF1 falls.
+    CF1 with ``per_class`` is not useful in most applications. It becomes large when every sample gets the labels of
+    hard classes: their recall is then 1, the easy classes keep the mean precision up, and OF1 falls.
 
-    A threshold lies halfway between the scores that it separates. With ``per_class``, CF1 and OF1 are raised class by
-    class, each with the others held, until no class can raise them; a class without positives keeps the threshold that
-    is best for all classes together. ``precision`` takes the lowest threshold, and so the highest recall, whose
-    precision is at least ``floor``; where none has it, the one of the highest precision.
+    A threshold lies halfway between the two scores that it separates. With ``per_class``, the search raises CF1 or OF1
+    by one class at a time, with the other thresholds fixed, until no class can raise it further. A class without
+    positives keeps the best common threshold. ``precision`` takes the lowest threshold with a precision of at least
+    ``floor``, which has the highest recall. If no threshold reaches ``floor``, it takes the one with the highest
+    precision.
 
     Args:
         scores: ``(N, C)``, floating, in [0, 1].
         targets: ``(N, C)``, 1 positive, 0 negative, -1 ignored.
         objective: 'CF1' or 'OF1' as in :func:`mmasl.evaluation.functional.precision_recall_f1`, or 'precision'.
-        per_class: One threshold for each class instead of one for all.
-        floor: For 'precision', in (0, 1].
+        per_class: Choose one threshold per class instead of one for all classes.
+        floor: The precision to reach with 'precision', in (0, 1].
 
     Returns:
         ``(C,)`` float64, in [0, 1].
@@ -82,7 +83,7 @@ def choose_thresholds(
 
 
 class _Curve:
-    """What predicting the k highest scores of a class gives, for the k that a threshold can separate."""
+    """Precision and recall of predicting the k highest scores of a class, for each k that a threshold can separate."""
 
     def __init__(self, scores: np.ndarray, targets: np.ndarray) -> None:
         valid = targets >= 0
@@ -98,17 +99,17 @@ class _Curve:
         self.recall = self.true / max(self.positives, 1)
 
     def at(self, threshold: float | np.ndarray) -> np.ndarray:
-        """The entry that ``threshold`` leads to."""
+        """Return the entry that belongs to ``threshold``."""
         return np.searchsorted(-self.lowest, -np.asarray(threshold), side='right') - 1
 
     def at_precision(self, floor: float) -> int:
-        """The last entry with this precision, or the one of the highest."""
+        """Return the last entry with at least this precision, or the entry with the highest precision."""
         enough = np.flatnonzero((self.precision >= floor) & (self.predicted > 0))
         return int(enough[-1]) if len(enough) else int(np.argmax(self.precision))
 
 
 def _class_f1(curves: list[_Curve], chosen: np.ndarray, i: int) -> int:
-    """The entry of curve ``i`` that is best for CF1 while the other classes stay."""
+    """Return the entry of curve ``i`` that is best for CF1 while the other classes stay the same."""
     others = [(curve.precision[k], curve.recall[k]) for curve, k in zip(curves, chosen, strict=True)]
     precision, recall = np.sum(others, axis=0) - others[i]
     cp, cr = precision + curves[i].precision, recall + curves[i].recall
@@ -116,7 +117,7 @@ def _class_f1(curves: list[_Curve], chosen: np.ndarray, i: int) -> int:
 
 
 def _overall_f1(curves: list[_Curve], chosen: np.ndarray, i: int) -> int:
-    """The same for OF1."""
+    """Return the entry of curve ``i`` that is best for OF1 while the other classes stay the same."""
     others = [(curve.true[k], curve.predicted[k]) for curve, k in zip(curves, chosen, strict=True)]
     true, predicted = np.sum(others, axis=0) - others[i]
     positives = sum(curve.positives for curve in curves)
@@ -134,7 +135,7 @@ def _common_threshold(scores: np.ndarray, targets: np.ndarray, objective: str, f
         return float(pooled.thresholds[pooled.at_precision(floor)])
     if objective == 'OF1':
         return float(pooled.thresholds[np.argmax(pooled.true / (pooled.predicted + pooled.positives))])
-    # CF1 needs the counts of every class: a thousand candidates, as many between any two of them.
+    # CF1 needs the counts of every class, so this tries about a thousand candidates at equal steps of the ranking.
     candidates = pooled.thresholds[np.unique(np.linspace(0, len(pooled.thresholds) - 1, 1000).astype(int))]
     candidates = np.unique(np.append(candidates, np.linspace(0, 1, 101)))
     precision, recall = np.zeros((2, len(candidates)))
@@ -149,15 +150,15 @@ def _common_threshold(scores: np.ndarray, targets: np.ndarray, objective: str, f
 def read_thresholds(
     source: float | Sequence[float] | str | Path, num_classes: int | None = None
 ) -> float | list[float]:
-    """Return the thresholds that ``source`` stands for, one number, or one for each class.
+    """Return the thresholds in ``source``: one number, or one number per class.
 
     Args:
-        source: A number in [0, 1], ``num_classes`` numbers, or the path of a file of
-            ``tools/analysis_tools/tune_threshold.py``.
-        num_classes: Number of classes; None: as many as there are numbers.
+        source: A number in [0, 1], ``num_classes`` numbers, or the path of a file that
+            ``tools/analysis_tools/tune_threshold.py`` has written.
+        num_classes: Number of classes. None accepts any number of thresholds.
 
     Raises:
-        ValueError: For a file that has no thresholds, another number of them, or one outside [0, 1].
+        ValueError: For a file without thresholds, for another number of thresholds, or for one outside [0, 1].
 
     Example:
         >>> read_thresholds(0.3, num_classes=2), read_thresholds([0.3, 0.5], num_classes=2)

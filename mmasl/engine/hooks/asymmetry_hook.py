@@ -1,4 +1,4 @@
-"""Writes into the log what adaptive asymmetry has come to."""
+"""Logs the current asymmetry of the adaptive loss."""
 
 import math
 from statistics import mean
@@ -15,17 +15,18 @@ from mmasl.registry import HOOKS
 
 @HOOKS.register_module()
 class AsymmetryHook(Hook):
-    """Logs the state of ``mmasl.AdaptiveAsymmetricLoss``: the asymmetry of an iteration and the gap that came of it.
+    """Logs the state of ``mmasl.AdaptiveAsymmetricLoss``: its asymmetry and the probability gap of the batch.
 
     The scalars ``gamma_neg``, ``clip`` (where it is adapted) and ``delta_p`` (Eq. 10, of the global batch) go to the
-    terminal, the JSON log and every visualisation backend. With ``per_class`` they are the means over the classes, of
-    ``delta_p`` over those in the batch, and ``<name>_min`` and ``<name>_max`` join them. Where a model has several such
-    losses, the path of the module stands before the name. Where ``mmasl.ProbabilityGapHook`` logs a ``delta_p`` too,
-    that of all classes together, it is left to it: two values an iteration would spoil what MMEngine smooths.
+    terminal, the JSON log and every visualisation backend. With ``per_class`` they are means over the classes (for
+    ``delta_p``, over the classes in the batch), and the hook also logs ``<name>_min`` and ``<name>_max``. If a model
+    has several such losses, the name of each scalar begins with the path of its module. If
+    ``mmasl.ProbabilityGapHook`` logs a ``delta_p`` as well, this hook does not log it, because MMEngine would smooth
+    over two different values per iteration.
 
     Args:
-        interval: Number of iterations from one value to the next, at least 1; each waits for the device. The logger
-            writes the latest one, so more often than its own interval serves only the history in the checkpoint.
+        interval: Number of iterations between two values, at least 1. Each value waits for the device. The logger
+            writes only the latest value, so an interval below the logger's serves only the history in the checkpoint.
 
     Raises:
         ValueError: ``interval`` below 1.

@@ -1,4 +1,4 @@
-"""Makes a resumed training the one that was not interrupted, bit by bit."""
+"""Makes a resumed training equal, bit by bit, to one that was not interrupted."""
 
 import logging
 
@@ -13,16 +13,17 @@ from mmasl.registry import HOOKS
 
 @HOOKS.register_module()
 class ExactResumeHook(Hook):
-    """Seeds every random number of a training from where in the training it is drawn.
+    """Seeds the random generators from the position in the training: the iteration, or the sample's place in the epoch.
 
-    MMEngine's checkpoints hold no state of the random generators, and its workers begin each start with the same seed.
-    With this hook no state has to be kept: the generators are seeded from (seed, rank, iteration) before each iteration
-    and from (seed, epoch, position) before each training sample, in whichever process loads it. So a run that goes on
-    from a checkpoint ends with the parameters of the run that was not interrupted, whatever the number of workers; and
-    dropout masks differ between the processes of a distributed training, which MMEngine seeds alike.
+    MMEngine's checkpoints hold no state of the random generators, and its workers start with the same seed each time.
+    This hook needs no state: it seeds the generators from (seed, rank, iteration) before each iteration and from
+    (seed, epoch, position) before each training sample, in the process that loads the sample. A resumed run therefore
+    ends with the same parameters as a run that was not interrupted, for any number of workers. Dropout masks also
+    differ between the processes of a distributed training, which MMEngine gives the same seed.
 
-    ``tools/train.py`` adds it to every config. Bitwise equality on a GPU needs ``randomness.deterministic=True`` too.
-    Transforms that remember earlier samples (MMDetection's cached Mosaic and MixUp) are beyond it.
+    ``tools/train.py`` adds the hook to every config. Bitwise equality on a GPU also needs
+    ``randomness.deterministic=True``. The hook cannot reproduce transforms that remember earlier samples (MMDetection's
+    cached Mosaic and MixUp).
 
     Example:
         >>> from mmengine.registry import HOOKS

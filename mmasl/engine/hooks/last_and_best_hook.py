@@ -1,4 +1,4 @@
-"""Says what the last epoch has reached beside the best one, of the averaged and of the raw weights."""
+"""Logs the last and the best value of the metric, for the averaged and for the raw weights."""
 
 import json
 from pathlib import Path
@@ -15,19 +15,21 @@ RECORD = 'mmasl_validations'  # in the message hub, which the checkpoints keep, 
 
 @HOOKS.register_module()
 class LastAndBestHook(Hook):
-    """At the end of a training, log the last and the best value of the metric, for averaged and raw weights apart.
+    """Logs the last and the best value of the metric at the end of a training, separately for averaged and raw weights.
 
-    The best of many epochs, chosen on the data that it is reported on, is not comparable with the last one, nor is the
-    better of averaged and raw weights with either; the authors' script prints the maximum over both. With MMPretrain's
-    ``EMAHook(evaluate_on_origin=True)`` four numbers are logged, and none of them replaces another::
+    The best of many epochs is chosen on the data on which it is reported, so it is not comparable with the last epoch.
+    The better of averaged and raw weights is not comparable with either. The authors' script prints the maximum over
+    all of them. With MMPretrain's ``EMAHook(evaluate_on_origin=True)``, this hook logs four separate numbers::
 
         multi-label/mAP, averaged weights: last 86.21 (epoch 41), best on validation 86.60 (epoch 17)
         multi-label/mAP, raw weights: last 85.70 (epoch 41), best on validation 86.02 (epoch 14)
 
-    All validations are in ``mmasl_validations.json`` of the work directory too, where a resumed training finds them.
+    The hook also writes all validations to ``mmasl_validations.json`` in the work directory, where a resumed training
+    finds them.
 
     Args:
-        metric (str, optional): The metric, larger being better. By default the first that the evaluator returns.
+        metric (str, optional): Name of the metric; larger is better. By default the first one that the evaluator
+            returns.
 
     Raises:
         UserError: When validating, if the evaluator does not return ``metric``.

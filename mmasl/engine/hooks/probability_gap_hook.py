@@ -1,4 +1,4 @@
-"""Logs p_t of positives and negatives and their gap while a model trains: the curves of Fig. 4."""
+"""Logs p_t of positives and of negatives and their gap during training (Fig. 4)."""
 
 import inspect
 from collections.abc import Sequence
@@ -23,25 +23,25 @@ SIGMOID_BY_NATURE = ('FocalLoss',)  # MMPretrain's, which has no use_sigmoid
 
 @HOOKS.register_module()
 class ProbabilityGapHook(Hook):
-    r"""Logs ``pt_pos``, ``pt_neg`` and ``delta_p`` (Eq. 9 and 10) of the training batches, whatever the loss is.
+    r"""Logs ``pt_pos``, ``pt_neg`` and ``delta_p`` (Eq. 9 and 10) of the training batches, for any loss.
 
-    It reads what the heads pass to their classification loss: logits, dense or class-index targets (C = background),
-    and weights, of which 0 means left out; so it works with every sigmoid head of MMPretrain and MMDetection, over
-    the batch of all processes together. In a detector, positives are the assigned anchors or points. The scalars go
-    where the loss goes: JSON log, TensorBoard, any other vis backend. A batch without positives or without negatives
-    logs nothing. Training is the same to the last bit. For held-out data there is
-    :class:`mmasl.evaluation.MultiLabelMetric`, with ``per_class=True`` also for each class.
+    The hook reads what the heads pass to their classification loss: logits, dense or class-index targets
+    (C = background), and weights, where a weight of 0 excludes the entry. It therefore works with every sigmoid head of
+    MMPretrain and MMDetection, and it measures the batch of all processes together. In a detector, positives are the
+    assigned anchors or points. The scalars go to the JSON log, to TensorBoard and to any other vis backend. The hook
+    logs nothing for a batch without positives or without negatives. It does not change the training, to the last bit.
+    For held-out data use :class:`mmasl.evaluation.MultiLabelMetric`, with ``per_class=True`` also for each class.
 
     Args:
-        losses: Names of loss modules, such as ``'head.loss_module'``. None: every ``loss_module`` and ``loss_cls`` of
-            sigmoid scores. Where there are several, the scalars of each have its head before them, as in
+        losses: Names of loss modules, such as ``'head.loss_module'``. None means every ``loss_module`` and ``loss_cls``
+            with sigmoid scores. If there are several, each scalar's name begins with its head, as in
             ``rpn_head/delta_p``.
-        interval: Iterations from one measurement to the next. None: that of ``LoggerHook``, to measure what is logged
-            and no more. 1 makes a history of every iteration, for smoothing by ``log_processor.custom_cfg``.
+        interval: Iterations between two measurements. None means the interval of ``LoggerHook``, so the hook measures
+            only what is logged. 1 records every iteration, for smoothing by ``log_processor.custom_cfg``.
 
     Raises:
-        ValueError: ``interval`` is no integer above 0.
-        UserError: Before training, where no loss has sigmoid scores, or there is none of that name.
+        ValueError: ``interval`` is not an integer above 0.
+        UserError: Before training, if no loss has sigmoid scores or if a named loss does not exist.
 
     Example:
         >>> from mmengine.registry import HOOKS
@@ -54,7 +54,7 @@ class ProbabilityGapHook(Hook):
             raise ValueError(f'custom_hooks: ProbabilityGapHook.interval must be an integer above 0, got {interval!r}')
         self.losses = [losses] if isinstance(losses, str) else losses
         self.interval = interval
-        self._parts: dict[str, list[torch.Tensor]] = {}  # of each loss what its calls of this iteration gave
+        self._parts: dict[str, list[torch.Tensor]] = {}  # for each loss, the sums of its calls in this iteration
         self._handles: list = []
         self._measure = False
         self._warned = False
@@ -98,7 +98,7 @@ class ProbabilityGapHook(Hook):
             self._handles.pop().remove()
 
     def _add(self, parts: list, signature: inspect.Signature, loss: nn.Module, args: tuple, kwargs: dict) -> None:
-        """Add what one call of ``loss`` was given; a head may call it for each level."""
+        """Add the sums of one call of ``loss``; a head may call its loss once per level."""
         if not (self._measure and loss.training):
             return
         given = signature.bind(*args, **kwargs).arguments
@@ -114,7 +114,7 @@ class ProbabilityGapHook(Hook):
 
 
 def scalars(sums: torch.Tensor) -> dict[str, float]:
-    """What is logged of the sums of a batch; nothing where it has no positive or no negative."""
+    """Return the scalars to log from the sums of a batch; none if it has no positive or no negative."""
     positive, positives, negative, negatives = sums.tolist()
     if not (positives and negatives):
         return {}
@@ -123,10 +123,10 @@ def scalars(sums: torch.Tensor) -> dict[str, float]:
 
 
 def find_losses(model: nn.Module, names: Sequence[str] | None = None) -> dict[str, nn.Module]:
-    """The classification losses of ``model`` that take sigmoid scores, by name; only those of ``names`` if given.
+    """Return the classification losses of ``model`` that take sigmoid scores, by name; only ``names`` if given.
 
     Raises:
-        UserError: There is none; the message has the config key of what was found instead.
+        UserError: If there is none. The message names the config key of each loss that was found instead.
     """
     while is_model_wrapper(model):
         model = model.module
@@ -149,11 +149,11 @@ def find_losses(model: nn.Module, names: Sequence[str] | None = None) -> dict[st
 
 
 def takes_sigmoid(loss: nn.Module, unless_denied: bool = False) -> bool:
-    """Whether ``loss``, or a loss inside it, says so; where none says anything, ``unless_denied``."""
+    """Say whether ``loss`` or a loss inside it has ``use_sigmoid``; return ``unless_denied`` if none declares it."""
     said = [module.use_sigmoid for module in loss.modules() if getattr(module, 'use_sigmoid', None) is not None]
     return bool(said[0]) if said else unless_denied or type(loss).__name__ in SIGMOID_BY_NATURE
 
 
 def config_key(name: str) -> str:
-    """Where the config has the loss of this name."""
+    """Return the config key of the loss module ``name``."""
     return f'model.{name.removesuffix("_module")}'

@@ -1,4 +1,4 @@
-"""Stops a training whose loss or logits are no longer numbers, and says of which classes."""
+"""Stops a training when its loss or logits become NaN or infinite, and names the classes."""
 
 import math
 from collections.abc import Sequence
@@ -16,15 +16,14 @@ from mmasl.registry import HOOKS
 
 @HOOKS.register_module()
 class StopAtNaNHook(Hook):
-    """Ends the training at the first loss or logit that is NaN or infinite, before a checkpoint of it can be written.
+    """Stops the training at the first loss or logit that is NaN or infinite, before a checkpoint of it is written.
 
-    A loss may hide it: the margin of ASL compares logits, and a comparison with NaN is false.
-
-    ``tools/train.py`` adds it to every config.
+    The hook also looks at the logits, because a loss with a margin compares them, and a comparison with NaN is false.
+    ``tools/train.py`` adds the hook to every config.
 
     Raises:
-        UserError: With the iteration, the parts of the loss that are not finite, the classes whose logits are not, and
-            the last checkpoint before it.
+        UserError: When it happens. The message names the iteration, the parts of the loss and the classes that are not
+            finite, and the last checkpoint before it.
 
     Example:
         >>> from mmengine.registry import HOOKS
@@ -43,7 +42,7 @@ class StopAtNaNHook(Hook):
         ]
 
     def after_train(self, runner: Runner) -> None:
-        for handle in self.handles:  # or the logits of whoever trains the model afterwards would be kept
+        for handle in self.handles:  # a later training of the same model must not keep its logits here
             handle.remove()
 
     def _keep(self, name: str, module: nn.Module, args: tuple, kwargs: dict) -> None:
@@ -53,10 +52,10 @@ class StopAtNaNHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
         logits, self.logits = self.logits, []
-        # MMEngine reads the losses anyway: no waiting for a GPU that would not be there without this.
+        # MMEngine reads the losses anyway, so this adds no wait for a GPU.
         losses = {name: torch.as_tensor(value).item() for name, value in (outputs or {}).items() if 'loss' in name}
         wrong = [f'{name} is {value}' for name, value in losses.items() if not math.isfinite(value)]
-        # The sum, in one pass, may overflow where all are finite; then nothing is found in the second look.
+        # The sum takes one pass but may overflow where all logits are finite; not_finite() then finds no class.
         found = [not_finite(*pair) for pair in logits if not pair[1].sum(dtype=torch.float32).isfinite()]
         classes = (runner.message_hub.runtime_info.get('dataset_meta') or {}).get('classes', ())
         wrong += [f'logits of {name_classes(*where, classes)} are not finite' for where in found if where[1]]

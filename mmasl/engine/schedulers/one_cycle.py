@@ -1,4 +1,4 @@
-"""The one-cycle policy as torch has it: on the learning rate and, what MMEngine lacks, on the momentum."""
+"""torch's one-cycle policy for the learning rate and, which MMEngine lacks, for the momentum."""
 
 from collections.abc import Sequence
 
@@ -12,19 +12,21 @@ from mmasl.registry import PARAM_SCHEDULERS
 
 @PARAM_SCHEDULERS.register_module()
 class OneCycleLR(MMEngineOneCycleLR):
-    """MMEngine's OneCycleLR whose peak is the optimizer's own learning rate.
+    """MMEngine's OneCycleLR with the optimizer's own learning rate as its peak.
 
-    With a fixed ``eta_max``, as upstream asks for, ``--auto-scale-lr`` and ``paramwise_cfg`` (``lr_mult``) have no
-    effect: the schedule overwrites what they set. Here ``optim_wrapper.optimizer.lr`` is the only learning rate of a
-    config, and each parameter group has a peak of its own.
+    MMEngine's class requires a fixed ``eta_max``, and its schedule overwrites what ``--auto-scale-lr`` and
+    ``paramwise_cfg`` (``lr_mult``) have set. Here ``optim_wrapper.optimizer.lr`` is the only learning rate in a config,
+    and each parameter group has its own peak.
 
     Args:
-        optimizer (Optimizer | OptimWrapper): Its learning rates are the peaks.
-        eta_max (float | list[float], optional): The peak, for all groups or one for each. By default theirs.
-        **kwargs: As upstream's: ``pct_start``, ``div_factor``, ``final_div_factor``, ``anneal_strategy``, ``end``, ...
+        optimizer (Optimizer | OptimWrapper): The optimizer; its learning rates are the peaks.
+        eta_max (float | list[float], optional): The peak of all groups, or one peak per group. By default the
+            optimizer's learning rates.
+        **kwargs: MMEngine's arguments: ``pct_start``, ``div_factor``, ``final_div_factor``, ``anneal_strategy``,
+            ``end``, ...
 
     Raises:
-        ValueError: As upstream.
+        ValueError: Under the conditions of MMEngine's class.
 
     Example:
         >>> import torch
@@ -41,7 +43,7 @@ class OneCycleLR(MMEngineOneCycleLR):
 
 
 class _OneCycleValley(OneCycleParamScheduler):
-    """Upstream's cycle with its two values and phases exchanged for torch's of the momentum; see below."""
+    """MMEngine's cycle with torch's values and phases for the momentum; see :class:`OneCycleMomentum`."""
 
     def __init__(
         self,
@@ -74,7 +76,7 @@ class _OneCycleValley(OneCycleParamScheduler):
         ]
         for group in optimizer.param_groups:
             group.update({top: eta_max, bottom: eta_min})
-        # past upstream's own constructor, which is for the learning rate alone
+        # Skip MMEngine's own constructor, which handles the learning rate only.
         super(OneCycleParamScheduler, self).__init__(optimizer, param_name, begin=begin, end=end, **kwargs)
 
 
@@ -82,12 +84,12 @@ class _OneCycleValley(OneCycleParamScheduler):
 class OneCycleMomentum(MomentumSchedulerMixin, _OneCycleValley):
     """The momentum of torch's ``OneCycleLR(cycle_momentum=True)``: SGD's momentum, or the first beta of Adam's.
 
-    While the learning rate rises the momentum falls from ``eta_max`` to ``eta_min``, then it rises again as the
-    learning rate falls. Put it beside :class:`OneCycleLR`, with the same ``pct_start``, ``end`` and
-    ``convert_to_iter_based``: both then take torch's values step by step.
+    The momentum falls from ``eta_max`` to ``eta_min`` while the learning rate rises, and rises again while the learning
+    rate falls. Use it together with :class:`OneCycleLR` and give both the same ``pct_start``, ``end`` and
+    ``convert_to_iter_based``; both then equal torch's values at every step.
 
     Args:
-        optimizer (Optimizer | OptimWrapper): One with a momentum.
+        optimizer (Optimizer | OptimWrapper): An optimizer with a momentum.
         eta_min (float): The lowest momentum, torch's ``base_momentum``, in [0, ``eta_max``].
         eta_max (float): The highest momentum, torch's ``max_momentum``, below 1.
         total_steps (int, optional): Length of the cycle. By default ``end - begin``.
@@ -95,8 +97,8 @@ class OneCycleMomentum(MomentumSchedulerMixin, _OneCycleValley):
         anneal_strategy (str): 'cos' or 'linear'.
         three_phase (bool): Torch's third phase, in which the momentum stays at ``eta_max``.
         begin (int): First step of the cycle.
-        end (int): Step after the last. The runner sets it to the length of the training.
-        **kwargs: ``by_epoch``, ``last_step``, ``verbose`` of every scheduler.
+        end (int): The step after the last one. The runner sets it to the length of the training.
+        **kwargs: ``by_epoch``, ``last_step`` and ``verbose``, as for every scheduler.
 
     Raises:
         ValueError: If an argument is outside its range, or the optimizer has no momentum.

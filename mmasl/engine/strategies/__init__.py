@@ -1,4 +1,4 @@
-"""How MMEngine's FlexibleRunner spreads a model over processes."""
+"""Strategies by which MMEngine's FlexibleRunner distributes a model over processes."""
 
 from mmasl.engine.strategies.fsdp_strategy import FSDPStrategy
 

@@ -1,4 +1,4 @@
-"""MMEngine's strategy for fully sharded training, with what its recipes, detectors and checkpoints need."""
+"""MMEngine's strategy for fully sharded training, repaired for recipes, detectors and checkpoints."""
 
 from functools import partial
 
@@ -13,27 +13,29 @@ from mmasl.registry import STRATEGIES
 
 
 def clip_grad(model: FullyShardedDataParallel, optim_wrapper: OptimWrapper) -> None:
-    """As ``OptimWrapper._clip_grad``, on every process, also on one that has no shard of a trained parameter."""
+    """Clip as ``OptimWrapper._clip_grad`` does, on every process, even one without a shard of a trained parameter."""
     norm = model.clip_grad_norm_(**optim_wrapper.clip_grad_kwargs)
     optim_wrapper.message_hub.update_scalar(f'train/{optim_wrapper.grad_name}', float(norm))
 
 
 @STRATEGIES.register_module()
 class FSDPStrategy(UpstreamStrategy):
-    """MMEngine's ``FSDPStrategy`` (parameters, gradients and optimizer state in shards) made to train the same model.
+    """MMEngine's ``FSDPStrategy``, repaired so that sharded training gives the same model as training without shards.
 
-    - The optimizer is built while the parameters are whole. Upstream builds it on flat shards, all of them
-      one-dimensional, so that ``paramwise_cfg.flat_decay_mult=0`` silently takes the weight decay from every weight.
-    - ``clip_grad`` goes by the norm of the whole gradient. Upstream clips each shard by a norm of its own.
-    - The optimizer's state can be loaded: torch 2.1 changed the order of the arguments that upstream passes.
-    - Parameters without dimensions (``Scale`` in FCOS, ATSS and GFL heads), which FSDP refuses, are wrapped as vectors
-      of one element; checkpoints have them as they were.
-    - Without an accelerator it runs on CPUs, to try things.
+    FSDP keeps parameters, gradients and the optimizer's state in shards. The repairs are:
+
+    - The optimizer is built on complete parameters. MMEngine builds it on flat shards, which are one-dimensional, so
+      that ``paramwise_cfg.flat_decay_mult=0`` silently removes the weight decay from every weight.
+    - ``clip_grad`` uses the norm of the complete gradient. MMEngine clips each shard by the shard's own norm.
+    - The optimizer's state can be loaded. torch 2.1 changed the order of the arguments that MMEngine passes.
+    - Parameters without dimensions (``Scale`` in FCOS, ATSS and GFL heads), which FSDP refuses, become vectors of one
+      element while they are sharded. Checkpoints keep their original shape.
+    - Without an accelerator the strategy runs on CPUs.
 
     Args:
-        state_dict_cfg (str | dict): As upstream's. With 'full' a checkpoint is one file, that of a training without
-            shards; with 'local' it is a folder that only the same number of processes can load.
-        kwargs: As upstream's.
+        state_dict_cfg (str | dict): MMEngine's argument. With 'full', a checkpoint is one file like that of a training
+            without shards. With 'local', it is a folder that only the same number of processes can load.
+        kwargs: MMEngine's other arguments.
 
     Example:
         >>> from mmengine.registry import STRATEGIES
@@ -49,7 +51,7 @@ class FSDPStrategy(UpstreamStrategy):
         self._reshape_parameters((1,))
         if get_device() == 'cpu':
             self.model_wrapper = {'device_id': 'cpu', **(self.model_wrapper or {})}
-            # torch takes what it has moved for a copy: on a CPU it is the buffer that is freed, or used again
+            # torch assumes that offloading makes a copy, but on a CPU it returns the buffer, which is freed or reused.
             self.state_dict_config.offload_to_cpu = self.optim_state_dict_config.offload_to_cpu = False
         return super()._wrap_model(model)
 
@@ -80,7 +82,7 @@ class FSDPStrategy(UpstreamStrategy):
             param.data = param.data.reshape(shape)
 
     def _reshape(self, state_dict: dict, shape: tuple[int, ...]) -> dict:
-        """Give the parameters without dimensions this shape, as far as ``state_dict`` has them whole."""
+        """Give ``shape`` to the parameters without dimensions that are complete in ``state_dict``."""
         for name in self.scalars:
             if name in state_dict and state_dict[name].numel() == 1:
                 state_dict[name] = state_dict[name].reshape(shape)
