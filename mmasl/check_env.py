@@ -216,8 +216,13 @@ def gather_gpu():
     try:
         import triton
 
-        triton.runtime.driver.active.get_current_target()  # compiles Triton's launcher: gcc and Python.h must be there
-        return gpu, f'{triton.__version__}, usable'
+        from mmasl.ops.asymmetric_loss import OP, Asymmetry
+        from mmasl.ops.triton_check import find_fault
+        from mmasl.ops.triton_support import triton_unavailable
+
+        pred, target = torch.zeros(1, 80, device='cuda'), torch.zeros(1, 80, device='cuda')
+        fault = triton_unavailable(pred) or find_fault(OP, pred, target, None, None, 1.0, Asymmetry(), reduce=True)
+        return gpu, f'{triton.__version__}, {f"not usable: {fault}" if fault else "usable"}'
     except Exception as error:
         return gpu, f'not usable: {type(error).__name__}: {error}'.splitlines()[0]
 

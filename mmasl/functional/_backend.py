@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mmasl.compat import why_torch_only
 from mmasl.ops import Op
+from mmasl.ops.triton_check import checked_triton
 from mmasl.ops.triton_support import triton_unavailable
 
 BACKENDS = ('auto', 'reference', 'cpu', 'triton', 'compile')
@@ -37,7 +38,9 @@ def choose_backend(op: Op, backend: str, pred: Tensor, target: Tensor, *weights:
     check_backend(backend)
     if backend == 'auto':
         backend = 'cpu' if pred.is_cpu else 'triton'
-        return getattr(op, backend) if _why_not(backend, pred, target, *weights) is None else op.reference
+        if _why_not(backend, pred, target, *weights) is not None:
+            return op.reference
+        return op.cpu if backend == 'cpu' else checked_triton(op)
     reason = _why_not(backend, pred, target, *weights)
     if reason is not None:
         raise ValueError(f"backend: {backend!r} cannot be used because {reason}; expected 'auto' or 'reference'")

@@ -68,7 +68,8 @@ def asymmetric_loss(
             inside torch.compile, torch.jit.trace and the transforms of torch.func, which cannot follow it.
         backend: ``'reference'`` (plain torch), ``'cpu'`` or ``'triton'`` (one pass, analytic gradient),
             ``'compile'`` (the reference under torch.compile), or ``'auto'``: the fastest of the first three that can do
-            what is asked. Inside the transforms and tracers named above ``'auto'`` takes the reference. A named backend
+            what is asked. On a GPU its first call compares Triton with the reference, and warns and does without where
+            they differ. Inside the transforms and tracers named above ``'auto'`` takes the reference. A named backend
             that cannot do what is asked raises with the reason.
 
     Returns:
