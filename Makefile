@@ -1,20 +1,34 @@
-# The first Python that runs and suits; another one: make install PYTHON=/path/to/python3.12
-PYTHON ?= $(shell for python in python3.11 python3.12 python3.10 python3; do \
-	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$python && exit; \
-	done; echo python3)
 # The maintained forks in .venv, or the original packages in .venv-openmmlab: make test STACK=openmmlab
 STACK ?= onedl
-VENV := $(if $(filter openmmlab,$(STACK)),.venv-openmmlab,.venv)
-SETUP := $(PYTHON) tools/misc/setup_env.py --stack $(STACK)
+VENV ?= $(if $(filter openmmlab,$(STACK)),.venv-openmmlab,.venv)
+# The first Python that suits; another one in an environment of its own: make test PYTHON=python3.12 VENV=.venv-3.12
+PYTHONS := 3.11 3.10$(if $(filter onedl,$(STACK)), 3.12)
+PYTHON ?= $(shell for version in $(PYTHONS); do python$$version -c '' 2>&- && echo python$$version && exit; done; echo python3)
+PINS := requirements/$(STACK).txt
+MMCV := $(shell grep -oE '^(onedl-)?mmcv==[^ ]+' $(PINS))
+SITE := $(VENV)/lib/python3*/site-packages
+UV := $(VENV)/bin/uv
+UV_INSTALL := $(UV) pip install --python $(VENV)/bin/python --no-deps $(if $(WHEELHOUSE),--find-links $(WHEELHOUSE))
 
-.PHONY: install demo demo-det test test-all bench docs lint check format
+.PHONY: packages install demo demo-det test test-all bench docs lint check format requirements
 
-install:  ## the whole set-up into $(VENV); again: a no-op, or the end of what was cut short
-	@$(SETUP) full
+install: packages  ## the whole set-up into $(VENV); again: a no-op, or the end of what was cut short
+	@tools/misc/install_mmcv.sh $(VENV)/bin/python $(MMCV)
+	@[ $(VENV)/checked -nt $(SITE) ] || { $(VENV)/bin/python -m mmasl.utils.check_env && touch $(VENV)/checked; }
 
-demo:  ## the set-up without compiled ops, then the main job
-	@$(SETUP) demo
+demo: packages  ## the main job; without compiled ops, which it does not need
+	@[ -d $(SITE)/mmcv ] || $(UV_INSTALL) $(MMCV)
 	$(VENV)/bin/python tools/demo.py
+
+packages: $(UV)  # all but mmcv, which comes with or without compiled ops
+	@grep -v '^$(MMCV)' $(PINS) | $(UV_INSTALL) -r -
+	@echo '-e .' | $(UV_INSTALL) --no-build-isolation -r -
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] not in "$(PYTHONS)".split())' || \
+	{ echo 'error: $(STACK) needs Python $(PYTHONS), $(PYTHON) is another. Run: make install PYTHON=python3.11' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install -q uv==0.13.9
 
 demo-det: install  ## the detection job: focal loss and ASL in FCOS
 	$(VENV)/bin/python tools/demo_det.py
@@ -33,8 +47,7 @@ bench: install  ## every backend of the loss against its peers, then the loss in
 	$(VENV)/bin/python tools/benchmarks/loss.py
 	$(VENV)/bin/python tools/benchmarks/loss_in_training.py
 
-docs:  ## the documentation as pages in docs/_build; a warning or a dead link is an error
-	@$(SETUP) docs
+docs: install  ## the documentation as pages in docs/_build; a warning or a dead link is an error
 	$(VENV)/bin/python -m sphinx -q -W --keep-going -c docs . docs/_build
 	@echo file://$(CURDIR)/docs/_build/docs/index.html
 
@@ -44,3 +57,7 @@ check:  ## versions and known troubles of the environment
 format:
 	$(VENV)/bin/ruff check --fix
 	$(VENV)/bin/ruff format
+
+requirements: $(UV)  ## the exact pins of both stacks, from requirements/*.in
+	for stack in onedl openmmlab; do $(UV) pip compile -q --universal --python-version 3.10 --annotation-style line \
+		--custom-compile-command 'make requirements' requirements/$$stack.in -o requirements/$$stack.txt; done
