@@ -14,13 +14,15 @@ UV_INSTALL := $(UV) pip install --python $(VENV)/bin/python --no-deps $(if $(WHE
 
 install: packages  ## the whole set-up into $(VENV); again: a no-op, or the end of what was cut short
 	@tools/misc/install_mmcv.sh $(VENV)/bin/python $(MMCV)
-	@[ $(VENV)/checked -nt $(SITE) ] || { $(VENV)/bin/python -m mmasl.utils.check_env && touch $(VENV)/checked; }
+	@[ $(VENV)/checked -nt $(SITE) ] || { $(VENV)/bin/python -m mmasl.check_env && touch $(VENV)/checked; }
 
 demo: packages  ## the main job; without compiled ops, which it does not need
 	@[ -d $(SITE)/mmcv ] || $(UV_INSTALL) $(MMCV)
 	$(VENV)/bin/python tools/demo.py
 
 packages: $(UV)  # all but mmcv, which comes with or without compiled ops
+	@[ '$(origin PYTHON)' = file ] || [ "$$($(PYTHON) -V)" = "$$($(VENV)/bin/python -V)" ] || \
+	{ echo "error: $(VENV) has $$($(VENV)/bin/python -V). Remove it, or give another: VENV=.venv-other" >&2; exit 1; }
 	@grep -v '^$(MMCV)' $(PINS) | $(UV_INSTALL) -r -
 	@echo '-e .' | $(UV_INSTALL) --no-build-isolation -r -
 
