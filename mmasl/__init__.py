@@ -1,7 +1,7 @@
 """Asymmetric Loss (ASL, ICCV 2021) for OpenMMLab: registered losses, configs and tools.
 
-What is named here is imported on first use: ``mmasl.asymmetric_loss`` needs torch alone, ``mmasl.check_env`` not
-even that, and the parts that register themselves with MMEngine are found by :mod:`mmasl.registry`.
+What is named here is imported on first use: the functions and losses need torch alone, ``mmasl.check_env`` not even
+that, and the parts that register themselves with MMEngine are found by :mod:`mmasl.registry`.
 """
 
 from importlib import import_module
@@ -15,6 +15,10 @@ _HOMES = {
     'asymmetric_loss': 'mmasl.functional',
     'asymmetric_quality_loss': 'mmasl.functional',
     'softmax_asymmetric_loss': 'mmasl.functional',
+    'AdaptiveAsymmetricLoss': 'mmasl.models.losses',
+    'AsymmetricLoss': 'mmasl.models.losses',
+    'AsymmetricQualityLoss': 'mmasl.models.losses',
+    'SoftmaxAsymmetricLoss': 'mmasl.models.losses',
     'AsymmetricQualityFocalLoss': 'mmasl.models.losses.asymmetric_quality_focal_loss',
     'IgnoreAwareCutMix': 'mmasl.models.batch_augments',
     'IgnoreAwareMixup': 'mmasl.models.batch_augments',

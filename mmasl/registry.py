@@ -11,10 +11,15 @@ MODELS = Registry(
     'model',
     parent=mmengine_registry.MODELS,
     scope='mmasl',
-    locations=['mmasl.models.losses', 'mmasl.models.backbones', 'mmasl.models.classifiers'],
+    locations=['mmasl.models.losses.registration', 'mmasl.models.backbones', 'mmasl.models.classifiers'],
 )
 DATASETS = Registry('dataset', parent=mmengine_registry.DATASETS, scope='mmasl', locations=['mmasl.datasets'])
-METRICS = Registry('metric', parent=mmengine_registry.METRICS, scope='mmasl', locations=['mmasl.evaluation'])
+METRICS = Registry(
+    'metric',
+    parent=mmengine_registry.METRICS,
+    scope='mmasl',
+    locations=['mmasl.evaluation.multilabel_metric', 'mmasl.evaluation.frequency_group_metric'],
+)
 HOOKS = Registry('hook', parent=mmengine_registry.HOOKS, scope='mmasl', locations=['mmasl.engine.hooks'])
 TRANSFORMS = Registry(
     'transform',

@@ -66,6 +66,42 @@ def test_functional_api_needs_no_openmmlab_package():
     run(code, block=OPENMMLAB)
 
 
+def test_the_modules_need_no_openmmlab_package():
+    code = """
+        import torch
+        from mmasl import AdaptiveAsymmetricLoss, AsymmetricLoss, AsymmetricQualityLoss, SoftmaxAsymmetricLoss
+        pred = torch.tensor([[2.0, -1.0], [0.5, 0.0]], requires_grad=True)
+        for loss in (AdaptiveAsymmetricLoss(), AsymmetricLoss(), AsymmetricQualityLoss(), SoftmaxAsymmetricLoss()):
+            assert 'gamma_neg=4.0' in repr(loss)
+            (gradient,) = torch.autograd.grad(loss(pred, torch.tensor([0, 1])), pred)
+            assert gradient.abs().sum() > 0
+    """
+    run(code, block=OPENMMLAB)
+
+
+def test_measures_and_thresholds_need_no_openmmlab_package():
+    code = """
+        import numpy as np
+        from mmasl.evaluation import choose_thresholds, multilabel_metrics, read_thresholds
+        scores, targets = np.array([[0.9, 0.2], [0.6, 0.7]]), np.array([[1, 0], [0, 1]])
+        thr = choose_thresholds(scores, targets, per_class=True)
+        assert multilabel_metrics(scores, targets, thr)['OF1'] == 100 and read_thresholds(0.5) == 0.5
+    """
+    run(code, block=[*OPENMMLAB, 'torch'])
+
+
+def test_the_registry_finds_the_losses_and_metrics_that_register_nothing_themselves():
+    code = """
+        import mmasl, mmasl.evaluation
+        from mmengine.registry import METRICS, MODELS
+        for name in ('AdaptiveAsymmetricLoss', 'AsymmetricLoss', 'AsymmetricQualityLoss', 'SoftmaxAsymmetricLoss'):
+            assert MODELS.get(f'mmasl.{name}') is getattr(mmasl, name) is MODELS.children['mmasl'].get(name), name
+        for name in ('FrequencyGroupMetric', 'MultiLabelMetric'):
+            assert METRICS.get(f'mmasl.{name}') is getattr(mmasl.evaluation, name), name
+    """
+    run(code, block=['mmcv', 'mmdet', 'mmpretrain'])
+
+
 @pytest.mark.parametrize('scope', ['mmpretrain', None])
 def test_classification_needs_no_mmdet_and_no_compiled_ops(scope):
     code = f"""

@@ -1,6 +1,7 @@
 """Checks of arguments that the losses share. Each raises before any work is done, with what was expected and came."""
 
 import math
+from collections.abc import Sequence
 from numbers import Real
 
 import torch
@@ -200,6 +201,17 @@ def copy_constant(name: str, value: Tensor, pred: Tensor, check_target_range: bo
         for bound in aminmax(value):
             check_number(name, bound.item(), **limits)
     return value.to(at_least_float32(pred.dtype), copy=True)
+
+
+def as_class_weight(class_weight: Sequence[float] | Tensor | None, num_classes: int | None = None) -> Tensor | None:
+    """The weights of a module's classes in float32; raises now what would else end the first iteration."""
+    if class_weight is None:
+        return None
+    weight = torch.as_tensor(class_weight, dtype=torch.float32)
+    if weight.dim() != 1 or num_classes not in (None, len(weight)):
+        length = 'one number for each class' if num_classes is None else f'num_classes={num_classes} numbers'
+        raise ValueError(f'class_weight: expected {length}, got shape {tuple(weight.shape)}')
+    return weight
 
 
 def check_class_weight(pred: Tensor, class_weight: Tensor | None) -> None:

@@ -10,12 +10,10 @@ from mmasl.compat import in_transform
 from mmasl.functional._validate import check_number
 from mmasl.functional.probability_sums import probability_gap, probability_sums
 from mmasl.models.losses.asymmetric_loss import AsymmetricLoss
-from mmasl.registry import MODELS
 
 ADAPTED = {'gamma_neg': ('gamma_neg',), 'clip': ('clip',), 'both': ('gamma_neg', 'clip')}
 
 
-@MODELS.register_module()
 class AdaptiveAsymmetricLoss(AsymmetricLoss):
     r"""ASL that steers its own asymmetry to a given probability gap (Section 2.7 of the paper).
 
@@ -40,7 +38,7 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
     fixed constants.
 
     Args:
-        args, kwargs: As :class:`AsymmetricLoss`; ``gamma_neg`` and ``clip`` are where the training starts.
+        kwargs: As :class:`AsymmetricLoss`; ``gamma_neg`` and ``clip`` are where the training starts.
         delta_p_target: The gap to steer to, in (-1, 1). Larger puts more weight on positives.
         step_size: λ for gamma_neg, above 0.
         clip_step_size: λ for the margin, above 0.
@@ -66,7 +64,7 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
 
     def __init__(
         self,
-        *args,
+        *,
         delta_p_target: float = 0.1,
         step_size: float = 0.1,
         clip_step_size: float = 0.005,
@@ -77,7 +75,7 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
         per_class: bool = False,
         **kwargs,
     ):
-        super().__init__(*args, **kwargs)
+        super().__init__(**kwargs)
         if adapt not in ADAPTED:
             raise ValueError(f'adapt: expected one of {tuple(ADAPTED)}, got {adapt!r}')
         if per_class and self.num_classes is None:
@@ -104,6 +102,10 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
         self.register_buffer('batch_sums', torch.zeros(4, *shape, dtype=torch.float64))
         self.register_buffer('running_sums', torch.zeros(4, *shape, dtype=torch.float64))
         self._batch_is_open = False  # its backward pass is still to come
+
+    def extra_repr(self) -> str:
+        steers = [f'{name} by {self.steps[name]:g} in {self.bounds[name]}' for name in self.adapted]
+        return f'{super().extra_repr()}, delta_p_target={self.delta_p_target:g}, steers=({", ".join(steers)})'
 
     @property
     def delta_p(self) -> Tensor:

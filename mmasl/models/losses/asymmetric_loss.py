@@ -1,15 +1,15 @@
 """The asymmetric loss as a module that OpenMMLab heads build from a config."""
 
-import torch
+import inspect
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from mmasl.functional._backend import check_backend
-from mmasl.functional._validate import check_reduction, index_of_one_class, rows_and_classes
+from mmasl.functional._validate import as_class_weight, check_reduction, index_of_one_class, rows_and_classes
 from mmasl.functional.asymmetric_loss import asymmetric_loss, make_asymmetry
-from mmasl.registry import MODELS
 
 
-@MODELS.register_module()
 class AsymmetricLoss(nn.Module):
     """Asymmetric loss (ASL, Eq. 7): :func:`mmasl.asymmetric_loss` with its parameters held.
 
@@ -27,6 +27,7 @@ class AsymmetricLoss(nn.Module):
         num_classes: If given, logits of another number of classes are refused.
 
     Raises:
+        TypeError: Positional arguments. Their order is MMPretrain's here and another one in the authors' code.
         ValueError: ``use_sigmoid=False``, a parameter out of range, or logits that do not have ``num_classes``.
 
     Example:
@@ -37,6 +38,7 @@ class AsymmetricLoss(nn.Module):
 
     def __init__(
         self,
+        *,
         gamma_pos: float = 0.0,
         gamma_neg: float = 4.0,
         clip: float | None = 0.05,
@@ -44,9 +46,8 @@ class AsymmetricLoss(nn.Module):
         loss_weight: float = 1.0,
         use_sigmoid: bool | None = None,
         eps: float = 1e-8,
-        *,
         alpha: float | None = None,
-        class_weight=None,
+        class_weight: Sequence[float] | Tensor | None = None,
         detach_focus: bool = False,
         activated: bool = False,
         check_target_range: bool | None = None,
@@ -76,8 +77,11 @@ class AsymmetricLoss(nn.Module):
         self.check_target_range = check_target_range
         self.backend = backend
         self.num_classes = num_classes
-        class_weight = None if class_weight is None else torch.as_tensor(class_weight, dtype=torch.float32)
-        self.register_buffer('class_weight', class_weight, persistent=False)
+        self.register_buffer('class_weight', as_class_weight(class_weight, num_classes), persistent=False)
+
+    def extra_repr(self) -> str:
+        said = ['use_sigmoid'] if self.takes_one_class_index else []
+        return describe(self, 'gamma_pos', 'gamma_neg', 'clip', 'reduction', *said)
 
     def forward(
         self,
@@ -121,3 +125,21 @@ class AsymmetricLoss(nn.Module):
             check_target_range=self.check_target_range,
             backend=self.backend,
         )
+
+
+def describe(loss: nn.Module, *names: str) -> str:
+    """The parameters of a loss for its repr: those in ``names``, and what else is not at its default."""
+    defaults = {}
+    for cls in type(loss).__mro__:
+        if issubclass(cls, nn.Module) and cls is not nn.Module:
+            parameters = inspect.signature(cls.__init__).parameters.values()
+            defaults = {p.name: p.default for p in parameters if p.default is not p.empty} | defaults
+    defaults.pop('use_sigmoid')
+    shown = []
+    for name in dict.fromkeys((*names, *defaults)):
+        value = getattr(loss, name, defaults.get(name))
+        if isinstance(value, Tensor):
+            shown.append(f'{name}={value.tolist() if value.numel() < 5 else tuple(value.shape)}')
+        elif name in names or value != defaults[name]:
+            shown.append(f'{name}={value!r}')
+    return ', '.join(shown)

@@ -1,13 +1,13 @@
 """The asymmetric loss for quality targets as a module that detection heads build from a config."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from mmasl.functional.asymmetric_quality_loss import asymmetric_quality_loss, make_quality_asymmetry
 from mmasl.models.losses.asymmetric_loss import AsymmetricLoss
-from mmasl.registry import MODELS
 
 
-@MODELS.register_module()
 class AsymmetricQualityLoss(AsymmetricLoss):
     """Asymmetric loss for quality targets: :func:`mmasl.asymmetric_quality_loss` with its parameters held.
 
@@ -31,28 +31,28 @@ class AsymmetricQualityLoss(AsymmetricLoss):
 
     def __init__(
         self,
+        *,
         gamma_pos: float = 2.0,
         gamma_neg: float = 4.0,
         clip: float | None = 0.05,
         reduction: str = 'mean',
         loss_weight: float = 1.0,
         use_sigmoid: bool | None = None,
-        *,
         alpha: float = 1.0,
         iou_weighted: bool = False,
-        class_weight=None,
+        class_weight: Sequence[float] | Tensor | None = None,
         activated: bool = False,
         check_target_range: bool | None = None,
         backend: str = 'auto',
         num_classes: int | None = None,
     ):
         super().__init__(
-            gamma_pos,
-            gamma_neg,
-            clip,
-            reduction,
-            loss_weight,
-            use_sigmoid,
+            gamma_pos=gamma_pos,
+            gamma_neg=gamma_neg,
+            clip=clip,
+            reduction=reduction,
+            loss_weight=loss_weight,
+            use_sigmoid=use_sigmoid,
             class_weight=class_weight,
             activated=activated,
             check_target_range=check_target_range,

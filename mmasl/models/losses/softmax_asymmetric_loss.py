@@ -1,15 +1,15 @@
 """The single-label asymmetric loss as a module that OpenMMLab heads build from a config."""
 
-import torch
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from mmasl.functional._backend import check_backend
-from mmasl.functional._validate import check_reduction
+from mmasl.functional._validate import as_class_weight, check_reduction
 from mmasl.functional.softmax_asymmetric_loss import make_softmax_asymmetry, softmax_asymmetric_loss
-from mmasl.registry import MODELS
+from mmasl.models.losses.asymmetric_loss import describe
 
 
-@MODELS.register_module()
 class SoftmaxAsymmetricLoss(nn.Module):
     """Single-label asymmetric loss for softmax heads: :func:`mmasl.softmax_asymmetric_loss` with its parameters held.
 
@@ -25,7 +25,7 @@ class SoftmaxAsymmetricLoss(nn.Module):
         ignore_index, detach_focus, check_target_range, backend: See :func:`mmasl.softmax_asymmetric_loss`.
 
     Raises:
-        TypeError: ``ignore_index`` is not an integer.
+        TypeError: Positional arguments, or an ``ignore_index`` that is not an integer.
         ValueError: ``use_sigmoid=True``, or a parameter out of range.
 
     Example:
@@ -36,14 +36,14 @@ class SoftmaxAsymmetricLoss(nn.Module):
 
     def __init__(
         self,
+        *,
         gamma_pos: float = 0.0,
         gamma_neg: float = 4.0,
         label_smoothing: float = 0.1,
         reduction: str = 'mean',
         loss_weight: float = 1.0,
         use_sigmoid: bool = False,
-        *,
-        class_weight=None,
+        class_weight: Sequence[float] | Tensor | None = None,
         ignore_index: int = -1,
         detach_focus: bool = False,
         check_target_range: bool | None = None,
@@ -69,8 +69,10 @@ class SoftmaxAsymmetricLoss(nn.Module):
         self.detach_focus = detach_focus
         self.check_target_range = check_target_range
         self.backend = backend
-        class_weight = None if class_weight is None else torch.as_tensor(class_weight, dtype=torch.float32)
-        self.register_buffer('class_weight', class_weight, persistent=False)
+        self.register_buffer('class_weight', as_class_weight(class_weight), persistent=False)
+
+    def extra_repr(self) -> str:
+        return describe(self, 'gamma_pos', 'gamma_neg', 'label_smoothing', 'reduction')
 
     def forward(
         self,

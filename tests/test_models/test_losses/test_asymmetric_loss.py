@@ -8,8 +8,15 @@ import pytest
 import torch
 from mmengine.registry import MODELS, DefaultScope
 
-from mmasl import asymmetric_loss
-from mmasl.models.losses import AsymmetricLoss
+from mmasl import (
+    AdaptiveAsymmetricLoss,
+    AsymmetricLoss,
+    AsymmetricQualityLoss,
+    SoftmaxAsymmetricLoss,
+    asymmetric_loss,
+)
+
+LOSSES = [AsymmetricLoss, AsymmetricQualityLoss, AdaptiveAsymmetricLoss, SoftmaxAsymmetricLoss]
 
 MODULE_ONLY = {'loss_weight', 'use_sigmoid', 'eps', 'num_classes'}
 CALL_ONLY = {'pred', 'target', 'weight', 'avg_factor'}
@@ -23,14 +30,48 @@ def test_module_and_function_have_the_same_parameters_and_defaults():
         assert module[name].default == function[name].default, name
 
 
-def test_it_takes_the_arguments_of_mmpretrain_in_their_order():
+def test_it_takes_the_arguments_of_mmpretrain_with_their_defaults():
     upstream = pytest.importorskip('mmpretrain.models.losses').AsymmetricLoss
-    theirs = list(inspect.signature(upstream).parameters.values())
-    ours = list(inspect.signature(AsymmetricLoss).parameters.values())[: len(theirs)]
-    # use_sigmoid is True unless it is written, which also says that a detection head of one class passes class indices.
-    assert [(p.name, True if p.name == 'use_sigmoid' else p.default) for p in ours] == [
-        (p.name, True if p.name == 'use_sigmoid' else p.default) for p in theirs
-    ]
+    ours = inspect.signature(AsymmetricLoss).parameters
+    for name, theirs in inspect.signature(upstream).parameters.items():
+        # True unless it is written, which also says that a detection head of one class passes class indices.
+        assert (True if name == 'use_sigmoid' else ours[name].default) == theirs.default
+
+
+@pytest.mark.parametrize('loss', LOSSES)
+def test_parameters_are_named_since_their_order_differs_between_the_codes(loss):
+    with pytest.raises(TypeError, match='positional argument'):
+        loss(4, 1, 0.05)
+
+
+def test_repr_shows_the_parameters():
+    always = "gamma_pos=0.0, gamma_neg=4.0, clip=0.05, reduction='mean'"
+    assert repr(AsymmetricLoss()) == f'AsymmetricLoss({always})'
+    changed = AsymmetricLoss(gamma_neg=2, use_sigmoid=True, alpha=0.25, class_weight=[1, 2])
+    assert repr(changed) == (
+        "AsymmetricLoss(gamma_pos=0.0, gamma_neg=2, clip=0.05, reduction='mean', use_sigmoid=True, alpha=0.25, "
+        'class_weight=[1.0, 2.0])'
+    )
+    assert repr(AsymmetricLoss(class_weight=[1] * 80)).endswith("reduction='mean', class_weight=(80,))")
+    adaptive = AdaptiveAsymmetricLoss(adapt='clip', momentum=0.5)
+    assert repr(adaptive) == (
+        f'AdaptiveAsymmetricLoss({always}, momentum=0.5, delta_p_target=0.1, steers=(clip by 0.005 in (0.0, 0.5)))'
+    )
+    assert repr(SoftmaxAsymmetricLoss(ignore_index=-100)) == (
+        "SoftmaxAsymmetricLoss(gamma_pos=0.0, gamma_neg=4.0, label_smoothing=0.1, reduction='mean', ignore_index=-100)"
+    )
+
+
+def test_class_weights_of_a_wrong_length_are_refused_before_the_training_where_the_number_of_classes_is_known():
+    text = r'class_weight: expected num_classes=3 numbers, got shape \(2,\)'
+    for loss in (AsymmetricLoss, AsymmetricQualityLoss, AdaptiveAsymmetricLoss):
+        with pytest.raises(ValueError, match=text):
+            loss(class_weight=[1, 2], num_classes=3)
+    for loss in LOSSES:
+        with pytest.raises(ValueError, match=r'class_weight: expected .* got shape \(1, 2\)'):
+            loss(class_weight=[[1, 2]])
+        with pytest.raises(ValueError, match=r'shape \(3,\), one weight for each class of pred .*\(1, 3\), got \(2,\)'):
+            loss(class_weight=[1, 2])(torch.zeros(1, 3), torch.tensor([0]))
 
 
 @pytest.mark.parametrize('scope', ['mmpretrain', 'mmdet', 'mmengine'])
@@ -45,9 +86,10 @@ def test_it_is_built_by_name_from_every_default_scope(scope):
 
 
 def test_module_forwards_everything():
+    numbers = dict(gamma_pos=1, gamma_neg=2, clip=0.1, reduction='sum', loss_weight=3.0)
     torch.manual_seed(0)
     pred, target, weight = torch.randn(4, 3), torch.randint(0, 2, (4, 3)), torch.rand(4)
-    loss = AsymmetricLoss(1, 2, 0.1, 'sum', 3.0, alpha=0.3, class_weight=[1, 2, 3], detach_focus=True)
+    loss = AsymmetricLoss(**numbers, alpha=0.3, class_weight=[1, 2, 3], detach_focus=True)
     expected = asymmetric_loss(
         pred, target, weight, 1, 2, 0.1, 'sum', alpha=0.3, class_weight=torch.tensor([1.0, 2, 3]), detach_focus=True
     )

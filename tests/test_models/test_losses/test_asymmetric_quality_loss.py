@@ -22,11 +22,10 @@ def test_module_and_function_have_the_same_parameters_and_defaults():
 
 
 def test_module_forwards_everything():
+    numbers = dict(gamma_pos=1, gamma_neg=2, clip=0.1, reduction='sum', loss_weight=3.0)
     torch.manual_seed(0)
     pred, target, weight = torch.rand(4, 3), (torch.tensor([0, 2, 3, -1]), torch.rand(4)), torch.rand(4)
-    loss = AsymmetricQualityLoss(
-        1, 2, 0.1, 'sum', 3.0, alpha=0.3, iou_weighted=True, class_weight=[1, 2, 3], activated=True
-    )
+    loss = AsymmetricQualityLoss(**numbers, alpha=0.3, iou_weighted=True, class_weight=[1, 2, 3], activated=True)
     constants = dict(alpha=0.3, iou_weighted=True, class_weight=torch.tensor([1.0, 2, 3]), activated=True)
     expected = asymmetric_quality_loss(pred, target, weight, 1, 2, 0.1, 'sum', **constants)
     torch.testing.assert_close(loss(pred, target, weight), 3 * expected)

@@ -36,10 +36,11 @@ def test_it_is_built_by_name_from_every_default_scope(scope):
 
 
 def test_module_forwards_everything():
+    numbers = dict(gamma_pos=1, gamma_neg=2, label_smoothing=0.3, reduction='sum', loss_weight=3.0)
     torch.manual_seed(0)
     pred, target, weight = torch.randn(4, 3), torch.tensor([0, 2, -100, 1]), torch.rand(4)
     constants = dict(ignore_index=-100, detach_focus=True)
-    loss = SoftmaxAsymmetricLoss(1, 2, 0.3, 'sum', 3.0, class_weight=[1, 2, 3], **constants)
+    loss = SoftmaxAsymmetricLoss(**numbers, class_weight=[1, 2, 3], **constants)
     class_weight = torch.tensor([1.0, 2, 3])
     expected = softmax_asymmetric_loss(pred, target, weight, 1, 2, 0.3, 'sum', class_weight=class_weight, **constants)
     torch.testing.assert_close(loss(pred, target, weight), 3 * expected)
