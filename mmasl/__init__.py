@@ -23,6 +23,7 @@ _HOMES = {
     'IgnoreAwareCutMix': 'mmasl.models.batch_augments',
     'IgnoreAwareMixup': 'mmasl.models.batch_augments',
     'OFA595': 'mmasl.models.backbones.ofa595',
+    'TIMMBackbone': 'mmasl.models.backbones.timm_backbone',
 }
 __all__ = ['__version__', *_HOMES]
 

@@ -7,8 +7,9 @@ from importlib.util import find_spec
 
 from mmasl.datasets.digit_scenes import DigitScenes
 from mmasl.datasets.features import Features
+from mmasl.datasets.missing_labels import MissingLabels
 
-__all__ = ['DigitScenes', 'Features']
+__all__ = ['DigitScenes', 'Features', 'MissingLabels']
 
 if find_spec('mmpretrain') is not None:
     from mmasl.datasets.coco_multi_label import CocoMultiLabel

@@ -57,7 +57,7 @@ class Features(Dataset):
         return len(self.inputs)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        return dict(inputs=self.inputs[index], targets=self.targets[index])
+        return dict(inputs=self.inputs[index], targets=torch.from_numpy(self.get_data_info(index)['gt_score']))
 
     def get_data_info(self, index: int) -> dict[str, np.ndarray]:
         """The labels of a sample, as MMPretrain's data sets give them."""

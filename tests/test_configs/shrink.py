@@ -69,9 +69,25 @@ def features(cfg: Config, folder: Path) -> None:
         cfg[f'{split}_dataloader'].dataset.data_root = str(path)
 
 
+def photos(cfg: Config, folder: Path) -> None:
+    """Two batches of two images of the miniature, at their own size, from random weights."""
+    name = 'voc' if cfg.model.head.num_classes == 20 else 'coco'
+    root = folder / f'photos_{name}'
+    if not root.exists():
+        make_miniature(name, root, Size(train=4, val=2, test=1, side=SIDE))
+    for split in ('train', 'val', 'test'):
+        loader = cfg[f'{split}_dataloader']
+        loader.batch_size = 2
+        dataset = loader.dataset.get('dataset', loader.dataset)
+        dataset.data_root = str(root / 'VOC2007' if name == 'voc' else root)
+        set_scales(dataset.pipeline)
+    cfg.model.backbone.init_cfg = None
+
+
 FAMILIES = {
     'features': features,
     'digit_scenes': digit_scenes,
+    'photos': photos,
     'digit_scenes_det': digit_scenes,
     'digit_scenes_single': digit_scenes_single,
     'fcos': coco_detection,

@@ -36,7 +36,6 @@ MIN_HEIGHT = 0.14  # in a crowded scene digits shrink down to this
 MAX_COVERED = 0.3  # share of a digit's box that later digits may cover
 INK = 0.25  # grey level (of 1) from which handwriting is drawn
 LAYOUT, PIXELS, MISSING_BOXES = 0, 1, 2  # random streams of a scene
-UNITS = ('label', 'box')  # what is missing at once
 
 
 class Glyph(NamedTuple):

@@ -6,8 +6,9 @@ from functools import lru_cache
 import numpy as np
 from mmengine.dataset import BaseDataset, force_full_init
 
-from mmasl.datasets.digit_scenes.composer import CLASS_NAMES, COLOURS, SPLITS, UNITS, SceneSpec, sample_layout
+from mmasl.datasets.digit_scenes.composer import CLASS_NAMES, COLOURS, SPLITS, SceneSpec, sample_layout
 from mmasl.datasets.digit_scenes.renderer import render_scene
+from mmasl.datasets.missing_labels import check_missing
 from mmasl.registry import DATASETS
 
 _NUM_SCENES = {'train': 4000, 'val': 1000, 'test': 2000}
@@ -95,11 +96,11 @@ class DigitScenes(BaseDataset):
         named = (
             ('split', split, SPLITS),
             ('classes', classes, tuple(CLASS_NAMES)),
-            ('missing_unit', missing_unit, UNITS),
         )
         for name, value, choices in named:
             if value not in choices:
                 raise ValueError(f'{name} must be one of {choices}, got {value!r}')
+        check_missing(missing_rate, missing_unit)
         num_scenes = _NUM_SCENES[split] if num_scenes is None else num_scenes
         self.num_scenes = _checked('num_scenes', num_scenes, 1, 2**32 - 1, numbers.Integral)
         self.spec = SceneSpec(
@@ -107,14 +108,12 @@ class DigitScenes(BaseDataset):
             image_size=_checked('image_size', image_size, 32, 1024, numbers.Integral),
             mean_labels=_checked('mean_labels', mean_labels, 1, 6),
             tail_exponent=_checked('tail_exponent', tail_exponent, 0, 2),
-            missing_rate=_checked('missing_rate', missing_rate, 0, 1),
+            missing_rate=float(missing_rate),
             seed=_checked('seed', seed, 0, 2**32 - 1, numbers.Integral),
             classes=classes,
             single=bool(single),
             missing_unit=missing_unit,
         )
-        if missing_rate == 1:
-            raise ValueError('missing_rate must be less than 1, got 1')
         if missing_rate and split != 'train':
             raise ValueError(f"missing_rate is for split='train' only, got {missing_rate} with split={split!r}")
         if missing_rate and single:

@@ -1,0 +1,40 @@
+# MS-COCO 2014 as published (82,081 and 40,137 images with an annotation), or a subset in the same layout
+_base_ = './pipelines/photos_128.py'
+
+data_root = 'data/coco'
+common = dict(type='mmasl.CocoMultiLabel', data_root=data_root)
+
+train_dataloader = dict(
+    batch_size=16,
+    num_workers=0,  # a training step on a CPU takes ten times as long as its images
+    dataset=dict(
+        type='mmasl.MissingLabels',
+        missing_rate=0.0,
+        dataset=dict(
+            **common,
+            ann_file='annotations/instances_train2014.json',
+            data_prefix='train2014',
+            pipeline=_base_.train_pipeline,
+        ),
+    ),
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    collate_fn=dict(type='default_collate'),
+    drop_last=True,
+)
+val_dataloader = dict(
+    batch_size=100,
+    num_workers=0,
+    dataset=dict(
+        **common,
+        ann_file='annotations/instances_val2014.json',
+        data_prefix='val2014',
+        pipeline=_base_.test_pipeline,
+        test_mode=True,
+    ),
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='default_collate'),
+)
+test_dataloader = val_dataloader
+
+val_evaluator = dict(type='mmasl.MultiLabelMetric')
+test_evaluator = val_evaluator

@@ -1,0 +1,30 @@
+# Pascal VOC 2007: trained on `train` (2,501 images), evaluated on `val` (2,510); for the protocol of the paper
+# (trainval, test) set `split` of the three data sets
+_base_ = './pipelines/photos_128.py'
+
+data_root = 'data/VOCdevkit/VOC2007'
+common = dict(type='mmasl.VOCMultiLabel', data_root=data_root, difficult='ignored')
+
+train_dataloader = dict(
+    batch_size=16,
+    num_workers=0,  # a training step on a CPU takes ten times as long as its images
+    dataset=dict(
+        type='mmasl.MissingLabels',
+        missing_rate=0.0,
+        dataset=dict(**common, split='train', pipeline=_base_.train_pipeline),
+    ),
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    collate_fn=dict(type='default_collate'),
+    drop_last=True,
+)
+val_dataloader = dict(
+    batch_size=100,
+    num_workers=0,
+    dataset=dict(**common, split='val', pipeline=_base_.test_pipeline, test_mode=True),
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='default_collate'),
+)
+test_dataloader = val_dataloader
+
+val_evaluator = dict(type='mmasl.MultiLabelMetric')
+test_evaluator = val_evaluator

@@ -1,0 +1,15 @@
+# one cycle on the learning rate, a tenth of it for the backbone
+optim_wrapper = dict(
+    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=1e-2),  # the peak of the cycle
+    paramwise_cfg=dict(bias_decay_mult=0.0, flat_decay_mult=0.0, custom_keys={'backbone': dict(lr_mult=0.1)}),
+)
+param_scheduler = dict(type='mmasl.OneCycleLR', pct_start=0.2, by_epoch=True, convert_to_iter_based=True)
+
+train_cfg = dict(by_epoch=True, max_epochs=8, val_interval=8)
+val_cfg = dict()
+test_cfg = dict()
+
+# an average over about 200 iterations, its buffers included; the authors' 0.9997 is for 26,000
+custom_hooks = [dict(type='EMAHook', momentum=5e-3, update_buffers=True, priority='ABOVE_NORMAL')]
+
+auto_scale_lr = dict(base_batch_size=16)

@@ -1,0 +1,128 @@
+"""``MissingLabels``: a data set that has lost some of its positive labels or boxes."""
+
+import numbers
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+
+from mmasl.registry import DATASETS
+
+UNITS = ('label', 'box')
+
+
+@DATASETS.register_module()
+class MissingLabels:
+    """A training set some of whose positive labels are missing, as in partially annotated data.
+
+    It wraps any multi-label data set of MMPretrain and any data set of MMDetection; the arguments are those of
+    :class:`mmasl.datasets.DigitScenes`. What a sample loses depends on ``seed`` and on its index only, neither on
+    workers nor on access order, and what is missing at one rate is missing at every higher rate. The images stay, also
+    those without any label left. A missing label becomes a negative: it leaves ``gt_label`` and the lists beside it
+    (``gt_label_small``, ...), is 0 in ``gt_score``, and all boxes of its class leave ``instances``.
+
+    ::
+
+        train_dataloader = dict(dataset=dict(type='mmasl.MissingLabels', missing_rate=0.4, dataset=dict(...)))
+
+    Args:
+        dataset (dict | BaseDataset): The data set, for training: its ``test_mode`` is False.
+        missing_rate (float): Probability in [0, 1) that a positive label is missing, independently for each.
+        missing_unit (str): 'label', or 'box' to let each box be missing independently of all others.
+        seed (int): Other labels are missing, 0 to 2**32 − 1.
+
+    Raises:
+        ValueError: An argument is out of range; the data set is for tests; a sample has no labels to drop, or with
+            ``missing_unit='box'`` no boxes.
+
+    Example:
+        >>> import tempfile
+        >>> from mmasl.datasets import CocoMultiLabel
+        >>> from mmasl.datasets.miniatures import make_miniature
+        >>> root = str(make_miniature('coco', tempfile.mkdtemp()))
+        >>> file = 'annotations/instances_train2014.json'
+        >>> whole = CocoMultiLabel(file, data_root=root, data_prefix='train2014')
+        >>> whole.get_data_info(1)['gt_label']
+        [1, 2, 56]
+        >>> MissingLabels(whole, missing_rate=0.6).get_data_info(1)['gt_label']
+        [1, 56]
+    """
+
+    def __init__(self, dataset, missing_rate: float = 0.0, missing_unit: str = 'label', seed: int = 0):
+        check_missing(missing_rate, missing_unit)
+        if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or not 0 <= seed < 2**32:
+            raise ValueError(f'seed must be an integer from 0 to {2**32 - 1}, got {seed!r}')
+        self.missing_rate, self.missing_unit, self.seed = missing_rate, missing_unit, int(seed)
+        self.dataset: BaseDataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+        if missing_rate and getattr(self.dataset, 'test_mode', False):
+            raise ValueError(
+                f'missing_rate is for training only, got {missing_rate} for a data set with test_mode=True'
+            )
+        if missing_rate:
+            self.dataset.get_data_info = self.get_data_info  # which is what its pipeline and its get_cat_ids read
+            self.get_data_info(0)
+
+    def get_data_info(self, idx: int) -> dict:
+        """The sample ``idx`` as the pipeline receives it, without what is missing.
+
+        Raises:
+            ValueError: The sample has no labels to drop, or no boxes.
+        """
+        info = type(self.dataset).get_data_info(self.dataset, idx)
+        if not self.missing_rate:
+            return info
+        boxes, score, label = info.get('instances'), info.get('gt_score'), info.get('gt_label')
+        if 'gt_bboxes' in info:
+            raise ValueError(
+                f'{self._name} has loaded its boxes before its pipeline: it needs a missing_rate of its own'
+            )
+        if self.missing_unit == 'box' and boxes is None:
+            raise ValueError(f"missing_unit='box': {self._name} has no boxes to drop (no 'instances' in its samples)")
+        if boxes is None and score is None and not isinstance(label, list | tuple | set | np.ndarray):
+            raise ValueError(
+                f"missing_rate: {self._name} has no labels to drop: expected a list of labels in 'gt_label', "
+                f"'gt_score' or 'instances', got gt_label={label!r}"
+            )
+        key = [self.seed, idx % len(self.dataset), UNITS.index(self.missing_unit)]
+        uniform = np.random.Generator(np.random.PCG64(np.random.SeedSequence(key))).random
+        if self.missing_unit == 'box':
+            kept = [box for box in boxes if uniform() >= self.missing_rate]
+            missing = {box['bbox_label'] for box in boxes} - {box['bbox_label'] for box in kept}
+        else:
+            labels = {box['bbox_label'] for box in boxes or ()}.union(() if label is None else label)
+            labels.update(() if score is None else np.flatnonzero(score > 0).tolist())
+            missing = {c for c in sorted(labels) if uniform() < self.missing_rate}
+            kept = [box for box in boxes or () if box['bbox_label'] not in missing]
+        if boxes is not None:
+            info['instances'] = kept
+        if score is not None:
+            info['gt_score'] = score.copy()
+            info['gt_score'][sorted(missing)] = 0
+        for name, value in info.items():
+            if name.startswith('gt_label') and value is not None:
+                info[name] = [c for c in value if c not in missing]
+        return info
+
+    @property
+    def _name(self) -> str:
+        return type(self.dataset).__name__
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, idx: int):
+        return self.dataset[idx]
+
+    def __getattr__(self, name: str):
+        """All else is that of the data set: ``metainfo``, ``full_init``, ``get_cat_ids``, ..."""
+        if name == 'dataset' or name.startswith('__'):  # while the wrapper is unpickled it has no data set yet
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+
+def check_missing(missing_rate: float, missing_unit: str) -> None:
+    """Raise ``ValueError`` unless these are arguments of :class:`MissingLabels`."""
+    if missing_unit not in UNITS:
+        raise ValueError(f'missing_unit must be one of {UNITS}, got {missing_unit!r}')
+    number = isinstance(missing_rate, numbers.Real) and not isinstance(missing_rate, bool)
+    if not number or not 0 <= missing_rate < 1:
+        raise ValueError(f'missing_rate must be a number from 0 to less than 1, got {missing_rate!r}')
