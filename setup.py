@@ -1,6 +1,7 @@
 """Packaging of mmasl. Imports neither torch nor mmasl; the pinned development stack is in ``requirements/``."""
 
 import re
+import runpy
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,8 @@ ROOT = Path(__file__).parent
 README = ROOT / 'README.md'
 INIT = (ROOT / 'mmasl/__init__.py').read_text(encoding='utf-8')
 
+DIGEST = runpy.run_path(str(ROOT / 'mmasl/ops/cpu_sources.py'))['digest']
+
 # Plain shared libraries for ctypes, built in seconds. Where that fails the losses run in torch operations instead. They
 # are linked without an OpenMP of their own: they use the one that torch has loaded, as two in one process fight for the
 # cores.
@@ -19,6 +22,7 @@ KERNELS = [
         f'mmasl.ops.{op}._cpu',
         sources=[f'mmasl/ops/{op}/cpu.cpp'],
         depends=[str(path.relative_to(ROOT)) for path in (ROOT / 'mmasl/ops').rglob('*.h')],
+        define_macros=[('MMASL_SOURCES', f'"{DIGEST(ROOT / "mmasl/ops" / op)}"')],  # a stale library is refused
         extra_compile_args=['-std=c++17', '-O3', '-fopenmp', '-fno-math-errno', '-fno-trapping-math', '-g0'],
         language='c++',
         optional=True,

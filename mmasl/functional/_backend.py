@@ -11,7 +11,8 @@ from mmasl.ops import Op
 from mmasl.ops.triton_check import checked_triton
 from mmasl.ops.triton_support import triton_unavailable
 
-BACKENDS = ('auto', 'reference', 'cpu', 'triton', 'compile')
+BACKENDS = ('auto', 'reference', 'plain', 'cpu', 'triton', 'compile')
+FASTEST = {'cpu': 'cpu', 'cuda': 'triton'}  # by the device
 
 
 def check_backend(backend: str) -> None:
@@ -31,34 +32,34 @@ def choose_backend(op: Op, backend: str, pred: Tensor, target: Tensor, *weights:
         ValueError: An unknown backend, or a named one that cannot take these tensors.
 
     Example:
-        >>> op = Op(reference=sum, cpu=max, check_target=all, triton=min)
-        >>> choose_backend(op, 'auto', torch.zeros(1, 2), torch.zeros(1, 2))
-        <built-in function max>
+        >>> from mmasl.ops.asymmetric_loss import OP
+        >>> choose_backend(OP, 'auto', torch.zeros(1, 2, device='meta'), torch.zeros(1, 2)).__name__
+        'asymmetric_loss_plain'
     """
     check_backend(backend)
     if backend == 'auto':
-        backend = 'cpu' if pred.is_cpu else 'triton'
-        if _why_not(backend, pred, target, *weights) is not None:
-            return op.reference
-        return op.cpu if backend == 'cpu' else checked_triton(op)
-    reason = _why_not(backend, pred, target, *weights)
+        for each in (FASTEST.get(pred.device.type, 'plain'), 'plain'):
+            if _why_not(op, each, pred, target, *weights) is None:
+                return checked_triton(op) if each == 'triton' else getattr(op, each)
+        return op.reference
+    reason = _why_not(op, backend, pred, target, *weights)
     if reason is not None:
         raise ValueError(f"backend: {backend!r} cannot be used because {reason}; expected 'auto' or 'reference'")
     return _compile(op) if backend == 'compile' else getattr(op, backend)
 
 
-def _why_not(backend: str, pred: Tensor, *others: Tensor | None) -> str | None:
+def _why_not(op: Op, backend: str, pred: Tensor, *others: Tensor | None) -> str | None:
     if backend == 'reference':
         return None
-    if backend == 'cpu' and not pred.is_cpu:
-        return f'pred is on {pred.device}'
+    if backend == 'cpu' and not (pred.is_cpu and op.library.reason is None):
+        return op.library.reason if pred.is_cpu else f'pred is on {pred.device}'
     reason = why_torch_only(pred)
     if reason is not None or backend == 'compile':
         return reason
     for other in others:
         if other is not None and other.requires_grad:
             return 'a target or weight requires grad, which only the reference differentiates'
-    return None if backend == 'cpu' else triton_unavailable(pred)
+    return triton_unavailable(pred) if backend == 'triton' else None
 
 
 @cache

@@ -66,11 +66,11 @@ def asymmetric_loss(
         check_target_range: Whether to check the values of ``target``, of probabilities, and those in tensors of
             constants. None checks on the CPU. It does not check on a GPU, where that would wait for the device, nor
             inside torch.compile, torch.jit.trace and the transforms of torch.func, which cannot follow it.
-        backend: ``'reference'`` (plain torch), ``'cpu'`` or ``'triton'`` (one pass, analytic gradient),
-            ``'compile'`` (the reference under torch.compile), or ``'auto'``: the fastest of the first three that can do
-            what is asked. On a GPU its first call compares Triton with the reference, and warns and does without where
-            they differ. Inside the transforms and tracers named above ``'auto'`` takes the reference. A named backend
-            that cannot do what is asked raises with the reason.
+        backend: ``'reference'`` (torch's autograd); with the analytic gradient ``'cpu'`` (compiled), ``'triton'`` or
+            ``'plain'`` (torch operations on any device); ``'compile'`` (the reference under torch.compile); or
+            ``'auto'``: the fastest of the first four that can do what is asked. On a GPU its first call compares Triton
+            with the reference, and warns and does without where they differ. Inside the transforms and tracers named
+            above ``'auto'`` takes the reference. A named backend that cannot do what is asked raises with the reason.
 
     Returns:
         Float32 (float64 for float64 ``pred``): a scalar, or the shape of ``pred`` for ``'none'``. Nothing to sum gives

@@ -58,8 +58,7 @@ def softmax_asymmetric_loss(
         detach_focus: Do not differentiate the focusing weights. The authors' single-label loss does, unlike their
             multi-label one.
         check_target_range: Whether to check the values of ``target``; None as :func:`asymmetric_loss` takes it.
-        backend: ``'reference'`` (plain torch), ``'cpu'`` or ``'triton'`` (analytic gradient), ``'compile'`` (the
-            reference under torch.compile), or ``'auto'``, as :func:`asymmetric_loss` takes them.
+        backend: As :func:`asymmetric_loss` takes it.
 
     Returns:
         Float32 (float64 for float64 ``pred``): a scalar, or the shape (N, ...) for ``'none'``. It is finite at every

@@ -7,7 +7,7 @@
 
 enum Dtype : int { FLOAT32, FLOAT64, FLOAT16, BFLOAT16, INT64, UINT8 };
 
-// --- Half precision. Both ways go through integers, which every instruction set vectorises.
+// --- Half precision goes through integers, which every instruction set vectorises.
 
 INLINE float widen(uint16_t x, bool brain) {
   if (brain) return bits<float>(uint32_t(x) << 16);
@@ -15,21 +15,6 @@ INLINE float widen(uint16_t x, bool brain) {
   float scaled = bits<float>(magnitude) * 0x1p112f;  // exact, subnormals included
   uint32_t wide = magnitude >= 0x0f800000 ? magnitude | 0x7f800000 : bits<uint32_t>(scaled);
   return bits<float>(wide | sign);
-}
-
-INLINE uint16_t narrow(float x, bool brain) {  // to nearest, ties to even
-  uint32_t b = bits<uint32_t>(x), sign = b >> 16 & 0x8000, magnitude = b & 0x7fffffff;
-  if (brain) {
-    uint32_t rounded = (b + 0x7fff + (b >> 16 & 1)) >> 16;
-    return uint16_t(magnitude > 0x7f800000 ? 0x7fff : rounded);
-  }
-  // Subnormals: adding a number whose unit in the last place is theirs makes the addition round.
-  uint32_t small = bits<uint32_t>(bits<float>(magnitude) + 0.5f) - 0x3f000000;
-  uint32_t normal = (magnitude - 0x38000000 + 0xfff + (magnitude >> 13 & 1)) >> 13;
-  uint32_t half = magnitude < 0x38800000 ? small : normal;
-  half = magnitude >= 0x477ff000 ? 0x7c00 : half;
-  half = magnitude > 0x7f800000 ? 0x7fff : half;
-  return uint16_t(half | sign);
 }
 
 // n numbers from `first` on, of a dtype that T is computed for: T itself, or half precision for float.
@@ -41,18 +26,6 @@ template <class T> INLINE void load(const void *source, int64_t dtype, int64_t f
   const uint16_t *half = static_cast<const uint16_t *>(source) + first;
   bool brain = dtype == BFLOAT16;
   for (int64_t i = 0; i < n; ++i) z[i] = T(widen(half[i], brain));
-}
-
-// z[i] * factor, rounded to `dtype` once.
-template <class T> INLINE void store(const T *z, T factor, int64_t n, void *target, int64_t dtype, int64_t first) {
-  if (dtype == FLOAT32 || dtype == FLOAT64) {
-    T *out = static_cast<T *>(target) + first;
-    for (int64_t i = 0; i < n; ++i) out[i] = z[i] * factor;
-    return;
-  }
-  uint16_t *out = static_cast<uint16_t *>(target) + first;
-  bool brain = dtype == BFLOAT16;
-  for (int64_t i = 0; i < n; ++i) out[i] = narrow(float(z[i] * factor), brain);
 }
 
 // --- The same code for each instruction set; the widest that the processor has is chosen when the library is loaded.

@@ -14,7 +14,7 @@ LOGITS = 256  # at least so many are compared
 
 @cache
 def checked_triton(op: Op) -> Callable:
-    """``op.triton``, or ``op.reference`` where the kernels do not work on this machine; arguments as the reference's.
+    """``op.triton``, or ``op.plain`` where the kernels do not work on this machine; arguments as the reference's.
 
     The first call with a device, a dtype and a kind of target runs :func:`find_fault`, and warns of what it finds. It
     does not while a CUDA graph is captured, since the comparison waits for the device.
@@ -34,7 +34,7 @@ def checked_triton(op: Op) -> Callable:
                     f'operations: {fault}',
                     stacklevel=2,
                 )
-        return (op.triton if faults[key] is None else op.reference)(pred, target, *constants)
+        return (op.triton if faults[key] is None else op.plain)(pred, target, *constants)
 
     return run
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from mmasl.compat import is_followed
-from mmasl.ops.cpu_function import differentiate
+from mmasl.ops.analytic import differentiate
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 PROGRAMS = 32  # for each multiprocessor, several waves: what a program sets up once is spread over its tiles

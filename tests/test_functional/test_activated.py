@@ -11,7 +11,7 @@ from tests.test_functional.test_asymmetric_loss import agree
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 dtypes = pytest.mark.parametrize('dtype', DTYPES, ids=str)
-backends = pytest.mark.parametrize('backend', ['reference', 'cpu'])
+backends = pytest.mark.parametrize('backend', ['reference', 'plain', 'cpu'])
 
 
 def probabilities(dtype):

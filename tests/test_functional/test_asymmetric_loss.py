@@ -12,7 +12,7 @@ from torchvision.ops import sigmoid_focal_loss
 from mmasl import asymmetric_loss
 from mmasl.testing import assert_close, exact_asymmetric_loss
 
-EXPLICIT = ['reference', 'cpu']  # 'triton' has tests of its own, 'compile' one below
+EXPLICIT = ['reference', 'plain', 'cpu']  # 'triton' has tests of its own, 'compile' one below
 backends = pytest.mark.parametrize('backend', EXPLICIT)
 reductions = pytest.mark.parametrize('reduction', ['none', 'mean', 'sum'])
 

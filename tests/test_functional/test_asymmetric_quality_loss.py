@@ -6,7 +6,7 @@ import torch
 from mmasl import asymmetric_loss, asymmetric_quality_loss
 from tests.test_functional.test_asymmetric_loss import agree
 
-backends = pytest.mark.parametrize('backend', ['reference', 'cpu'])
+backends = pytest.mark.parametrize('backend', ['reference', 'plain', 'cpu'])
 reductions = pytest.mark.parametrize('reduction', ['none', 'mean', 'sum'])
 
 

@@ -10,8 +10,6 @@ from mmasl.evaluation import MultiLabelMetric, multilabel_metrics
 from mmasl.evaluation.thresholds import choose_thresholds
 from mmasl.functional.probability_sums import probability_sums
 from mmasl.models.losses import AdaptiveAsymmetricLoss
-from mmasl.ops.asymmetric_loss import compiled
-from mmasl.ops.softmax_asymmetric_loss import compiled as softmax_compiled
 from tests.test_ops.triton_device import DEVICE, gpu, quiet, use_triton
 
 pytestmark = quiet
@@ -25,12 +23,8 @@ losses = pytest.mark.parametrize('loss', LOSSES, ids=lambda loss: loss.__name__)
 
 @pytest.fixture(params=['reference', 'cpu', 'plain', pytest.param('triton', marks=gpu)])
 def run(request, monkeypatch):
-    """A loss by one backend; 'plain' is that of the CPU where no compiler was at hand."""
+    """A loss by one backend."""
     backend = request.param
-    if backend == 'plain':
-        monkeypatch.setattr(compiled, 'LIBRARY', None)
-        monkeypatch.setattr(softmax_compiled, 'LIBRARY', None)
-        backend = 'cpu'
     if backend == 'triton':
         use_triton()
     device = DEVICE if backend == 'triton' else 'cpu'

@@ -13,7 +13,7 @@ from mmasl.testing import assert_close, exact_softmax_asymmetric_loss
 from tests.test_ops.triton_device import INTERPRETER, quiet
 
 pytestmark = quiet
-EXPLICIT = ['reference', 'cpu', *(['triton'] if INTERPRETER else [])]
+EXPLICIT = ['reference', 'plain', 'cpu', *(['triton'] if INTERPRETER else [])]
 backends = pytest.mark.parametrize('backend', EXPLICIT)
 reductions = pytest.mark.parametrize('reduction', ['none', 'mean', 'sum'])
 

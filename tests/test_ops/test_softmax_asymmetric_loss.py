@@ -1,14 +1,15 @@
 """Every backend against the mpmath oracle, and the promises about finiteness and autograd."""
 
+from functools import partial
+
 import pytest
 import torch
 
-from mmasl.ops.cpu_support import LEVELS
+from mmasl.ops.cpu_library import LEVELS
 from mmasl.ops.softmax_asymmetric_loss import (
+    OP,
     SoftmaxAsymmetry,
-    compiled,
     softmax_asymmetric_loss_cpu,
-    softmax_asymmetric_loss_reference,
     softmax_asymmetric_loss_triton,
 )
 from mmasl.testing import GAMMA_NEG, GAMMA_POS, assert_close, exact_softmax_asymmetric_loss, logits
@@ -32,20 +33,16 @@ def run_triton(pred, *constants):
 
 @pytest.fixture(params=('reference', 'plain', *LEVELS, pytest.param('triton', marks=gpu)))
 def run(request, monkeypatch):
-    """Each backend; the one on the CPU once in plain torch and once for each instruction set."""
+    """Each backend; the compiled one for each instruction set."""
     if request.param == 'triton':
         use_triton()
         return run_triton
-    if request.param == 'reference':
-        return softmax_asymmetric_loss_reference
-    if request.param == 'plain':
-        monkeypatch.setattr(compiled, 'LIBRARY', None)
-        return softmax_asymmetric_loss_cpu
+    if request.param in ('reference', 'plain'):
+        return getattr(OP, request.param)
     level = LEVELS.index(request.param)
-    if compiled.LIBRARY is None or level > compiled.LIBRARY.mmasl_level():
-        pytest.skip(compiled.REASON or f'this processor has no {request.param}')
-    monkeypatch.setattr(compiled, 'level', level)
-    return softmax_asymmetric_loss_cpu
+    if OP.library.reason or level > OP.library.level:
+        pytest.skip(OP.library.reason or f'this processor has no {request.param}')
+    return partial(softmax_asymmetric_loss_cpu, level=level)
 
 
 def loss_and_gradient(run, pred, target, asymmetry, weight=None, class_weight=None, scale=1.0, upstream=None):
@@ -273,7 +270,7 @@ def test_no_gradient_work_without_need(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError('autograd was entered')
 
-    monkeypatch.setattr('mmasl.ops.cpu_function._Loss.apply', refuse)
+    monkeypatch.setattr('mmasl.ops.analytic._Loss.apply', refuse)
     pred = torch.randn(2, 3)
     arguments = (torch.tensor([0, 1]), None, None, 1.0, SoftmaxAsymmetry(), True)
     assert not softmax_asymmetric_loss_cpu(pred, *arguments).requires_grad
@@ -287,7 +284,7 @@ def test_same_inputs_same_bits_and_nothing_of_uninitialised_memory(run, poisoned
     torch.manual_seed(0)
     rows = 9 if run is run_triton else 101  # its interpreter is slow
     pred, target = torch.randn(rows, 333), torch.randint(-1, 333, (rows,))
-    compiled_here = run is softmax_asymmetric_loss_cpu and compiled.LIBRARY is not None
+    compiled_here = isinstance(run, partial)
     threads, results = torch.get_num_threads(), []
     try:
         for count in (1, 1, 2 if compiled_here else 1):

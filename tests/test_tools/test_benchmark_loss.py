@@ -19,7 +19,7 @@ def few(monkeypatch):
         monkeypatch.setitem(loss_cases.WORKLOADS, name, loss_cases.Workload(8, 5, kind))
 
 
-NAMES = ['mmasl cpu, plain torch', 'torch BCE-with-logits', 'copy of the same bytes']
+NAMES = ['mmasl plain', 'torch BCE-with-logits', 'copy of the same bytes']
 
 
 def run(out, *more):
@@ -53,7 +53,7 @@ def test_every_backend_of_both_losses_passes_the_gate(few):
 def test_the_gpu_workloads_pass_the_gate_in_the_interpreter(few, monkeypatch):
     use_interpreter()
     ours = loss_cases._ours
-    monkeypatch.setattr(loss_cases, '_ours', lambda loss, op, device: ours(loss, op, 'cuda'))
+    monkeypatch.setattr(loss_cases, '_ours', lambda loss, kind, rows, device: ours(loss, kind, rows, 'cuda'))
     names = ['mmasl triton', 'mmasl triton, range checks']
     for workload in ('128x80', '44800x80', 'softmax 128x1000'):
         case = loss_cases.make_case(workload, 'initial', 'cpu', torch.bfloat16, names)
@@ -75,17 +75,17 @@ def test_bars_are_judged_by_the_ratios_of_the_minima():
 
 
 def test_a_wrong_gradient_stops_it_before_any_speed(few, tmp_path, monkeypatch, capsys):
-    from mmasl.ops.asymmetric_loss import blocks
+    from mmasl.ops.asymmetric_loss import plain
 
-    right = blocks._negative
+    right = plain._negative
 
     def wrong(*arguments):
         value, slope = right(*arguments)
         return value, slope if slope is None else 1.001 * slope
 
-    monkeypatch.setattr(blocks, '_negative', wrong)
+    monkeypatch.setattr(plain, '_negative', wrong)
     assert run(tmp_path, '--contenders', *NAMES) == 1
-    assert 'mmasl cpu, plain torch: error of the gradient' in capsys.readouterr().err
+    assert 'mmasl plain: error of the gradient' in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

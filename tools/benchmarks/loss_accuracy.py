@@ -8,25 +8,22 @@ half precision relative to |exact| where that is above 1e-3.
 """
 
 import sys
+from functools import partial
 
 import torch
-from loss_cases import at_level
 
-from mmasl import asymmetric_loss
-from mmasl.ops.asymmetric_loss import compiled
-from mmasl.ops.cpu_support import LEVELS
+from mmasl.functional.asymmetric_loss import make_asymmetry
+from mmasl.ops.asymmetric_loss import OP
+from mmasl.ops.cpu_library import LEVELS
 from mmasl.testing import CLIP, GAMMA_NEG, GAMMA_POS, TOLERANCE, exact_asymmetric_loss, largest_error, logits
 
 
 def backends() -> dict:
-    """``{name: function}``, each with the arguments of :func:`mmasl.asymmetric_loss`."""
-    found = {'reference': lambda *a, **k: asymmetric_loss(*a, **k, backend='reference')}
-    found['cpu, plain torch'] = lambda *a, **k: at_level(compiled, None, asymmetric_loss, *a, **k)
-    if compiled.LIBRARY is not None:
-        for level in range(compiled.LIBRARY.mmasl_level() + 1):
-            found[f'cpu, {LEVELS[level]}'] = lambda *a, _level=level, **k: at_level(
-                compiled, _level, asymmetric_loss, *a, **k
-            )
+    """``{name: function}``, each with the arguments of the op's reference."""
+    found = {'reference': OP.reference, 'plain': OP.plain}
+    if OP.library.reason is None:
+        for level in range(OP.library.level + 1):
+            found[f'cpu, {LEVELS[level]}'] = partial(OP.cpu, level=level)
     return found
 
 
@@ -38,7 +35,7 @@ def errors(function, dtype: torch.dtype) -> tuple[float, float]:
     for label, *constants in cases:
         pred = logits(constants[2], dtype).unsqueeze(1).requires_grad_()
         target = torch.full(pred.shape, label)
-        loss = function(pred, target, None, *constants, reduction='none')
+        loss = function(pred, target, None, None, 1.0, make_asymmetry(*constants), False)
         (gradient,) = torch.autograd.grad(loss.sum(), pred)
         exact = exact_asymmetric_loss(pred.detach(), target, *constants)
         for i, actual in enumerate((loss.detach(), gradient)):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from loss_cases import BCE, CROSS_ENTROPY, FLOOR, WORKLOADS
 
-from mmasl.ops.cpu_support import LEVELS
+from mmasl.ops.cpu_library import LEVELS
 
 MMPRETRAIN = 'MMPretrain AsymmetricLoss'
 LARGE = ('128x9605', '44800x80', '358400x80', '1024x32000')  # where the time is the kernel's, not the call's
@@ -73,6 +73,8 @@ def _on_cpu(rows: _Rows) -> Iterator[tuple]:
             yield f'{where}, {level}: time ÷ {BCE}', value, '', None
     for where, value in rows.ratios(LARGE, fastest, FLOOR):
         yield f'{where}: time ÷ {FLOOR}', value, '', None
+    for where, value in rows.ratios(('128x80', '128x9605', '44800x80'), 'mmasl plain', MMPRETRAIN):
+        yield f'{where}, plain torch: time ÷ {MMPRETRAIN}', value, '≤ 0.6', lambda v: v <= 0.6
     for key, what, limit in (
         ('peak_memory', 'peak memory ÷ logits, gradient included', 1.1),
         ('peak_memory_scaled', 'the same with an upstream gradient of 2', 2.1),

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import import_module
-from types import ModuleType
 from typing import NamedTuple
 
 import torch
@@ -12,9 +11,11 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from mmasl import asymmetric_loss, softmax_asymmetric_loss
-from mmasl.ops import asymmetric_loss as sigmoid_op
-from mmasl.ops import softmax_asymmetric_loss as softmax_op
-from mmasl.ops.cpu_support import LEVELS
+from mmasl.functional.asymmetric_loss import make_asymmetry
+from mmasl.functional.softmax_asymmetric_loss import make_softmax_asymmetry
+from mmasl.ops.asymmetric_loss import OP as SIGMOID
+from mmasl.ops.cpu_library import LEVELS
+from mmasl.ops.softmax_asymmetric_loss import OP as SOFTMAX
 from mmasl.testing import TOLERANCE, largest_error
 
 BCE, CROSS_ENTROPY, FLOOR = 'torch BCE-with-logits', 'torch cross_entropy', 'copy of the same bytes'
@@ -92,7 +93,7 @@ def make_case(workload: str, regime: str, device: str, dtype: torch.dtype, names
     peers = _softmax_peers() if kind == 'softmax' else _sigmoid_peers(dense)
     source = torch.zeros(pred.numel() * (3 if kind == 'dense' else 2) // 2, device=device, dtype=dtype)
     # A fresh copy that reads and writes as many bytes as one pass must: logits, dense labels, gradient.
-    contenders = _ours(loss, softmax_op if kind == 'softmax' else sigmoid_op, device) | peers
+    contenders = _ours(loss, kind, rows, device) | peers
     contenders[FLOOR] = lambda pred, target: source.clone()
     if only:
         contenders = {name: f for name, f in contenders.items() if any(word in name for word in only)}
@@ -104,29 +105,24 @@ def make_case(workload: str, regime: str, device: str, dtype: torch.dtype, names
     return Case(workload, regime, pred, target, contenders, partial(loss, backend='reference'))
 
 
-def _ours(loss: Callable, op: ModuleType, device: str) -> dict[str, Function]:
+def _ours(loss: Callable, kind: str, rows: int, device: str) -> dict[str, Function]:
     contenders = {}
     if device == 'cpu':
-        if op.compiled.LIBRARY is not None:
-            for level in range(op.compiled.LIBRARY.mmasl_level(), -1, -1):
-                contenders[f'mmasl cpu, {LEVELS[level]}'] = partial(at_level, op.compiled, level, loss)
-        contenders['mmasl cpu, plain torch'] = partial(at_level, op.compiled, None, loss)
+        op = SOFTMAX if kind == 'softmax' else SIGMOID
+        asymmetry = make_softmax_asymmetry() if kind == 'softmax' else make_asymmetry()
+        if op.library.reason is None:
+            contenders[f'mmasl cpu, {LEVELS[op.library.level]}'] = partial(loss, backend='cpu')
+        for level in range(op.library.level - 1, -1, -1):  # below the public function, for it takes the best one
+            contenders[f'mmasl cpu, {LEVELS[level]}'] = lambda pred, target, level=level: op.cpu(
+                pred, target, None, None, 1 / rows, asymmetry, True, True, level
+            )
     else:
         contenders['mmasl triton'] = partial(loss, backend='triton')
         contenders['mmasl triton, range checks'] = partial(loss, backend='triton', check_target_range=True)
+    contenders['mmasl plain'] = partial(loss, backend='plain')
     contenders['mmasl reference'] = partial(loss, backend='reference')
     contenders['mmasl reference, torch.compile'] = partial(loss, backend='compile')
     return contenders
-
-
-def at_level(compiled: ModuleType, level: int | None, run: Callable, *args, **kwargs) -> Tensor:
-    """The CPU backend of an op compiled for one instruction set, or (None) not compiled."""
-    library, best = compiled.LIBRARY, compiled.level
-    compiled.LIBRARY, compiled.level = (None, best) if level is None else (library, level)
-    try:
-        return run(*args, **kwargs, backend='cpu')
-    finally:
-        compiled.LIBRARY, compiled.level = library, best
 
 
 def _optional(module: str, name: str):

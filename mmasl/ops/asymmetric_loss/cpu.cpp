@@ -13,14 +13,14 @@
 
 namespace {
 
-struct Job {  // what compiled.py packs, eight bytes a member
+struct Job {  // what cpu.py packs, eight bytes a member
   Equation equation;
   const void *class_constants;  // (4, columns): the members of OfClass, each for all classes; null where all are alike
   const void *pred, *target;
   int64_t pred_dtype, target_dtype, class_index, rows, columns;
-  const void *row_weight, *element_weight, *class_weight, *upstream;  // float64 iff pred is, else float32; or null
+  const void *row_weight, *element_weight, *class_weight;  // float64 iff pred is, else float32; or null
   double scale;             // negative: one over the number of labels that are not ignored
-  void *sum, *loss, *grad;  // the scaled sum (of the dtype that is computed in), the loss of each entry; or null
+  void *sum, *loss, *slope;  // the scaled sum, or the loss of each entry; the derivatives; float64 iff pred is; or null
   int64_t threads, level;
 };
 
@@ -220,7 +220,7 @@ template <class T> INLINE void run_block(const Job &job, int64_t first, int n, T
     const T *constants = static_cast<const T *>(job.class_constants);
     count = all_by_class(z, loss, slope, first, n, list, c, constants, job.columns, in_place);
   } else {
-    count = job.grad ? all_negatives<true>(job.level, z, loss, slope, n, c, in_place)
+    count = job.slope ? all_negatives<true>(job.level, z, loss, slope, n, c, in_place)
                      : all_negatives<false>(job.level, z, loss, slope, n, c, in_place);
     specials_alike(list, c);
   }
@@ -235,12 +235,11 @@ template <class T> INLINE void run_block(const Job &job, int64_t first, int n, T
     T *out = static_cast<T *>(job.loss) + first;
     for (int i = 0; i < n; ++i) out[i] = weighted ? loss[i] * factor[i] : loss[i];
   }
-  if (!job.grad) return;
+  if (!job.slope) return;
   if (weighted)
     for (int i = 0; i < n; ++i) slope[i] *= factor[i];
-  if (job.upstream)
-    for (int i = 0; i < n; ++i) slope[i] *= static_cast<const T *>(job.upstream)[first + i];
-  store(slope, T(job.scale), n, job.grad, job.pred_dtype, first);
+  T *out = static_cast<T *>(job.slope) + first;
+  for (int i = 0; i < n; ++i) out[i] = slope[i] * T(job.scale);
 }
 
 INLINE void run_any_block(const Job &job, int64_t block, Tally &tally) {
@@ -258,16 +257,15 @@ FOR_AVX2 void run_avx2(const Job &job, int64_t block, Tally &tally) { run_any_bl
 FOR_AVX512 void run_avx512(const Job &job, int64_t block, Tally &tally) { run_any_block(job, block, tally); }
 constexpr Run RUN[] = {run_baseline, run_avx2, run_avx512};
 
-void rescale(int64_t dtype, void *grad, int64_t size, double ratio) {
-  for (int64_t i = 0; grad && dtype == FLOAT32 && i < size; ++i) static_cast<float *>(grad)[i] *= float(ratio);
-  for (int64_t i = 0; grad && dtype == FLOAT64 && i < size; ++i) static_cast<double *>(grad)[i] *= ratio;
+template <class T> void rescale(void *slope, int64_t size, double ratio) {
+  for (int64_t i = 0; slope && i < size; ++i) static_cast<T *>(slope)[i] *= T(ratio);
 }
 
 }  // namespace
 
 extern "C" {
 
-int mmasl_abi() { return 3; }  // raised with every change of Job; compiled.py expects it
+const char *mmasl_sources() { return MMASL_SOURCES; }  // their hash, which setup.py defines
 
 int mmasl_level() { return best_level(); }
 
@@ -290,7 +288,8 @@ int64_t mmasl_asymmetric_loss(const Job *given) {
   }
   if (mean && total.ignored) {  // how many labels there are is known only now
     const double labelled = double(size > total.ignored ? size - total.ignored : 1);
-    rescale(job.pred_dtype, job.grad, size, double(size) / labelled);
+    const auto rescale_any = job.pred_dtype == FLOAT64 ? rescale<double> : rescale<float>;
+    rescale_any(job.slope, size, double(size) / labelled);
     job.scale = 1.0 / labelled;
   }
   if (job.sum && job.pred_dtype == FLOAT64) *static_cast<double *>(job.sum) = total.sum * job.scale;

@@ -1,12 +1,21 @@
-"""The CPU backend: one pass for loss and gradient, compiled (cpu.cpp) where it was built, else in blocks.py."""
+"""The CPU backend: calls cpu.cpp, which ``setup.py`` builds as a plain shared library beside this file."""
 
+import math
+from functools import lru_cache, partial
+from pathlib import Path
+from struct import Struct
+
+import torch
 from torch import Tensor
 
-from mmasl.ops.asymmetric_loss import compiled
-from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry
-from mmasl.ops.asymmetric_loss.blocks import fill_blocks
+from mmasl.ops.analytic import Computed, Given, run_analytic
+from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry, margin_logit, margin_logit_tensor
 from mmasl.ops.asymmetric_loss.reference import asymmetric_loss_reference
-from mmasl.ops.cpu_function import run_on_cpu
+from mmasl.ops.cpu_library import DTYPES, PARALLEL_FROM, address, as_factor, as_target, load
+from mmasl.ops.target import check_target
+
+LIBRARY = load(Path(__file__).parent, 'mmasl_asymmetric_loss')
+JOB = Struct('8d P PP 5q PPP d PPP qq')  # of cpu.cpp
 
 
 def asymmetric_loss_cpu(
@@ -18,10 +27,12 @@ def asymmetric_loss_cpu(
     asymmetry: Asymmetry,
     reduce: bool,
     check: bool = False,
+    level: int = LIBRARY.level,
 ) -> Tensor:
     """The same function as :func:`asymmetric_loss_reference`, argument by argument, for tensors on the CPU.
 
-    What is kept for backward says :func:`mmasl.ops.cpu_function.run_on_cpu`.
+    :func:`mmasl.ops.analytic.run_analytic` says what is kept for the backward pass. ``level`` names the instruction set
+    among :data:`mmasl.ops.cpu_library.LEVELS`, up to the widest that the processor has.
 
     Example:
         >>> import torch
@@ -33,7 +44,70 @@ def asymmetric_loss_cpu(
     """
     if asymmetry.has_tensors:
         asymmetry = asymmetry.read_scalars()
-    scale = float(scale) if isinstance(scale, Tensor) else scale
-    constants = (target, weight, class_weight, scale, asymmetry)
-    fill = fill_blocks if compiled.LIBRARY is None else compiled.fill_compiled
-    return run_on_cpu(fill, asymmetric_loss_reference, pred, constants, () if reduce else pred.shape, check)
+    given = Given(target, weight, class_weight, float(scale) if isinstance(scale, Tensor) else scale, asymmetry)
+    compute = compute_cpu if level == LIBRARY.level else partial(compute_cpu, level=level)
+    return run_analytic(compute, asymmetric_loss_reference, pred, given, reduce, check)
+
+
+def compute_cpu(
+    pred: Tensor, given: Given, reduce: bool, check: bool, with_slope: bool, level: int = LIBRARY.level
+) -> Computed:
+    """Loss and slope as :class:`Computed` describes them; targets are checked and counted in the same pass."""
+    target, weight, class_weight, scale, asymmetry = given
+    rows, columns = pred.shape
+    dtype = torch.float64 if pred.dtype == torch.float64 else torch.float32
+    loss = torch.empty(() if reduce else pred.shape, dtype=dtype)
+    slope = torch.empty(pred.shape, dtype=dtype) if with_slope else None
+    # Held by name until the call is over: the library sees addresses only.
+    pred, flat_target = pred.contiguous(), as_target(target)
+    weight, class_weight = as_factor(weight, dtype), as_factor(class_weight, dtype)
+    class_constants = None
+    if asymmetry.has_tensors:
+        class_constants = _class_constants(asymmetry, columns, dtype)
+        asymmetry = asymmetry._replace(gamma_neg=0.0, clip=0.0)
+    by_row = weight is not None and weight.dim() == 1
+    job = JOB.pack(
+        *_equation(asymmetry, dtype),
+        address(class_constants),
+        pred.data_ptr(),
+        flat_target.data_ptr(),
+        DTYPES[pred.dtype],
+        DTYPES[flat_target.dtype],
+        target.dim() == 1,
+        rows,
+        columns,
+        address(weight if by_row else None),
+        address(None if by_row else weight),
+        address(class_weight),
+        1.0 if not reduce else -1.0 if scale is None else scale,  # below 0: the library counts the labels
+        address(loss if reduce else None),
+        address(None if reduce else loss),
+        address(slope),
+        torch.get_num_threads() if rows * columns >= PARALLEL_FROM else 1,
+        level,
+    )
+    if LIBRARY.run(job) and check:
+        check_target(target, columns)
+    return Computed(loss, slope)
+
+
+@lru_cache(maxsize=256)
+def _equation(asymmetry: Asymmetry, dtype: torch.dtype) -> tuple[float, ...]:
+    """``struct Equation`` of sides.h."""
+    hi, lo = margin_logit(asymmetry.clip, dtype) if asymmetry.clip else (0.0, 0.0)
+    alpha = asymmetry.alpha
+    sides = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
+    return asymmetry.gamma_pos, asymmetry.gamma_neg, asymmetry.clip, hi, lo, *sides, float(asymmetry.detach_focus)
+
+
+def _class_constants(asymmetry: Asymmetry, columns: int, dtype: torch.dtype) -> Tensor:
+    """``struct OfClass`` of sides.h for all classes: gamma_neg, clip and both parts of logit(clip), (4, C)."""
+    gamma, clip = asymmetry.gamma_neg, asymmetry.clip
+    if isinstance(clip, Tensor):
+        hi, lo = margin_logit_tensor(clip)
+    else:
+        hi, lo = margin_logit(clip, dtype) if clip else (-math.inf, 0.0)
+    table = torch.empty(4, columns, dtype=dtype)
+    for row, value in zip(table, (gamma, clip, hi, lo), strict=True):
+        row[:] = value
+    return table

@@ -8,10 +8,12 @@ from mmasl.ops.asymmetric_quality_loss.reference import asymmetric_quality_loss_
 from mmasl.ops.asymmetric_quality_loss.target import check_quality_target
 
 OP = Op(
-    asymmetric_quality_loss_reference,
-    compose(NEGATIVE_SIDE.cpu),
-    lambda target, num_classes, asymmetry: check_quality_target(target, num_classes),
-    compose(NEGATIVE_SIDE.triton),
+    reference=asymmetric_quality_loss_reference,
+    plain=compose(NEGATIVE_SIDE.plain),
+    cpu=compose(NEGATIVE_SIDE.cpu),
+    triton=compose(NEGATIVE_SIDE.triton),
+    check_target=lambda target, num_classes, asymmetry: check_quality_target(target, num_classes),
+    library=NEGATIVE_SIDE.library,
 )
 
 __all__ = ['OP', 'QualityAsymmetry', 'asymmetric_quality_loss_reference']

@@ -2,22 +2,26 @@
 
 from mmasl.ops import Op
 from mmasl.ops.softmax_asymmetric_loss.asymmetry import SoftmaxAsymmetry
-from mmasl.ops.softmax_asymmetric_loss.cpu import softmax_asymmetric_loss_cpu
+from mmasl.ops.softmax_asymmetric_loss.cpu import LIBRARY, softmax_asymmetric_loss_cpu
+from mmasl.ops.softmax_asymmetric_loss.plain import softmax_asymmetric_loss_plain
 from mmasl.ops.softmax_asymmetric_loss.reference import softmax_asymmetric_loss_reference
 from mmasl.ops.softmax_asymmetric_loss.target import check_single_label
 from mmasl.ops.softmax_asymmetric_loss.triton import softmax_asymmetric_loss_triton
 
 OP = Op(
-    softmax_asymmetric_loss_reference,
-    softmax_asymmetric_loss_cpu,
-    lambda target, num_classes, asymmetry: check_single_label(target, num_classes, asymmetry.ignore_index),
-    softmax_asymmetric_loss_triton,
+    reference=softmax_asymmetric_loss_reference,
+    plain=softmax_asymmetric_loss_plain,
+    cpu=softmax_asymmetric_loss_cpu,
+    triton=softmax_asymmetric_loss_triton,
+    check_target=lambda target, num_classes, asymmetry: check_single_label(target, num_classes, asymmetry.ignore_index),
+    library=LIBRARY,
 )
 
 __all__ = [
     'OP',
     'SoftmaxAsymmetry',
     'softmax_asymmetric_loss_cpu',
+    'softmax_asymmetric_loss_plain',
     'softmax_asymmetric_loss_reference',
     'softmax_asymmetric_loss_triton',
 ]

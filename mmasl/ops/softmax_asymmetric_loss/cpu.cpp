@@ -9,13 +9,13 @@
 
 namespace {
 
-struct Job {  // what compiled.py packs, eight bytes a member
+struct Job {  // what cpu.py packs, eight bytes a member
   double gamma_pos, gamma_neg, own, other, detach_focus;  // own, other: a and b of README.md
   const void *pred, *target;
   int64_t pred_dtype, target_dtype, class_index, ignore_index, rows, columns;
-  const void *weight, *class_weight, *upstream;  // float64 iff pred is, else float32; (rows), (columns), (rows); or null
+  const void *weight, *class_weight;  // (rows) and (columns), float64 iff pred is, else float32; or null
   double scale;             // negative: one over the number of rows that are not ignored
-  void *sum, *loss, *grad;  // the scaled sum (of the dtype that is computed in), the loss of each row; or null
+  void *sum, *loss, *slope;  // the scaled sum, or the loss of each row; the derivatives; float64 iff pred is; or null
   int64_t threads, level;
 };
 
@@ -158,10 +158,10 @@ template <class T> INLINE double row_of_index(const Job &job, Row<T> &row, int64
     Sums sums = job.class_weight ? other_classes<true>(job, row, label, slope)
                                  : other_classes<false>(job, row, label, slope);
     slope[label] = g;
-    if (job.grad) gradient(row, slope, T(sums.slope + double(g)), factor);
+    if (job.slope) gradient(row, slope, T(sums.slope + double(g)), factor);
     return sums.value + loss;
   }
-  if (job.grad) {
+  if (job.slope) {
     T all = -g * factor * row.inverse;
 #pragma omp simd
     for (int64_t i = 0; i < row.n; ++i) slope[i] = row.e[i] * all;
@@ -174,7 +174,7 @@ template <class T, class Y> INLINE double row_of_scores(const Job &job, Row<T> &
   softmax(row);
   Sums sums = job.class_weight ? classes<-1, true, true>(job, row, y, -1, slope)
                                : classes<-1, true, false>(job, row, y, -1, slope);
-  if (job.grad) gradient(row, slope, T(sums.slope), factor);
+  if (job.slope) gradient(row, slope, T(sums.slope), factor);
   return sums.value;
 }
 
@@ -207,16 +207,16 @@ INLINE Tally judge_row(const Job &job, int64_t r) {
 template <class T> INLINE void run_row(const Job &job, int64_t r, T *buffer, Tally &tally) {
   const int64_t n = job.columns, first = r * n;
   const bool direct = job.pred_dtype == FLOAT32 || job.pred_dtype == FLOAT64;
-  T *out = direct && job.grad ? static_cast<T *>(job.grad) + first : buffer, *e = buffer + n;
+  T *out = job.slope ? static_cast<T *>(job.slope) + first : buffer, *e = buffer + n;
   tally = judge_row(job, r);
   T weight = job.weight ? static_cast<const T *>(job.weight)[r] : T(1);
   if (tally.ignored) {
-    for (int64_t i = 0; job.grad && i < n; ++i) out[i] = 0;
+    for (int64_t i = 0; job.slope && i < n; ++i) out[i] = 0;
   } else {
     const T *z = direct ? static_cast<const T *>(job.pred) + first : buffer + 2 * n;
     if (!direct) load(job.pred, job.pred_dtype, first, n, buffer + 2 * n);
     Row<T> row{z, e, n, 0, 0, 0, 0};
-    T factor = weight * T(job.scale) * (job.upstream ? static_cast<const T *>(job.upstream)[r] : T(1));
+    T factor = weight * T(job.scale);
     int64_t label = job.class_index ? static_cast<const int64_t *>(job.target)[r] : 0;
     label = label < 0 ? 0 : label < n ? label : n - 1;
     if (job.class_index)
@@ -231,7 +231,6 @@ template <class T> INLINE void run_row(const Job &job, int64_t r, T *buffer, Tal
       tally.loss = row_of_scores(job, row, static_cast<const uint8_t *>(job.target) + first, out, factor);
     tally.loss *= double(weight);
   }
-  if (job.grad && !direct) store(out, T(1), n, job.grad, job.pred_dtype, first);
   if (job.loss) static_cast<T *>(job.loss)[r] = T(tally.loss);
 }
 
@@ -253,7 +252,7 @@ constexpr Run RUN[] = {run_baseline, run_avx2, run_avx512};
 
 extern "C" {
 
-int mmasl_abi() { return 1; }  // raised with every change of Job; compiled.py expects it
+const char *mmasl_sources() { return MMASL_SOURCES; }  // their hash, which setup.py defines
 
 int mmasl_level() { return best_level(); }
 

@@ -1,139 +1,166 @@
-"""One softmax and the analytic gradient in plain torch operations: the CPU backend where no compiler was at hand."""
+"""One softmax and the analytic gradient in whole-tensor torch operations: for every device, with no compiler at hand.
+
+Nothing is read by the host, and no (N, C) tensor is made of class indices.
+"""
 
 import torch
 from torch import Tensor
 
+from mmasl.compat import at_least_float32
+from mmasl.ops.analytic import Computed, Given, run_analytic, zero_at_most
 from mmasl.ops.softmax_asymmetric_loss.asymmetry import SoftmaxAsymmetry, smoothed
-from mmasl.ops.softmax_asymmetric_loss.reference import lowest_log_probability
+from mmasl.ops.softmax_asymmetric_loss.reference import lowest_log_probability, softmax_asymmetric_loss_reference
 from mmasl.ops.softmax_asymmetric_loss.target import check_single_label, ignored_rows
 
 
-def fill_plain(
+def softmax_asymmetric_loss_plain(
     pred: Tensor,
     target: Tensor,
     weight: Tensor | None,
     class_weight: Tensor | None,
-    scale: float | None,
+    scale: float | Tensor | None,
     asymmetry: SoftmaxAsymmetry,
-    check: bool,
-    loss: Tensor | None,
-    grad: Tensor | None,
-    upstream: Tensor | None = None,
-) -> None:
-    """Fill ``loss`` and ``grad`` in place.
+    reduce: bool,
+    check: bool = False,
+) -> Tensor:
+    """The same function as :func:`softmax_asymmetric_loss_reference`, argument by argument, on any device.
 
-    Args:
-        pred, target, weight, class_weight, scale, asymmetry, check: As :func:`softmax_asymmetric_loss_reference` takes
-            them; scale None divides by the number of rows that are not ignored.
-        loss: 0-d for the scaled sum, or (N,); float32, or float64 for float64 ``pred``. None leaves it out.
-        grad: (N, C) contiguous of the dtype of ``pred``, or None.
-        upstream: The gradient that reaches the loss, of its shape; multiplied to ``grad``. None is 1.
+    :func:`mmasl.ops.analytic.run_analytic` says what is kept for the backward pass.
+
+    Example:
+        >>> pred = torch.zeros(1, 2, requires_grad=True)
+        >>> loss = softmax_asymmetric_loss_plain(
+        ...     pred, torch.tensor([0]), None, None, 1.0, SoftmaxAsymmetry(0, 0, 0), reduce=True)
+        >>> loss.backward()
+        >>> loss.detach(), pred.grad
+        (tensor(0.6931), tensor([[-0.5000,  0.5000]]))
     """
+    given = Given(target, weight, class_weight, scale, asymmetry)
+    return run_analytic(compute_plain, softmax_asymmetric_loss_reference, pred, given, reduce, check)
+
+
+def compute_plain(pred: Tensor, given: Given, reduce: bool, check: bool, with_slope: bool) -> Computed:
+    """Loss and slope as :class:`Computed` describes them."""
+    target, weight, class_weight, scale, asymmetry = given
     if check:
         check_single_label(target, pred.shape[1], asymmetry.ignore_index)
-    reduce = (loss if loss is not None else upstream).dim() == 0
-    pred, weight, class_weight = (None if x is None else x.detach() for x in (pred, weight, class_weight))
-    z = pred.to(torch.float64 if pred.dtype == torch.float64 else torch.float32)
     ignored = ignored_rows(target, asymmetry.ignore_index)
-    if scale is None:
-        scale = 1 / max(len(ignored) - int(ignored.sum()), 1)
-    if z.numel() == 0:
-        if loss is not None:
-            loss.zero_()
-        return
-    z = z.masked_fill(ignored.unsqueeze(1), 0)
-    class_weight = None if class_weight is None else class_weight.to(z.dtype)
-    wide = torch.float64 if reduce else z.dtype  # twice 3e38 may have a mean that fits
-    value, slope, p, log_p, label = _rows(z, target, asymmetry, class_weight, wide, grad is not None)
-    factor = torch.ones_like(value, dtype=wide) if weight is None else weight.to(wide)
-    factor = factor.masked_fill(ignored, 0)
-    value.masked_fill_(ignored, 0).mul_(factor)
-    if loss is not None:
-        loss.copy_(value.sum() * scale if reduce else value)
-    if grad is None:
-        return
-    factor = factor * scale if reduce else factor
-    if upstream is not None:
-        factor = factor * upstream
-    grad.copy_(_gradient(slope.mul_(factor.to(z.dtype).unsqueeze(1)), p, log_p, label))
+    if scale is None and reduce:
+        scale = 1 / (~ignored).sum(dtype=torch.float64).clamp(min=1)
+    dtype = at_least_float32(pred.dtype)
+    if pred.numel() == 0:
+        loss = torch.zeros(() if reduce else pred.shape[:1], dtype=dtype, device=pred.device)
+        return Computed(loss, torch.zeros_like(pred, dtype=dtype))
+    # Summed in float64 where that is cheap: twice 3e38 may have a mean that fits.
+    wide = torch.float64 if reduce and pred.is_cpu else dtype
+    row = _Softmax(pred.detach().to(dtype))
+    entries = _index_entries if target.dim() == 1 else _dense_entries
+    class_weight = None if class_weight is None else class_weight.detach().to(dtype)
+    loss, slope = entries(row, target, asymmetry, class_weight, wide, with_slope)
+    if weight is not None:
+        weight = weight.detach().to(dtype)
+        loss = loss * weight
+        if with_slope:
+            slope.mul_(weight.unsqueeze(1))
+    loss = torch.where(ignored, 0.0, loss)
+    if with_slope:
+        labelled = torch.where(ignored, -1.0, 0.0).to(dtype).unsqueeze(1)
+        zero_at_most(slope, labelled.expand_as(slope), -0.5)
+    return Computed((loss.sum() * scale).to(dtype), slope, scale) if reduce else Computed(loss, slope)
 
 
-def _gradient(slope: Tensor, p: Tensor, log_p: Tensor, label: Tensor | None) -> Tensor:
-    """By logit from ``slope``, the derivative by log p: slope - p * total, without its cancellation near p = 1."""
-    if label is not None:  # one column of slopes: the labelled class's
-        own = -slope * torch.expm1(log_p.gather(1, label))
-        return p.mul_(-slope).scatter_(1, label, own)
-    total = slope.sum(1, keepdim=True)
-    return p.mul_(slope - total).sub_(slope.mul_(torch.expm1(log_p)))
+class _Softmax:
+    """p and log p (N, C); the largest logit is left out of the sum, so that its 1 - p keeps its digits."""
+
+    def __init__(self, z: Tensor):
+        highest, self.peak = z.max(1, keepdim=True)
+        self.log_p = (z - highest).clamp_(min=lowest_log_probability(z.dtype))
+        self.p = self.log_p.exp().scatter_(1, self.peak, 0.0)
+        rest = self.p.sum(1, keepdim=True)
+        share = 1 / (1 + rest)
+        self.p.scatter_(1, self.peak, 1.0).mul_(share)
+        self.log_p.sub_(rest.log1p())
+        self.q_peak = rest * share
+
+    def at(self, column: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """p, log p and 1 - p of one column a row, (N, 1)."""
+        p, log_p = self.p.gather(1, column), self.log_p.gather(1, column)
+        return p, log_p, torch.where(column == self.peak, self.q_peak, 1 - p)
+
+    def gradient(self, slope: Tensor) -> Tensor:
+        """By logit from ``slope``, the derivative by log p, in place: slope - p * its sum.
+
+        That cancels where p is next to 1: slope * (1 - p) - p * (the sum of the others) does not.
+        """
+        total, own = slope.sum(1, keepdim=True), slope.gather(1, self.peak)
+        own = own * self.q_peak - self.p.gather(1, self.peak) * (total - own)
+        return slope.addcmul_(self.p, total, value=-1).scatter_(1, self.peak, own)
 
 
-def _rows(z, target, asymmetry, class_weight, wide, want_slope):
-    """Loss (N,) in ``wide``; slopes by log p, (N, C) or (N, 1); p; log p; the column of the slopes, or None for all."""
-    num_classes = z.shape[1]
+def _index_entries(row, target, asymmetry, class_weight, wide, with_slope) -> tuple[Tensor, Tensor | None]:
+    """Loss (N,) and slope (N, C) for class indices."""
+    num_classes = row.p.shape[1]
     own, other = smoothed(asymmetry.label_smoothing, num_classes)
-    p, log_p = _softmax(z)
-    if target.dim() == 1:
-        label = target.long().clamp(0, num_classes - 1).unsqueeze(1)
-        value, slope = _positive(p.gather(1, label), log_p.gather(1, label), asymmetry, own, want_slope)
-        if other == 0:
-            columns = None if class_weight is None else class_weight[label]
-        else:
-            labelled, columns = (value, slope), class_weight
-            value, slope = _negative(p, log_p, asymmetry, other, want_slope)
-            value.scatter_(1, label, labelled[0])
-            if want_slope:
-                slope.scatter_(1, label, labelled[1])
-            label = None
+    label = target.long().clamp(0, num_classes - 1).unsqueeze(1)
+    p, log_p, q = row.at(label)
+    value, slope = _positive(p, log_p, q, asymmetry, own, with_slope)
+    if other == 0:  # one column of terms
+        weight = None if class_weight is None else class_weight[label]
+        loss, slope = _sum_of_classes(value, slope, weight, wide)
+        return loss, row.p.mul_(-slope).scatter_(1, label, slope * q) if with_slope else None
+    values, slopes = _negative(row.p, row.log_p, asymmetry, other, with_slope)
+    values.scatter_(1, label, value)
+    if with_slope:
+        slopes.scatter_(1, label, slope)
+    loss, slopes = _sum_of_classes(values, slopes, class_weight, wide)
+    return loss, row.gradient(slopes) if with_slope else None
+
+
+def _dense_entries(row, target, asymmetry, class_weight, wide, with_slope) -> tuple[Tensor, Tensor | None]:
+    """Loss (N,) and slope (N, C) for dense labels, which are linear in the label."""
+    own, other = smoothed(asymmetry.label_smoothing, row.p.shape[1])
+    soft = target.detach().to(row.p.dtype)
+    q = (1 - row.p).scatter_(1, row.peak, row.q_peak)
+    outputs = _positive(row.p, row.log_p, q, asymmetry, own, with_slope)
+    if other == 0:
+        outputs = [None if output is None else output.mul_(soft) for output in outputs]
     else:
-        label, columns, soft = None, class_weight, target.detach().to(z.dtype)
-        value, slope = _positive(p, log_p, asymmetry, own, want_slope)
-        value *= soft
-        if want_slope:
-            slope *= soft
-        if other != 0:
-            for output, side in zip((value, slope), _negative(p, log_p, asymmetry, other, want_slope), strict=True):
-                if output is not None:
-                    output += side.mul_(1 - soft)
-    value = value.to(wide)
-    if columns is not None:
-        value = value * columns
-        slope = slope * columns if want_slope else None
-    return value.sum(1), slope, p, log_p, label
+        sides = zip(_negative(row.p, row.log_p, asymmetry, other, with_slope), outputs, strict=True)
+        outputs = [None if output is None else output.lerp_(labelled, soft) for output, labelled in sides]
+    loss, slope = _sum_of_classes(*outputs, class_weight, wide)
+    return loss, row.gradient(slope) if with_slope else None
 
 
-def _softmax(z: Tensor) -> tuple[Tensor, Tensor]:
-    """p and log p, with the largest p's 1 - p = -expm1(log p) right to the last digits: it is left out of the sum."""
-    highest, peak = z.max(1, keepdim=True)
-    log_p = (z - highest).clamp_(min=lowest_log_probability(z.dtype))
-    p = log_p.exp()
-    rest = p.scatter(1, peak, 0.0).sum(1, keepdim=True)
-    return p.div_(1 + rest), log_p.sub_(rest.log1p())
+def _sum_of_classes(value, slope, class_weight, wide) -> tuple[Tensor, Tensor | None]:
+    if class_weight is None:
+        return value.sum(1, dtype=wide), slope
+    return (value.to(wide) * class_weight).sum(1), None if slope is None else slope.mul_(class_weight)
 
 
-def _positive(p, log_p, asymmetry, factor, want_slope) -> tuple[Tensor, Tensor | None]:
-    """``factor`` times (1 - p)^gamma_pos * (-log p), and its derivative by log p."""
+def _positive(p, log_p, q, asymmetry, factor, with_slope) -> tuple[Tensor, Tensor | None]:
+    """``factor`` times q^gamma_pos * (-log p), and its derivative by log p, in new memory."""
     gamma = asymmetry.gamma_pos
     if gamma == 0:
-        return -factor * log_p, torch.full_like(log_p, -factor) if want_slope else None
-    q = -torch.expm1(log_p)
-    focus = factor * q**gamma
+        return -factor * log_p, torch.full_like(log_p, -factor) if with_slope else None
+    focus = (q**gamma).mul_(-factor)
     slope = None
-    if want_slope:
-        slope = -focus
+    if with_slope:
+        slope = focus.clone()
         if not asymmetry.detach_focus:
             ratio = torch.where(q > 0, -log_p / q, 1.0)
             slope *= 1 + gamma * (p * ratio)  # the inner product first: the ratio may be 3e38, where p is 0
-    return focus * -log_p, slope
+    return focus.mul_(log_p), slope
 
 
-def _negative(p, log_p, asymmetry, factor, want_slope) -> tuple[Tensor, Tensor | None]:
-    """``factor`` times p^gamma_neg * (-log p), and its derivative by log p."""
+def _negative(p, log_p, asymmetry, factor, with_slope) -> tuple[Tensor, Tensor | None]:
+    """``factor`` times p^gamma_neg * (-log p), and its derivative by log p, in new memory."""
     gamma = asymmetry.gamma_neg
     if gamma == 0:
-        return -factor * log_p, torch.full_like(log_p, -factor) if want_slope else None
-    focus = factor * torch.exp(gamma * log_p)
-    value = focus * -log_p
+        return -factor * log_p, torch.full_like(log_p, -factor) if with_slope else None
+    focus = p.square().square_() if gamma == 4 else p**gamma if gamma in (1, 2, 3) else torch.exp(gamma * log_p)
+    focus.mul_(-factor)
+    value = focus * log_p
     slope = None
-    if want_slope:
-        slope = -focus if asymmetry.detach_focus else gamma * value - focus
+    if with_slope:
+        slope = focus if asymmetry.detach_focus else focus.add_(value, alpha=gamma)
     return value, slope

@@ -1,15 +1,20 @@
 """Loads the compiled losses: plain shared libraries that ``setup.py`` builds beside their op (optional at install)."""
 
 import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from mmasl.ops.cpu_sources import digest
+
 LEVELS = ('baseline', 'AVX2', 'AVX-512')
 PARALLEL_FROM = 32768  # logits; below, waking the other threads costs more than they save
-DTYPES = {  # enum Dtype of cpu_support.h
+BUILD = 'python setup.py build_ext --inplace --force'
+DTYPES = {  # enum Dtype of cpu_common.h
     dtype: code
     for code, dtype in enumerate(
         (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8)
@@ -17,32 +22,44 @@ DTYPES = {  # enum Dtype of cpu_support.h
 }
 
 
-def load(folder: Path, function: str, abi: int) -> tuple[ctypes.CDLL | None, str | None]:
-    """The library ``_cpu`` of a folder, or None and the reason why it cannot be used.
+@dataclass(frozen=True, eq=False)
+class Library:
+    """A compiled loss.
 
-    Args:
-        folder: The folder of the op.
-        function: Name of its one function. It takes a packed struct, since ctypes spends more time on twenty arguments
-            than the loss does on a thousand logits, and returns how many targets are out of range.
-        abi: What the library must say of itself: one that was built from older sources is refused.
+    Attributes:
+        run: Its one function, which fills what a packed struct points to and returns how many targets are out of range.
+            A struct, since ctypes spends more time on twenty arguments than the loss does on a thousand logits.
+        level: Index in :data:`LEVELS` of the widest instruction set that this processor has.
+        reason: Why there is none: ``run`` is None then.
+    """
+
+    run: Callable[[bytes], int] | None
+    level: int
+    reason: str | None
+
+
+def load(folder: Path, function: str) -> Library:
+    """The library ``_cpu`` of a folder, or the reason why it cannot be used.
 
     Example:
-        >>> load(Path('nowhere'), 'mmasl_loss', 1)[1]
-        'cpu.cpp was not built: no _cpu... in nowhere'
+        >>> load(Path('nowhere'), 'mmasl_loss').reason
+        'cpu.cpp was not compiled: nowhere holds no _cpu...'
     """
     paths = [folder / f'_cpu{suffix}' for suffix in EXTENSION_SUFFIXES]
     path = next((path for path in paths if path.exists()), None)
     if path is None:
-        return None, f'cpu.cpp was not built: no {paths[0].name} in {folder}'
+        return Library(None, 0, f'cpu.cpp was not compiled: {folder} holds no {paths[0].name}')
     try:
         library = ctypes.CDLL(str(path))  # torch is imported, so its OpenMP is the one that is found
-    except OSError as error:
-        return None, f'{path.name} cannot be loaded: {error}'
-    if getattr(library, 'mmasl_abi', lambda: None)() != abi:
-        return None, f'{path} was built from older sources: python setup.py build_ext --inplace'
-    entry = getattr(library, function)
-    entry.restype, entry.argtypes = ctypes.c_int64, [ctypes.c_char_p]
-    return library, None
+        library.mmasl_sources.restype = ctypes.c_char_p
+        sources = library.mmasl_sources().decode()
+    except (OSError, AttributeError) as error:
+        return Library(None, 0, f'{path} cannot be loaded: {error}')
+    if sources != digest(folder):
+        return Library(None, 0, f'{path} was compiled from other sources than those beside it')
+    run = getattr(library, function)
+    run.restype, run.argtypes = ctypes.c_int64, [ctypes.c_char_p]
+    return Library(run, library.mmasl_level(), None)
 
 
 def address(tensor: Tensor | None) -> int:
