@@ -28,8 +28,9 @@ def test_there_are_snippets():
 def test_snippet_runs(page, snippet):
     names = {}
     exec(compile(snippet, page, 'exec'), names)
-    for head in ('head', 'bbox_head'):
-        for key, loss in names.get('model', {}).get(head, {}).items():
+    model = names.get('model')  # a config of MMPretrain or MMDetection, or a module
+    for head in ('head', 'bbox_head') if isinstance(model, dict) else ():
+        for key, loss in model.get(head, {}).items():
             if isinstance(loss, dict):
                 from mmengine.registry import MODELS
 

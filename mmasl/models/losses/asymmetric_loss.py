@@ -13,7 +13,8 @@ from mmasl.functional.asymmetric_loss import asymmetric_loss, make_asymmetry
 class AsymmetricLoss(nn.Module):
     """Asymmetric loss (ASL, Eq. 7): :func:`mmasl.asymmetric_loss` with its parameters held.
 
-    A config written for MMPretrain's ``AsymmetricLoss`` keeps its arguments when it says ``mmasl.AsymmetricLoss``.
+    A config written for MMPretrain's ``AsymmetricLoss`` keeps its arguments when it says ``mmasl.AsymmetricLoss``, all
+    but ``use_sigmoid=False``.
 
     Args:
         gamma_pos, gamma_neg, clip, reduction: See :func:`mmasl.asymmetric_loss`.
