@@ -10,7 +10,7 @@ SITE := $(VENV)/lib/python3*/site-packages
 UV := $(VENV)/bin/uv
 UV_INSTALL := $(UV) pip install --python $(VENV)/bin/python --no-deps $(if $(WHEELHOUSE),--find-links $(WHEELHOUSE))
 
-.PHONY: packages install demo demo-det test test-all bench docs lint check format requirements
+.PHONY: packages install demo demo-det test test-all bench bench-gpu docs lint check format requirements
 
 install: packages  ## the whole set-up into $(VENV); again: a no-op, or the end of what was cut short
 	@tools/misc/install_mmcv.sh $(VENV)/bin/python $(MMCV)
@@ -48,6 +48,9 @@ test-all: test  ## and the slow ones: every config at full depth, minutes each
 bench: install  ## every backend of the loss against its peers, then the loss in a training step
 	$(VENV)/bin/python tools/benchmarks/loss.py
 	$(VENV)/bin/python tools/benchmarks/loss_in_training.py
+
+bench-gpu: install  ## a GPU in under eight minutes: the tests that are for one, speed, memory, training steps
+	$(VENV)/bin/python tools/benchmarks/gpu.py
 
 docs: install  ## the documentation as pages in docs/_build; a warning or a dead link is an error
 	$(VENV)/bin/python -m sphinx -q -W --keep-going -c docs . docs/_build

@@ -19,6 +19,8 @@ from mmasl.ops.softmax_asymmetric_loss import OP as SOFTMAX
 from mmasl.testing import TOLERANCE, largest_error
 
 BCE, CROSS_ENTROPY, FLOOR = 'torch BCE-with-logits', 'torch cross_entropy', 'copy of the same bytes'
+AUTHORS = 'timm AsymmetricLossMultiLabel'  # the formula of the authors' script, line by line
+AUTHORS_COMPILED = f'{AUTHORS}, torch.compile'
 GATED_LOGITS = 1 << 20  # that the gate computes in float64
 POSITIVES = 0.036  # share of positive labels (dense) or foreground rows
 # Mean of the logits, of standard deviation 1.5, in units of it from logit(0.05): the share of negatives above m=0.05.
@@ -68,8 +70,18 @@ class Case:
         return [name for name in self.contenders if name.startswith('mmasl')]
 
 
-def make_case(workload: str, regime: str, device: str, dtype: torch.dtype, names: list[str] | None = None) -> Case:
-    rows, columns, kind, only, _ = WORKLOADS[workload]
+def make_case(
+    workload: str,
+    regime: str,
+    device: str,
+    dtype: torch.dtype,
+    names: list[str] | None = None,
+    rows: int | None = None,
+    backends_of: str | None = None,
+) -> Case:
+    """A case; with ``rows`` in place of its own, and with our backends for the device ``backends_of``."""
+    own_rows, columns, kind, only, _ = WORKLOADS[workload]
+    rows = own_rows if rows is None else min(rows, own_rows)
     generator = torch.Generator().manual_seed(0)
     mean = torch.tensor(0.05).logit() + 1.5 * REGIMES[regime]
     pred = (1.5 * torch.randn(rows, columns, generator=generator) + mean).to(device, dtype).requires_grad_()
@@ -90,10 +102,10 @@ def make_case(workload: str, regime: str, device: str, dtype: torch.dtype, names
 
     function = softmax_asymmetric_loss if kind == 'softmax' else asymmetric_loss
     loss = partial(function, avg_factor=rows)
-    peers = _softmax_peers() if kind == 'softmax' else _sigmoid_peers(dense)
+    peers = _softmax_peers() if kind == 'softmax' else _sigmoid_peers(dense, device != 'cpu')
     source = torch.zeros(pred.numel() * (3 if kind == 'dense' else 2) // 2, device=device, dtype=dtype)
     # A fresh copy that reads and writes as many bytes as one pass must: logits, dense labels, gradient.
-    contenders = _ours(loss, kind, rows, device) | peers
+    contenders = _ours(loss, kind, rows, backends_of or device) | peers
     contenders[FLOOR] = lambda pred, target: source.clone()
     if only:
         contenders = {name: f for name, f in contenders.items() if any(word in name for word in only)}
@@ -132,7 +144,7 @@ def _optional(module: str, name: str):
         return None
 
 
-def _sigmoid_peers(dense: Callable[[], Tensor]) -> dict[str, Function]:
+def _sigmoid_peers(dense: Callable[[], Tensor], with_compiled: bool) -> dict[str, Function]:
     """The peers that are installed; each computes a loss of the same inputs, its own kind."""
     peers = {
         BCE: lambda pred, target: F.binary_cross_entropy_with_logits(pred, dense().to(pred.dtype), reduction='sum')
@@ -141,7 +153,15 @@ def _sigmoid_peers(dense: Callable[[], Tensor]) -> dict[str, Function]:
         peers['torchvision sigmoid_focal_loss'] = lambda pred, target: focal(pred, dense(), reduction='sum')
     if kind := _optional('timm.loss', 'AsymmetricLossMultiLabel'):
         timm_loss = kind(gamma_neg=4, gamma_pos=0, clip=0.05)
-        peers['timm AsymmetricLossMultiLabel'] = lambda pred, target: timm_loss(pred, dense())
+        peers[AUTHORS] = lambda pred, target: timm_loss(pred, dense())
+        if with_compiled:
+            peers[AUTHORS_COMPILED] = lambda pred, target: compiled()(pred, dense())
+
+            @cache
+            def compiled():
+                torch.compiler.reset()  # after eight shapes and dtypes it would no longer compile
+                return torch.compile(timm_loss, dynamic=False)
+
     if kind := _optional('mmpretrain.models.losses', 'AsymmetricLoss'):
         mmpretrain_loss = kind(gamma_pos=0.0, gamma_neg=4.0, clip=0.05)
         peers['MMPretrain AsymmetricLoss'] = lambda pred, target: mmpretrain_loss(pred, dense(), avg_factor=len(pred))

@@ -15,26 +15,50 @@ import math
 import statistics
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from loss_report import machine
+from mmengine.hub import get_config
+from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
-from mmpretrain.registry import MODELS
-from mmpretrain.structures import DataSample
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.structures import InstanceData
 from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 from tqdm import tqdm
 
+# The first of each is what the others are compared with.
 LOSSES = {
     'cross-entropy': dict(type='CrossEntropyLoss', use_sigmoid=True),
     'ASL': dict(type='mmasl.AsymmetricLoss', gamma_pos=0.0, gamma_neg=4.0, clip=0.05),
 }
-# backbone, neck, features, image size, batch size, pairs of steps
+LOSSES_OF_DETECTORS = {
+    'focal loss': dict(type='FocalLoss', use_sigmoid=True),
+    'ASL': dict(type='mmasl.AsymmetricLoss', use_sigmoid=True, gamma_pos=1.0, gamma_neg=2.0, clip=0.0, alpha=0.25),
+}
+FCOS = 'mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py'
+
+
+class Timed(NamedTuple):
+    """A model: backbone and features of a classifier, or a config of MMDetection; its images; pairs of steps."""
+
+    backbone: dict | None
+    features: int
+    size: tuple[int, int]
+    batch: int
+    pairs: int
+    config: str | None = None
+
+
 MODELS_TIMED = {
-    'digitnet': (dict(type='mmasl.DigitNet'), dict(type='GlobalAveragePooling'), 128, 48, 64, 200),
-    'resnet101': (dict(type='ResNet', depth=101), dict(type='GlobalAveragePooling'), 2048, 448, 4, 9),
+    'digitnet': Timed(dict(type='mmasl.DigitNet'), 128, (48, 48), 64, 200),
+    'resnet101': Timed(dict(type='ResNet', depth=101), 2048, (448, 448), 4, 9),
+    'tresnet_l': Timed(dict(type='TIMMBackbone', model_name='tresnet_l'), 2432, (448, 448), 32, 15),
+    'fcos': Timed(None, 0, (800, 1344), 2, 15, FCOS),
 }
 MARK = 'loss forward'
 
@@ -59,27 +83,64 @@ class Marked(nn.Module):
         return value
 
 
-def make_step(name: str, device: str):
-    """``{loss: (step, head)}`` for one model, with equal weights and the same batch."""
-    backbone, neck, features, size, batch, _ = MODELS_TIMED[name]
+def make_step(timed: Timed, device: str, amp: bool = False) -> dict[str, tuple[Callable, Marked]]:
+    """``{loss: (step, its module)}`` for one model, with equal weights and the same batch; float16 with ``amp``."""
     torch.manual_seed(0)
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.randint(0, 256, (batch, 3, size, size), generator=generator, dtype=torch.uint8)
-    labels = (torch.rand(batch, 80, generator=generator) < 0.036).float()
-    data = dict(inputs=list(inputs), data_samples=[DataSample().set_gt_score(label) for label in labels])
-    head = dict(type='MultiLabelLinearClsHead', num_classes=80, in_channels=features, loss=LOSSES['ASL'])
-    preprocessor = dict(mean=[127.5] * 3, std=[127.5] * 3)
-    base = MODELS.build(
-        dict(type='ImageClassifier', backbone=backbone, neck=neck, head=head, data_preprocessor=preprocessor)
-    )
-    base.init_weights()
-    steps = {}
-    for loss, config in LOSSES.items():
-        model = copy.deepcopy(base).to(device).train()
-        model.head.loss_module = Marked(MODELS.build(config))
-        wrapper = build_optim_wrapper(model, dict(optimizer=dict(type='Adam', lr=1e-5)))
-        steps[loss] = (lambda model=model, wrapper=wrapper: model.train_step(data, wrapper)), model.head.loss_module
+    MMLogger.get_current_instance().setLevel('ERROR')  # it lists every weight
+    with DefaultScope.overwrite_default_scope('mmdet' if timed.config else 'mmpretrain'):
+        base, data = (make_detector if timed.config else make_classifier)(timed)
+        base.init_weights()
+        steps = {}
+        for loss, config in (LOSSES_OF_DETECTORS if timed.config else LOSSES).items():
+            model = copy.deepcopy(base).to(device).train()
+            marked = Marked(MODELS.build(config))
+            if timed.config:
+                model.bbox_head.loss_cls = marked
+            else:
+                model.head.loss_module = marked
+            kind = dict(type='AmpOptimWrapper', loss_scale='dynamic') if amp else {}
+            wrapper = build_optim_wrapper(model, dict(optimizer=dict(type='Adam', lr=1e-5), **kind))
+            steps[loss] = partial(model.train_step, data, wrapper), marked
     return steps
+
+
+def make_images(timed: Timed) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shape = (timed.batch, 3, *timed.size)
+    return list(torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8))
+
+
+def make_classifier(timed: Timed) -> tuple[nn.Module, dict]:
+    from mmpretrain.structures import DataSample
+
+    labels = (torch.rand(timed.batch, 80) < 0.036).float()
+    data = dict(inputs=make_images(timed), data_samples=[DataSample().set_gt_score(label) for label in labels])
+    head = dict(type='MultiLabelLinearClsHead', num_classes=80, in_channels=timed.features, loss=LOSSES['ASL'])
+    model = dict(
+        type='ImageClassifier',
+        backbone=timed.backbone,
+        neck=dict(type='GlobalAveragePooling'),
+        head=head,
+        data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),
+    )
+    return MODELS.build(model), data
+
+
+def make_detector(timed: Timed) -> tuple[nn.Module, dict]:
+    """A detector with weights that are not pre-trained, and eight boxes in each picture."""
+    from mmdet.structures import DetDataSample
+
+    cfg = get_config(timed.config)
+    cfg.model.backbone.init_cfg = None
+    high, wide = timed.size
+    samples = []
+    for _ in range(timed.batch):
+        corner, extent = torch.rand(8, 2) * torch.tensor([wide, high]) / 2, torch.rand(8, 2) * min(timed.size) / 2
+        boxes = torch.cat([corner, corner + extent + 1], 1)
+        sample = DetDataSample(metainfo=dict(img_shape=timed.size, ori_shape=timed.size, pad_shape=timed.size))
+        sample.gt_instances = InstanceData(bboxes=boxes, labels=torch.randint(80, (8,)))
+        samples.append(sample)
+    return MODELS.build(cfg.model), dict(inputs=make_images(timed), data_samples=samples)
 
 
 def seconds(step, device: str) -> float:
@@ -117,21 +178,22 @@ def median_interval(values: list[float], coverage: float = 0.95) -> tuple[float,
     return (values[outside - 1], values[count - outside]) if outside else None
 
 
-def measure(name: str, device: str, pairs: int | None) -> dict:
-    steps = make_step(name, device)
+def measure(name: str, timed: Timed, device: str, amp: bool = False) -> dict:
+    """One row: the losses beside the first one, in ``timed.pairs`` pairs of steps."""
+    steps = make_step(timed, device, amp)
     for step, _ in steps.values():
         step()
-    pairs = pairs or MODELS_TIMED[name][-1]
     times = {loss: [] for loss in steps}
-    for pair in tqdm(range(pairs), desc=name, unit='pair'):
+    for pair in tqdm(range(timed.pairs), desc=name, unit='pair'):
         for loss in list(steps)[:: -1 if pair % 2 else 1]:
             times[loss].append(seconds(steps[loss][0], device))
-    difference = [asl - ce for asl, ce in zip(times['ASL'], times['cross-entropy'], strict=True)]
-    median = statistics.median(times['cross-entropy'])
+    first = next(iter(steps))
+    difference = [ours - theirs for ours, theirs in zip(times['ASL'], times[first], strict=True)]
+    median = statistics.median(times[first])
     interval = median_interval(difference)
     return {
         'model': name,
-        'pairs': pairs,
+        'pairs': timed.pairs,
         'step_ms': {loss: [1e3 * f(t) for f in (statistics.median, min, max)] for loss, t in times.items()},
         'difference_percent': 100 * statistics.median(difference) / median,
         'interval_percent': None if interval is None else [100 * bound / median for bound in interval],
@@ -139,35 +201,41 @@ def measure(name: str, device: str, pairs: int | None) -> dict:
     }
 
 
+def describe(row: dict) -> str:
+    share, interval = row['share_percent'], row['interval_percent']
+    if interval is None:
+        verdict = 'too few pairs for an interval'
+    else:
+        verdict = '95 % interval [{:+.2f}, {:+.2f}]: '.format(*interval)
+        verdict += 'within noise' if interval[0] <= 0 <= interval[1] else 'a difference'
+    first = next(iter(share))
+    return (
+        f'{row["model"]}: ASL minus {first} {row["difference_percent"]:+.2f} % of a step ({verdict}; '
+        f'{row["pairs"]} pairs); share of the step: ASL {share["ASL"]:.3f} %, {first} {share[first]:.3f} %'
+    )
+
+
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--models', nargs='+', choices=list(MODELS_TIMED), default=list(MODELS_TIMED))
+    parser.add_argument('--models', nargs='+', choices=list(MODELS_TIMED), default=['digitnet', 'resnet101'])
     parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--pairs', type=int, help='pairs of steps (200 for DigitNet, 9 for ResNet-101)')
+    parser.add_argument('--amp', action='store_true', help='mixed precision, on a GPU')
     parser.add_argument('--out', type=Path, default=Path(__file__).parent / 'results' / 'loss')
     args = parser.parse_args(argv)
     if args.pairs is not None and args.pairs < 2:
         parser.error(f'--pairs: expected at least 2, got {args.pairs}')
     torch.set_num_threads(args.threads)
-    init_default_scope('mmpretrain')
     info = machine(args.device, args.threads)
-    result = {'machine': info, 'rows': [measure(name, args.device, args.pairs) for name in args.models]}
+    rows = []
+    for name in args.models:
+        timed = MODELS_TIMED[name]
+        rows.append(measure(name, timed._replace(pairs=args.pairs or timed.pairs), args.device, args.amp))
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / f'{info["name"]}-in-training.json'
-    path.write_text(json.dumps(result, indent=1) + '\n')
-    for row in result['rows']:
-        share, interval = row['share_percent'], row['interval_percent']
-        if interval is None:
-            verdict = 'too few pairs for an interval'
-        else:
-            verdict = '95 % interval [{:+.2f}, {:+.2f}]: '.format(*interval)
-            verdict += 'within noise' if interval[0] <= 0 <= interval[1] else 'a difference'
-        print(
-            f'{row["model"]}: ASL minus cross-entropy {row["difference_percent"]:+.2f} % of a step ({verdict}; '
-            f'{row["pairs"]} pairs); share of the step: ASL {share["ASL"]:.3f} %, '
-            f'cross-entropy {share["cross-entropy"]:.3f} %'
-        )
+    path.write_text(json.dumps({'machine': info, 'rows': rows}, indent=1) + '\n')
+    print('\n'.join(map(describe, rows)))
     print(f'written to {path}')
     return 0
 

@@ -80,19 +80,7 @@ def _cpu_timer(step: Callable) -> Callable[[], float]:
 
 
 def _cuda_timer(step: Callable) -> Callable[[], float]:
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            step()
-    torch.cuda.synchronize()
-    try:
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            step()
-        run = graph.replay
-    except RuntimeError:  # a peer that synchronises cannot be captured
-        torch.cuda.synchronize()
-        run = step
+    run = capture(step) or step
 
     def sample() -> float:
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -103,6 +91,23 @@ def _cuda_timer(step: Callable) -> Callable[[], float]:
         return start.elapsed_time(end) / 1e3
 
     return sample
+
+
+def capture(step: Callable) -> Callable[[], None] | None:
+    """A replay of the step from a CUDA graph; None where it cannot be captured, as a peer that synchronises."""
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            step()
+    torch.cuda.synchronize()
+    try:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            step()
+    except RuntimeError:
+        torch.cuda.synchronize()
+        return None
+    return graph.replay
 
 
 def peak_memory(case: Case, name: str, upstream: float = 1.0) -> float:
