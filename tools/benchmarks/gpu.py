@@ -53,7 +53,7 @@ from mmasl.files import atomic_file, write_json
 ROOT = Path(__file__).resolve().parents[2]
 OURS = 'mmasl triton'
 PEERS = (BCE, 'torchvision sigmoid_focal_loss', 'MMDetection FocalLoss', 'MMPretrain AsymmetricLoss', AUTHORS)
-CONTENDERS = (OURS, *PEERS, AUTHORS_COMPILED, FLOOR)
+CONTENDERS = (OURS, 'mmasl plain', *PEERS, AUTHORS_COMPILED, FLOOR)
 SHAPES = ('128x80', '128x9605', '44800x80', '358400x80')
 SPEED = [
     *((shape, dtype) for dtype in (torch.float32, torch.bfloat16, torch.float16) for shape in SHAPES),
