@@ -1,10 +1,57 @@
-"""A user's mistakes: one line on stderr instead of a traceback."""
+"""A user's mistakes: one line on stderr instead of a traceback. Anything else keeps its traceback, and may get a hint."""
 
 import argparse
 import difflib
 import functools
+import re
 import sys
+import traceback
 from collections.abc import Callable, Iterable
+
+# (exception, pattern in its text, hint): one line after the traceback of an exception that no check foresaw.
+HINTS = (
+    (
+        OSError,
+        'No space left on device|Disk quota exceeded|File too large',
+        'make room on the disk, then go on from the last checkpoint with --resume',
+    ),
+    (
+        RuntimeError,
+        r'DataLoader worker \(pid',
+        'memory is what runs out most often: try fewer num_workers, smaller batches, or no cache in the data set, '
+        'then go on with --resume',
+    ),
+    (
+        RuntimeError,
+        'out of memory',
+        'try a smaller train_dataloader.batch_size, or --amp; --auto-scale-lr adapts the learning rate',
+    ),
+    (
+        Exception,
+        r"(?:failed to load image: |cannot identify image file ')([^'\n]+)",
+        'the picture {} cannot be decoded: replace it, or take it out of the annotations',
+    ),
+    (
+        Exception,  # OpenCV's, of an empty file, which it does not name
+        r'buf\.empty\(\)',
+        'a picture file is empty: `find DIR -size 0` names it; replace it, or take it out of the annotations',
+    ),
+    (
+        TypeError,
+        r"unexpected keyword argument '(\w+)'",
+        "if '{}' comes from a dict that the config inherits, write _delete_=True in the dict that replaces it",
+    ),
+    (
+        KeyError,
+        r'(\S+) is not in the \S+ registry',
+        "check the spelling of '{}' and its prefix (mmasl.), or import its file by custom_imports",
+    ),
+    (
+        (ImportError, AssertionError),
+        '(?i)mmcv|mmdet|mmpretrain|mmengine|pkg_resources',
+        'python -m mmasl.check_env says which package is missing or does not fit, and what to do',
+    ),
+)
 
 
 class UserError(Exception):
@@ -12,6 +59,14 @@ class UserError(Exception):
 
     def __init__(self, message: str):
         super().__init__(' '.join(message.split()))
+
+
+class DataError(UserError, ValueError):
+    """A file of a data set is wrong; the message names the file and the entry."""
+
+
+class MissingFileError(UserError, FileNotFoundError):
+    """A file of a data set does not exist."""
 
 
 def closest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
@@ -35,8 +90,26 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def hint_for(error: BaseException) -> str | None:
+    """Return the line of ``HINTS`` for ``error``, or None where it has none.
+
+    Example:
+        >>> hint_for(OSError(28, 'No space left on device'))
+        'make room on the disk, then go on from the last checkpoint with --resume'
+    """
+    for kind, pattern, hint in HINTS:
+        found = re.search(pattern, str(error)) if isinstance(error, kind) else None
+        if found:
+            return hint.format(*(group.strip() for group in found.groups()))
+    return None
+
+
 def command(main: Callable[..., None]) -> Callable[..., int]:
-    """Turn ``main(argv)`` into a command: it returns the exit status, and a ``UserError`` is one line on stderr."""
+    """Turn ``main(argv)`` into a command, which returns the exit status.
+
+    A ``UserError`` becomes one line on stderr. Any other exception keeps its traceback, with one line after it where
+    ``HINTS`` has one.
+    """
 
     @functools.wraps(main)
     def run(argv: list[str] | None = None) -> int:
@@ -48,6 +121,13 @@ def command(main: Callable[..., None]) -> Callable[..., int]:
         except KeyboardInterrupt:
             print('interrupted', file=sys.stderr)
             return 130
+        except Exception as error:
+            hint = hint_for(error)
+            if hint is None:
+                raise
+            traceback.print_exc()
+            print(f'hint: {hint}', file=sys.stderr)
+            return 1
         return 0
 
     return run

@@ -41,7 +41,6 @@ from mmasl.apis.pictures import list_pictures
 from mmasl.cli import checkpoints, preflight
 from mmasl.cli import run as cli
 from mmasl.cli.cfg_options import apply_cfg_options
-from mmasl.cli.config_errors import config_errors
 from mmasl.evaluation.thresholds import read_thresholds
 from mmasl.files import atomic_file, write_json
 
@@ -135,19 +134,18 @@ def main(argv=None) -> None:
     args = parse_args(argv)
     pictures = check_args(args)
     cfg = cli.read_config(args.config)
-    with config_errors(cfg):
-        apply_cfg_options(cfg, args.cfg_options)
-        preflight.check_scope(cfg)
-        preflight.check_sections(cfg, 'test')
-        checkpoint = checkpoints.read(args.checkpoint, 'checkpoint')
-        rows = []
-        progress = tqdm(total=len(pictures), unit='picture', disable=None if args.out or args.show_dir else True)
-        for picture, result in zip(pictures, results_of(cfg, args, checkpoint, pictures), strict=True):
-            rows.append(as_row(picture, result))
-            progress.update()
-            if args.out is None or 'error' in result:
-                progress.write(describe(rows[-1]))
-        progress.close()
+    apply_cfg_options(cfg, args.cfg_options)
+    preflight.check_scope(cfg)
+    preflight.check_sections(cfg, 'test')
+    checkpoint = checkpoints.read(args.checkpoint, 'checkpoint')
+    rows = []
+    progress = tqdm(total=len(pictures), unit='picture', disable=None if args.out or args.show_dir else True)
+    for picture, result in zip(pictures, results_of(cfg, args, checkpoint, pictures), strict=True):
+        rows.append(as_row(picture, result))
+        progress.update()
+        if args.out is None or 'error' in result:
+            progress.write(describe(rows[-1]))
+    progress.close()
     if args.out is not None:
         write_json(Path(args.out), rows) if args.out.endswith('.json') else write_csv(Path(args.out), rows)
     places = ' and '.join(place for place in (args.out, args.show_dir) if place)

@@ -44,7 +44,6 @@ from mmengine.config import Config, ConfigDict
 from mmasl.cli import checkpoints, preflight
 from mmasl.cli import run as cli
 from mmasl.cli.components import find_component, parameters, type_name, walk
-from mmasl.cli.config_errors import config_errors
 from mmasl.evaluation.thresholds import read_thresholds
 
 PICKLES = ('.pkl', '.pickle')
@@ -70,6 +69,7 @@ def merge_args(cfg: Config, args) -> None:
     if cfg.get('strategy') and os.path.isfile(args.checkpoint):
         cfg.strategy, cfg.runner_type = None, 'Runner'  # shards are for training; a file holds the whole model
     checkpoints.skip_pretrained(cfg)
+    cli.add_hook(cfg, 'CheckModelHook')
     if args.amp:
         cfg.test_cfg.fp16 = True
     if args.split == 'val':
@@ -160,17 +160,16 @@ def main(argv=None) -> None:
     args = parse_args(argv)
     check_out(args)
     cfg = cli.load_config(args)
-    with config_errors(cfg):
-        preflight.check_scope(cfg)
-        preflight.check_sections(cfg, 'test')
-        merge_args(cfg, args)
-        preflight.check_strategy(cfg)
-        preflight.check_types(cfg, 'test')
-        preflight.check_data(cfg, 'test')
-        checkpoint = checkpoints.read(args.checkpoint, 'checkpoint', of_strategy=True)
-        preflight.check_folder(cfg.work_dir, '--work-dir')
-        runner = cli.build_runner(cfg, checkpoint)
-        metrics = runner.test()
+    preflight.check_scope(cfg)
+    preflight.check_sections(cfg, 'test')
+    merge_args(cfg, args)
+    preflight.check_strategy(cfg)
+    preflight.check_components(cfg, 'test')
+    preflight.check_data(cfg, 'test')
+    checkpoint = checkpoints.read(args.checkpoint, 'checkpoint', of_strategy=True)
+    preflight.check_folder(cfg.work_dir, '--work-dir')
+    runner = cli.build_runner(cfg, checkpoint)
+    metrics = runner.test()
     if args.out and args.out_item == 'metrics' and runner.rank == 0:
         mmengine.dump(metrics, args.out)
     cli.say(f'done: logs in {runner.log_dir}' + (f'; {args.out_item} in {args.out}' if args.out else ''))

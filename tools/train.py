@@ -36,7 +36,6 @@ from mmengine.runner import Runner
 
 from mmasl.cli import checkpoints, preflight
 from mmasl.cli import run as cli
-from mmasl.cli.config_errors import config_errors
 
 
 def merge_args(cfg: Config, args) -> None:
@@ -59,6 +58,7 @@ def merge_args(cfg: Config, args) -> None:
         cfg.load_from = args.resume
     cli.add_hook(cfg, 'ExactResumeHook')
     cli.add_hook(cfg, 'StopAtNaNHook')
+    cli.add_hook(cfg, 'CheckModelHook')
     cli.keep_checkpoints_whole(cfg)
     if cfg.get('resume'):
         checkpoints.skip_pretrained(cfg)
@@ -88,20 +88,19 @@ def report(runner: Runner) -> None:
 def main(argv=None) -> None:
     args = parse_args(argv)
     cfg = cli.load_config(args)
-    with config_errors(cfg):
-        preflight.check_scope(cfg)
-        preflight.check_sections(cfg, 'train')
-        preflight.check_typed(cfg)
-        merge_args(cfg, args)
-        preflight.check_amp(cfg)
-        preflight.check_strategy(cfg)
-        preflight.check_types(cfg, 'train')
-        preflight.check_data(cfg, 'train')
-        checkpoints.check_pretrained(cfg)
-        checkpoint = read_start(cfg)
-        preflight.check_folder(cfg.work_dir, '--work-dir')
-        runner = cli.build_runner(cfg, checkpoint, whole=bool(cfg.get('resume')))
-        runner.train()
+    preflight.check_scope(cfg)
+    preflight.check_sections(cfg, 'train')
+    preflight.check_typed(cfg)
+    merge_args(cfg, args)
+    preflight.check_amp(cfg)
+    preflight.check_strategy(cfg)
+    preflight.check_components(cfg, 'train')
+    preflight.check_data(cfg, 'train')
+    checkpoints.check_pretrained(cfg)
+    checkpoint = read_start(cfg)
+    preflight.check_folder(cfg.work_dir, '--work-dir')
+    runner = cli.build_runner(cfg, checkpoint, whole=bool(cfg.get('resume')))
+    runner.train()
     report(runner)
 
 

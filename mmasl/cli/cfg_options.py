@@ -8,7 +8,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner, Tes
 from mmengine.runner._flexible_runner import FlexibleRunner
 from torch.utils.data import DataLoader
 
-from mmasl.cli.components import find_component, is_placed, parameters, type_name
+from mmasl.cli.components import find_component, is_ours, is_placed, parameters, type_name
 from mmasl.errors import UserError, did_you_mean
 
 # What MMEngine takes out of a dict before it builds the rest.
@@ -16,6 +16,7 @@ EVERYWHERE = {'type', '_scope_', '_delete_'}
 TAKEN_OUT = {
     'optim_wrapper': {'constructor', 'paramwise_cfg'},
     'param_scheduler': {'convert_to_iter_based'},
+    'train_cfg': {'by_epoch'},
     'default_hooks': {'priority'},
     'custom_hooks': {'priority'},
 }
@@ -97,7 +98,8 @@ def known_keys(node: dict, scope: str | None, path: tuple[str, ...]) -> tuple[se
             return set(), False, ''
         known, closed = parameters(component)
         known |= TAKEN_OUT.get(path[0], set()) if len(path) < 3 else set()
-        return known, closed and is_placed(path), f' ({type_name(node["type"])})'
+        # Another component may take keys out of what is inside of it, but nobody takes them out of ours.
+        return known, closed and (is_placed(path) or is_ours(component)), f' ({type_name(node["type"])})'
     if len(path) == 1 and path[0] in UNTYPED:
         return UNTYPED[path[0]], True, ''
     return set(), False, ''

@@ -1,17 +1,22 @@
 """Checkpoints named on the command line or in the config: is it there, whole, and of this model?"""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
 from torch.distributed.fsdp import FullyShardedDataParallel, StateDictType
 
 from mmasl.cli.components import type_name, walk
 from mmasl.errors import UserError, did_you_mean
+
+# What a scheduler keeps of its course; its other attributes move while it runs, or follow from these.
+LENGTHS = ('begin', 'end', 'total_steps', 'T_max', 'total_iters', 'milestones', 'step_size', 'periods', 'gamma')
 
 
 def check_file(path: str, key: str) -> None:
@@ -141,13 +146,53 @@ def origin(checkpoint: dict) -> str:
     return f' (it was written by the run {name})' if name else ''
 
 
-class CheckFit(Hook):
-    """Runs ``check_fit`` when the checkpoint is loaded, for runners that build their model no earlier."""
+def check_schedule(runner: Runner, checkpoint: dict, path: str) -> None:
+    """Raise where resuming from ``checkpoint`` would silently replace the schedule or the optimizer of the config.
+
+    MMEngine loads the state of both over what the config says: their lengths and their learning rates too.
+    """
+    found = [f'{key} {old} in the checkpoint, {new} in the config' for key, old, new in changes(runner, checkpoint)]
+    if found:
+        raise UserError(
+            f'--resume: {path} was written with another schedule, which would replace that of the config: '
+            f'{"; ".join(found[:3])}. To go on as it began, leave these as they were; to extend a training or to '
+            f'change its learning rate, start a new one from its weights, without --resume: '
+            f'--cfg-options load_from={path}'
+        )
+
+
+def changes(runner: Runner, checkpoint: dict) -> Iterator[tuple[str, object, object]]:
+    """Yield each setting of the optimizer and the schedulers that differs, with its value in ``checkpoint`` and now."""
+    groups = (checkpoint.get('optimizer') or {}).get('param_groups', [])
+    now = runner.optim_wrapper.param_groups if groups and isinstance(runner.optim_wrapper, OptimWrapper) else []
+    for before, after in zip(groups[:1], now[:1], strict=False):  # there may be a group for each parameter
+        for key in ('lr', 'momentum', 'weight_decay'):
+            # Schedulers keep what the optimizer was made with under these names.
+            names = (f'max_{key}', f'initial_{key}', key)
+            old, new = (next((group[name] for name in names if name in group), None) for group in (before, after))
+            if old != new:
+                yield f'optimizer.{key}', old, new
+    schedulers = checkpoint.get('param_schedulers'), runner.param_schedulers
+    if not all(isinstance(entries, list) for entries in schedulers):
+        return
+    if len(schedulers[0]) != len(schedulers[1]):
+        yield 'the number of schedulers', *map(len, schedulers)
+    for before, after in zip(*schedulers, strict=False):
+        for key in LENGTHS:
+            old, new = before.get(key), getattr(after, key, None)
+            if old != new:
+                yield f'{type(after).__name__}.{key}', old, new
+
+
+class CheckCheckpoint(Hook):
+    """Runs ``check_fit``, and ``check_schedule`` where a training is resumed, when the checkpoint is loaded."""
 
     priority = 'VERY_LOW'
 
-    def __init__(self, path: str, whole: bool):
-        self.path, self.whole = path, whole
+    def __init__(self, path: str, whole: bool, resume: bool):
+        self.path, self.whole, self.resume = path, whole, resume
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         check_fit(runner.model, checkpoint, self.path, self.whole)
+        if self.resume:
+            check_schedule(runner, checkpoint, self.path)

@@ -88,6 +88,11 @@ def type_name(component: str | type) -> str:
     return component if isinstance(component, str) else getattr(component, '__name__', str(component))
 
 
+def is_ours(component: Callable) -> bool:
+    """Say whether ``component`` is a part of this package."""
+    return getattr(component, '__module__', '').startswith('mmasl.')
+
+
 def parameters(component: Callable) -> tuple[set[str], bool]:
     """Return the argument names that ``component`` takes, and whether it surely takes no other."""
     if inspect.isclass(component):
@@ -102,8 +107,8 @@ def parameters(component: Callable) -> tuple[set[str], bool]:
             return names, False
         names |= {p.name for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} - {'self'}
         if not any(p.kind is p.VAR_KEYWORD for p in found):
-            # Below the first class, **kwargs may have gone elsewhere than to the parent.
-            return names, depth == 0
+            # Below the first class, **kwargs may have gone elsewhere than to the parent, but not in this package.
+            return names, depth == 0 or is_ours(component)
     return names, False
 
 

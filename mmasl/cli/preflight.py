@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,15 +10,28 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.device import is_cuda_available, is_mlu_available, is_musa_available, is_npu_available
 
-from mmasl.cli.components import find_component, is_placed, parameters, registry_at, type_name, unknown_type, walk
-from mmasl.cli.config_errors import OPENMMLAB
+from mmasl.cli.cfg_options import EVERYWHERE, UNTYPED, known_keys
+from mmasl.cli.check_annotations import check_annotations
+from mmasl.cli.components import (
+    find_component,
+    is_ours,
+    is_placed,
+    parameters,
+    registry_at,
+    type_name,
+    unknown_type,
+    walk,
+)
 from mmasl.errors import UserError, did_you_mean
 
+OPENMMLAB = {'mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'mmasl'}
 NEEDED = {
     'train': ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'),
     'test': ('model', 'test_dataloader', 'test_cfg', 'test_evaluator'),
 }
-SETTINGS = ('default_hooks', 'custom_hooks', 'visualizer')
+SETTINGS = ('default_hooks', 'custom_hooks', 'visualizer', 'model')
+# Keys of the model whose dicts are built from a registry, each from exactly that dict.
+MODEL_PARTS = ('model', 'data_preprocessor', 'backbone', 'neck', 'head', 'bbox_head', 'loss', 'loss_cls', 'loss_bbox')
 READ = {
     'train': (*SETTINGS, 'train_dataloader', 'val_dataloader', 'val_evaluator', 'optim_wrapper', 'param_scheduler'),
     'test': (*SETTINGS, 'test_dataloader', 'test_evaluator'),
@@ -142,13 +156,38 @@ def check_amp(cfg: Config) -> None:
         )
 
 
-def check_types(cfg: Config, job: str) -> None:
-    """Raise where a ``type`` outside the model, which is built first anyway, is one that no registry knows."""
-    for field in READ[job]:
+def check_components(cfg: Config, job: str) -> None:
+    """Raise where a ``type`` is one that no registry knows, or where its dict has a key that nothing would read."""
+    for field in dict.fromkeys((*READ[job], *UNTYPED)):
         for path, node in walk(cfg.get(field), (field,)):
-            scope = node.get('_scope_', cfg.get('default_scope'))
-            if is_placed(path) and 'type' in node and find_component(node['type'], scope, path) is None:
-                raise UserError(unknown_type(node['type'], registry_at(path, scope), '.'.join(path)))
+            scope, where = node.get('_scope_', cfg.get('default_scope')), '.'.join(path)
+            component = find_component(node['type'], scope, path) if 'type' in node else None
+            if 'type' in node and component is None and (is_placed(path) or path[-1] in MODEL_PARTS):
+                raise UserError(unknown_type(node['type'], registry_at(path, scope), where))
+            check_arguments(node, scope, path)
+            if component is not None and is_ours(component) and 'loss' in path[-1]:
+                check_loss(component, node, where)
+
+
+def check_arguments(node: dict, scope: str | None, path: tuple[str, ...]) -> None:
+    """Raise where the dict at ``path`` has a key that its component does not take."""
+    known, closed, _ = known_keys(node, scope, path)
+    unknown = [key for key in node if key not in known | EVERYWHERE] if closed else []
+    if unknown:
+        what = f'{type_name(node["type"])} takes' if 'type' in node else 'there is'
+        raise UserError(
+            f"{'.'.join(path)}: {what} no argument '{unknown[0]}'{did_you_mean(unknown[0], known)} "
+            '(where the dict of an inherited config has it, write _delete_=True in the dict that replaces it)'
+        )
+
+
+def check_loss(loss: Callable, node: dict, where: str) -> None:
+    """Raise where one of our losses refuses an argument: it is built in vain, which costs nothing."""
+    arguments = {key: value for key, value in node.items() if key not in EVERYWHERE}
+    try:
+        loss(**arguments)
+    except (TypeError, ValueError) as error:
+        raise UserError(f'{where} ({loss.__name__}): {error}') from error
 
 
 def check_data(cfg: Config, job: str) -> None:
@@ -182,6 +221,16 @@ def check_dataset(cfg: Config, node: dict, path: tuple[str, ...]) -> None:
     for key, part in {'ann_file': node.get('ann_file'), **prefixes}.items():
         if is_local(part):
             need(cfg, os.path.join(root, part), (*path, key), name, how)
+    left_out = check_annotations(dataset, node, '.'.join(path))
+    if left_out:
+        say(left_out)
+
+
+def say(text: str) -> None:
+    """Print ``text``, once however many processes there are."""
+    ranks = (os.environ[name] for name in LAUNCHER_VARIABLES.values() if name in os.environ)
+    if next(ranks, '0') == '0':
+        print(text, flush=True)
 
 
 def is_local(path) -> bool:

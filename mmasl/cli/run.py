@@ -1,9 +1,10 @@
 """What ``tools/train.py`` and ``tools/test.py`` share: config loading, and building the runner."""
 
 import argparse
+import ast
 import os
+import traceback
 from pathlib import Path
-from types import TracebackType
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -13,9 +14,9 @@ from mmengine.runner import Runner
 from mmasl.cli import checkpoints, preflight
 from mmasl.cli.cfg_options import apply_cfg_options
 from mmasl.cli.components import type_name, walk
-from mmasl.cli.config_errors import code_at, config_errors, text_of, tracebacks
-from mmasl.engine.check_model import check_model
+from mmasl.cli.preflight import say  # noqa: F401  the tools call it cli.say
 from mmasl.errors import UserError, closest
+
 
 REPOSITORY_CONFIGS = Path(__file__).parents[2] / 'configs'
 
@@ -25,8 +26,7 @@ def load_config(args: argparse.Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     preflight.check_launcher(args.launcher)
     cfg = read_config(args.config)
-    with config_errors(cfg):
-        apply_cfg_options(cfg, args.cfg_options)
+    apply_cfg_options(cfg, args.cfg_options)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
@@ -36,7 +36,11 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def read_config(path: str) -> Config:
-    """Read a config file; what is wrong with it is the user's to mend, so no error in it has a traceback."""
+    """Read a config file.
+
+    Raises:
+        UserError: It does not exist, or it cannot be read; the message has the file and the line.
+    """
     file = Path(path).expanduser()
     if file.is_dir():
         raise UserError(f'{path} is a folder; give one of its configs')
@@ -44,10 +48,38 @@ def read_config(path: str) -> Config:
         raise UserError(f'config {path} does not exist{near_configs(file)}')
     if file.suffix not in ('.py', '.json', '.yaml', '.yml'):
         raise UserError(f'config {path} is neither .py nor .json nor .yaml')
+    files = config_files(file)
     try:
         return Config.fromfile(file)
     except Exception as error:
-        raise UserError(describe(error, file)) from error
+        lines = [entry for entry in traceback.extract_tb(error.__traceback__) if entry.filename in files]
+        where = f'{lines[-1].filename}, line {lines[-1].lineno}' if lines else path
+        raise UserError(f'{where}: {type(error).__name__}: {error}') from error
+
+
+def config_files(file: Path) -> list[str]:
+    """Return the paths of a config and of the files that its ``_base_`` names, and theirs.
+
+    Raises:
+        UserError: One of them does not exist, or is no Python.
+    """
+    files = [os.path.abspath(file)]
+    if file.suffix != '.py':
+        return files
+    try:
+        statements = ast.parse(file.read_text(encoding='utf-8')).body
+    except SyntaxError as error:
+        raise UserError(f'{files[0]}, line {error.lineno}: {error.msg}') from error
+    for statement in statements:
+        if isinstance(statement, ast.Assign) and getattr(statement.targets[0], 'id', None) == '_base_':
+            for name in preflight.as_list(ast.literal_eval(statement.value)):
+                base = Path(os.path.normpath(Path(files[0]).parent / name))
+                if '::' in name:  # of another package
+                    continue
+                if not base.is_file():
+                    raise UserError(f'{files[0]}: its _base_ {base} does not exist')
+                files += config_files(base)
+    return files
 
 
 def near_configs(file: Path) -> str:
@@ -60,25 +92,6 @@ def near_configs(file: Path) -> str:
         if longer or near:
             return f'; did you mean {" or ".join(longer[:3] or [found[near]])}?'
     return ''
-
-
-def describe(error: Exception, file: Path) -> str:
-    """Return where in which config file ``error`` was raised, and what it says."""
-    stack: list[TracebackType] = list(tracebacks(error))
-    # Files of the chain of _base_, the one that was being read last.
-    chain = [
-        tb.tb_frame.f_locals['filename']
-        for tb in stack
-        if code_at(tb, 'mmengine/config/config.py') and 'filename' in tb.tb_frame.f_locals
-    ]
-    chain = list(dict.fromkeys(os.path.abspath(name) for name in [file, *chain]))
-    if isinstance(error, SyntaxError):
-        return f'{chain[-1]}, line {error.lineno}: {error.msg}'
-    if isinstance(error, FileNotFoundError) and len(chain) > 1 and not os.path.exists(chain[-1]):
-        return f'{chain[-2]}: its _base_ {os.path.normpath(chain[-1])} does not exist'
-    lines = [tb.tb_lineno for tb in stack if tb.tb_frame.f_code.co_filename == chain[-1]]
-    where = f'{chain[-1]}, line {lines[-1]}' if lines else chain[-1]
-    return f'{where}: {type(error).__name__}: {text_of(error)}'
 
 
 def set_dataloaders(cfg: Config, args: argparse.Namespace) -> None:
@@ -112,13 +125,6 @@ def keep_checkpoints_whole(cfg: Config) -> None:
         hook.type = 'mmasl.SafeCheckpointHook'
 
 
-def say(text: str) -> None:
-    """Print ``text``, once however many processes there are."""
-    ranks = (os.environ[name] for name in preflight.LAUNCHER_VARIABLES.values() if name in os.environ)
-    if next(ranks, '0') == '0':
-        print(text, flush=True)
-
-
 def start_cpu_processes(cfg: Config) -> None:
     """Start the process group where there is no GPU: MMEngine would ask for one."""
     if cfg.launcher != 'pytorch' or preflight.has_accelerator():
@@ -132,21 +138,14 @@ def start_cpu_processes(cfg: Config) -> None:
 
 
 def build_runner(cfg: Config, checkpoint: dict | None = None, whole: bool = True) -> Runner:
-    """Build the runner, and check that its heads fit their losses, and the ``checkpoint`` it will load its model."""
+    """Build the runner, which holds the ``checkpoint`` that it will load against its model and its schedule."""
     start_cpu_processes(cfg)
     # FlexibleRunner takes these two only when they are there.
     cfg.setdefault('env_cfg', ConfigDict(dist_cfg={'backend': 'nccl'}))
     cfg.setdefault('randomness', ConfigDict(seed=None))
     runner = RUNNERS.build(cfg)  # of `runner_type`, or Runner
-    built = isinstance(runner.model, torch.nn.Module)  # FlexibleRunner builds its model when it starts
-    if built:
-        check_model(runner.model)
-    else:
-        runner.register_hook(ConfigDict(type='mmasl.CheckModelHook'))
-    if checkpoint is not None and built:
-        checkpoints.check_fit(runner.model, checkpoint, cfg.load_from, whole)
-    elif checkpoint is not None:
-        runner.register_hook(checkpoints.CheckFit(cfg.load_from, whole))
+    if checkpoint is not None:
+        runner.register_hook(checkpoints.CheckCheckpoint(cfg.load_from, whole, bool(cfg.get('resume'))))
     return runner
 
 

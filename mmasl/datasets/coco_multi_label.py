@@ -1,19 +1,16 @@
 """``CocoMultiLabel``: MS-COCO for multi-label classification."""
 
-import json
-import re
 from collections import defaultdict
 
-from mmengine.fileio import get, join_path
+from mmengine.fileio import join_path
 from mmpretrain.datasets import MultiLabelDataset
 
+from mmasl.datasets.annotation_files import read_coco
 from mmasl.datasets.published import Published, class_index
 from mmasl.registry import DATASETS
+from mmasl.errors import DataError
 
 SIZES = ('small', 'medium', 'large')
-# Outlines are nine tenths of a file, and of the time and memory to parse it. No JSON string can hold this key with its
-# quotes unescaped, so nothing else is cut out.
-_OUTLINE = re.compile(rb'"segmentation":\s*(?:\[(?:\[[^\]]*\][,\s]*)*\]|\{[^{}]*\})')
 
 
 @DATASETS.register_module()
@@ -34,7 +31,8 @@ class CocoMultiLabel(Published, MultiLabelDataset):
     in the authors' script; so are objects of any size.
 
     A sample has ``img_path``, ``img_id``, ``gt_label`` (sorted list), and in ``gt_label_small``, ``gt_label_medium``
-    and ``gt_label_large`` the classes that have an object of that size: area below 32², below 96², and above.
+    and ``gt_label_large`` the classes that have an object of that size: area below 32², below 96², and above. An object
+    without an area has that of its box.
 
     Args:
         ann_file (str): An instances file.
@@ -44,7 +42,8 @@ class CocoMultiLabel(Published, MultiLabelDataset):
 
     Raises:
         FileNotFoundError: A file or the first image does not exist.
-        ValueError: Unknown ``classes``; a category or an image that the file does not list; no image left.
+        ValueError: Unknown ``classes``; an entry of the file that lacks a key, or that names a category or an image
+            which is not listed; two categories of one name; no image left.
 
     Example:
         >>> import tempfile
@@ -63,31 +62,29 @@ class CocoMultiLabel(Published, MultiLabelDataset):
 
     def load_data_list(self):
         """Read the instances file: a list of dicts."""
-        content = json.loads(_OUTLINE.sub(b'"segmentation": 0', get(self.ann_file)))
+        content = read_coco(self.ann_file)
         categories = {c['id']: c['name'] for c in sorted(content['categories'], key=lambda c: c['id'])}
         self._metainfo.setdefault('classes', tuple(categories.values()))
         index = class_index(self.CLASSES, categories.values(), self.ann_file)
         label_of = {category_id: index.get(name) for category_id, name in categories.items()}
 
         found = defaultdict(lambda: tuple(set() for _ in SIZES))  # image id -> labels of each size
-        for annotation in content['annotations']:
-            try:
-                label = label_of[annotation['category_id']]
-            except KeyError as error:
-                raise ValueError(f'{self.ann_file}: no category has the id {error}, which an annotation has') from None
+        for number, annotation in enumerate(content['annotations']):
+            label = label_of[annotation['category_id']]
             if label is not None:
-                area = annotation['area']
+                area = annotation.get('area')
+                if area is None:
+                    if 'bbox' not in annotation:
+                        raise DataError(f'{self.ann_file}: annotations[{number}] has neither area nor bbox')
+                    area = annotation['bbox'][2] * annotation['bbox'][3]
                 found[annotation['image_id']][(area >= 32**2) + (area >= 96**2)].add(label)
-        unlisted = found.keys() - {image['id'] for image in content['images']}
-        if unlisted:
-            raise ValueError(f'{self.ann_file}: no image has the id {min(unlisted)}, which an annotation has')
 
         data_list = []
         for image in content['images']:
             if image['id'] in found or not self.drop_unlabelled:
                 by_size = found[image['id']]
-                info = {'img_path': join_path(self.img_prefix, image['file_name']), 'img_id': image['id']}
-                info['gt_label'] = sorted(set().union(*by_size))
+                path = join_path(self.img_prefix, image['file_name'].replace('\\', '/'))
+                info = {'img_path': path, 'img_id': image['id'], 'gt_label': sorted(set().union(*by_size))}
                 info.update({f'gt_label_{size}': sorted(labels) for size, labels in zip(SIZES, by_size, strict=True)})
                 data_list.append(info)
         return data_list

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from mmasl.registry import DATASETS
+from mmasl.errors import DataError
 
 INDEX = 'features.json'  # of a folder
 
@@ -79,11 +80,11 @@ def _read(path: str, *identity) -> dict[str, np.ndarray]:
     try:
         arrays = _read_folder(Path(path)) if Path(path).is_dir() else dict(np.load(path))
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise ValueError(f'{path}: expected {Features.how_to_get}: {error}') from error
+        raise DataError(f'{path}: expected {Features.how_to_get}: {error}') from error
     splits = ('train', 'val', 'test') if {'val_x', 'val_y'} & set(arrays) else ('train', 'test')
     missing = {f'{split}_{name}' for split in splits for name in 'xy'} - set(arrays)
     if missing:
-        raise ValueError(f'{path}: expected {Features.how_to_get}, missing {", ".join(sorted(missing))}')
+        raise DataError(f'{path}: expected {Features.how_to_get}, missing {", ".join(sorted(missing))}')
     if 'val_x' not in arrays:
         held_out = np.zeros(len(arrays['train_x']), bool)
         held_out[np.random.default_rng(0).permutation(len(held_out))[::5]] = True
@@ -94,16 +95,16 @@ def _read(path: str, *identity) -> dict[str, np.ndarray]:
     for split in ('train', 'val', 'test'):
         x, y = (arrays[f'{split}_{name}'] for name in 'xy')
         if x.shape != (len(x), width) or y.shape != (len(x), num_classes):
-            raise ValueError(
+            raise DataError(
                 f'{path}: expected {split}_x ({len(x)}, {width}) and {split}_y ({len(x)}, {num_classes}), '
                 f'got {x.shape} and {y.shape}'
             )
         if not np.isfinite(x).all() or not np.isin(y, (-1, 0, 1)).all():
-            raise ValueError(f'{path}: expected finite {split}_x, and {split}_y of 1, 0 and -1 (unknown)')
+            raise DataError(f'{path}: expected finite {split}_x, and {split}_y of 1, 0 and -1 (unknown)')
         arrays[f'{split}_x'], arrays[f'{split}_y'] = x.astype(np.float32), y.astype(np.float32)
     arrays.setdefault('classes', np.array([str(index) for index in range(num_classes)]))
     if len(arrays['classes']) != num_classes:
-        raise ValueError(f'{path}: expected {num_classes} names in classes, got {len(arrays["classes"])}')
+        raise DataError(f'{path}: expected {num_classes} names in classes, got {len(arrays["classes"])}')
     return arrays
 
 

@@ -8,6 +8,7 @@ from mmpretrain.datasets import BaseDataset
 
 from mmasl.datasets.published import Published
 from mmasl.registry import DATASETS
+from mmasl.errors import DataError
 
 
 @DATASETS.register_module()
@@ -71,10 +72,10 @@ class Herbarium2020(Published, BaseDataset):
         category_of = {a['image_id']: a['category_id'] for a in content['annotations']}
         unknown = set(category_of.values()) - label_of.keys()
         if unknown:
-            raise ValueError(f'{self.ann_file}: no category has the id {min(unknown)}, which an annotation has')
+            raise DataError(f'{self.ann_file}: no category has the id {min(unknown)}, which an annotation has')
         path_of = {image['id']: join_path(self.img_prefix, image['file_name']) for image in content['images']}
         for image_id in path_of.keys() ^ category_of.keys():
-            raise ValueError(f'{self.ann_file}: image {image_id} is not both in its images and in its annotations')
+            raise DataError(f'{self.ann_file}: image {image_id} is not both in its images and in its annotations')
 
         images_of = defaultdict(list)
         for image_id in sorted(path_of):

@@ -10,6 +10,7 @@ from mmpretrain.datasets import MultiLabelDataset
 
 from mmasl.datasets.published import Published, class_index
 from mmasl.registry import DATASETS
+from mmasl.errors import DataError
 
 _NAMES = """
 airport animal beach bear birds boats book bridge buildings cars castle cat cityscape clouds computer coral cow dancing
@@ -87,15 +88,13 @@ class NUSWIDE(Published, MultiLabelDataset):
         rows = csv.DictReader(io.StringIO(get_text(self.ann_file)))
         missing = {'filepath', 'label', 'split_name'} - set(rows.fieldnames or ())
         if missing:
-            raise ValueError(f'{self.ann_file}: expected the column {min(missing)}, got {rows.fieldnames}')
+            raise DataError(f'{self.ann_file}: expected the column {min(missing)}, got {rows.fieldnames}')
         for row in rows:
             if row['split_name'] in names:
                 concepts = re.findall(r"'([^']*)'", row['label'])
                 unknown = set(concepts).difference(CONCEPTS)
                 if unknown:
-                    raise ValueError(
-                        f"{self.ann_file}: '{min(unknown)}' ({row['filepath']}) is none of the 81 concepts"
-                    )
+                    raise DataError(f"{self.ann_file}: '{min(unknown)}' ({row['filepath']}) is none of the 81 concepts")
                 yield row['filepath'], sorted(index[concept] for concept in set(concepts) & index.keys())
 
     def _read_concepts(self):
@@ -110,7 +109,7 @@ class NUSWIDE(Published, MultiLabelDataset):
             digits = np.frombuffer(get(path), dtype=np.uint8)
             digits = digits[digits >= ord('0')]  # without the ends of lines
             if len(digits) != len(images):
-                raise ValueError(f'{path}: expected 0 or 1 for each of {len(images)} images, got {len(digits)}')
+                raise DataError(f'{path}: expected 0 or 1 for each of {len(images)} images, got {len(digits)}')
             for image in np.flatnonzero(digits == ord('1')):
                 labels[image].append(label)
         return zip(images, labels, strict=True)

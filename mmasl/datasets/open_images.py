@@ -11,6 +11,7 @@ from mmpretrain.datasets import MultiLabelDataset
 
 from mmasl.datasets.published import Published, class_index, dense_target
 from mmasl.registry import DATASETS
+from mmasl.errors import DataError
 
 
 @DATASETS.register_module()
@@ -86,7 +87,7 @@ class OpenImages(Published, MultiLabelDataset):
         images, codes = array('Q'), array('h' if len(label_of) < 2**15 else 'i')
         with get_local_path(self.ann_file) as path, open(path, 'rb') as lines:
             if next(lines, b'').strip() != b'ImageID,Source,LabelName,Confidence':
-                raise ValueError(f'{self.ann_file}: expected ImageID,Source,LabelName,Confidence in its first line')
+                raise DataError(f'{self.ann_file}: expected ImageID,Source,LabelName,Confidence in its first line')
             for number, line in enumerate(lines, start=2):
                 try:
                     image, _, name, confidence = line.split(b',')
@@ -95,7 +96,7 @@ class OpenImages(Published, MultiLabelDataset):
                         images.append(int(image, 16))
                         codes.append(label if int(confidence) else ~label)
                 except ValueError:
-                    raise ValueError(f'{self.ann_file}, line {number}: cannot read {line.decode().strip()}') from None
+                    raise DataError(f'{self.ann_file}, line {number}: cannot read {line.decode().strip()}') from None
         return _Rows.collect(self.img_prefix, np.asarray(images), np.asarray(codes))
 
     def get_data_info(self, idx):
@@ -110,12 +111,12 @@ class OpenImages(Published, MultiLabelDataset):
         """Set the names of the classes, and return their labels by LabelName."""
         names = dict(csv.reader(io.StringIO(get_text(self.classes_file))))
         if names.pop('LabelName', None) != 'DisplayName':
-            raise ValueError(f'{self.classes_file}: expected LabelName,DisplayName in its first line')
+            raise DataError(f'{self.classes_file}: expected LabelName,DisplayName in its first line')
         if self.trainable_file:
             trainable = get_text(self.trainable_file).split()
             unknown = [name for name in trainable if name not in names]
             if unknown:
-                raise ValueError(f'{self.trainable_file}: {unknown[0]} is no class of {self.classes_file}')
+                raise DataError(f'{self.trainable_file}: {unknown[0]} is no class of {self.classes_file}')
             names = {name: names[name] for name in trainable}
         if self.CLASSES is None:
             self._metainfo['classes'] = tuple(names.values())

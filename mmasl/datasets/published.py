@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from mmengine.fileio import exists
 
-from mmasl.errors import did_you_mean
+from mmasl.errors import DataError, MissingFileError, did_you_mean
 
 
 class Published:
@@ -27,10 +27,10 @@ class Published:
         try:
             super().full_init()
         except FileNotFoundError as error:
-            raise FileNotFoundError(self._message(error.filename or error, 'does not exist')) from error
+            raise MissingFileError(self._message(error.filename or error, 'does not exist')) from error
         first = self.get_data_info(0)['img_path']
         if not exists(first):
-            raise FileNotFoundError(self._message(first, 'is listed, but does not exist: data_prefix names its folder'))
+            raise MissingFileError(self._message(first, 'is listed, but does not exist: data_prefix names its folder'))
 
     def filter_data(self):
         """Leave out nothing.
@@ -39,7 +39,7 @@ class Published:
             ValueError: There is no image.
         """
         if not len(self.data_list):
-            raise ValueError(f'{type(self).__name__}: no image with a label in {self.ann_file}')
+            raise DataError(f'{type(self).__name__}: no image with a label in {self.ann_file}')
         return super().filter_data()
 
     def prepare_data(self, idx):
@@ -71,7 +71,7 @@ def class_index(names: Iterable[str], known: Iterable[str], file: str) -> dict[s
     known = list(known)
     index = {name: label for label, name in enumerate(names)}
     for name in index.keys() - set(known):
-        raise ValueError(f"classes: '{name}' is no class of {file}{did_you_mean(name, known)}")
+        raise DataError(f"classes: '{name}' is no class of {file}{did_you_mean(name, known)}")
     return index
 
 

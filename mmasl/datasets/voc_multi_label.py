@@ -1,11 +1,16 @@
 """``VOCMultiLabel``: Pascal VOC with a choice of what difficult objects are."""
 
-from xml.etree import ElementTree
+import logging
+from collections import Counter
 
+from mmengine.fileio import list_from_file
+from mmengine.logging import print_log
 from mmpretrain.datasets import VOC
 
+from mmasl.datasets.annotation_files import check_names, read_voc
 from mmasl.datasets.published import Published, dense_target
 from mmasl.registry import DATASETS
+from mmasl.errors import DataError
 
 
 @DATASETS.register_module()
@@ -22,6 +27,7 @@ class VOCMultiLabel(Published, VOC):
         └── VOC2012                the same; no annotations of its test images are published
 
     A class with difficult objects and others is positive; an object that does not say whether it is difficult is not.
+    Objects of names that are no class are left out, with a warning. ``metainfo=dict(classes=(...))`` sets other classes.
     A sample has ``img_path``, ``gt_label`` (list), ``gt_label_difficult`` (list), and with ``difficult='ignored'`` also
     ``gt_score`` (20,) with -1 for the classes that have difficult objects only.
 
@@ -33,7 +39,8 @@ class VOCMultiLabel(Published, VOC):
 
     Raises:
         FileNotFoundError: A file or the first image does not exist.
-        ValueError: Another ``difficult``; an annotation file that is no XML, or not of this format.
+        ValueError: Another ``difficult``; an annotation file that is no XML, or not of this format; a name that is a
+            class but for case, blanks or hyphens; no object of one of the classes.
 
     Example:
         >>> import tempfile
@@ -53,16 +60,32 @@ class VOCMultiLabel(Published, VOC):
         self.difficult = difficult
         super().__init__(data_root, **kwargs)
 
+    def load_data_list(self):
+        """Read the image set, and the XML file of each image: a list of dicts."""
+        self._found = Counter()
+        lines = [line.strip() for line in list_from_file(self.image_set_path)]
+        with_labels = self.ann_prefix is not None
+        data_list = []
+        for img_id in filter(None, lines):
+            labels, difficult = self._get_labels_from_xml(img_id) if with_labels else (None, None)
+            path = self.backend.join_path(self.img_prefix, f'{img_id}.jpg')
+            data_list.append({'img_path': path, 'gt_label': labels, 'gt_label_difficult': difficult})
+        left_out = check_names(self.image_set_path, self._found, self.CLASSES)
+        if left_out:
+            print_log(left_out, logger='current', level=logging.WARNING)
+        return data_list
+
     def _get_labels_from_xml(self, img_id):
         """Return the classes with objects, and those with difficult ones; upstream needs ``<difficult>`` in each."""
-        path = self.backend.join_path(self.ann_prefix, f'{img_id}.xml')
-        try:
-            objects = ElementTree.fromstring(self.backend.get(path)).findall('object')
-            found = [(item.findtext('name'), int(item.findtext('difficult', '0'))) for item in objects]
-        except (ElementTree.ParseError, ValueError) as error:
-            raise ValueError(f'{path}: {error}') from error
-        known = [(self.class_to_idx[name], difficult) for name, difficult in found if name in self.class_to_idx]
-        return list({c for c, difficult in known if not difficult}), list({c for c, difficult in known if difficult})
+        path, labels = self.backend.join_path(self.ann_prefix, f'{img_id}.xml'), (set(), set())
+        for name, difficult in read_voc(path):
+            name, difficult = name.strip(), (difficult or '').strip() or '0'
+            if difficult not in ('0', '1'):
+                raise DataError(f"{path}: object '{name}' has '{difficult}' as <difficult>; expected 0 or 1")
+            self._found[name] += 1
+            if name in self.class_to_idx:
+                labels[int(difficult)].add(self.class_to_idx[name])
+        return tuple(map(sorted, labels))
 
     def get_data_info(self, idx):
         """The sample ``idx`` as the pipeline receives it: a dict (see the class)."""

@@ -47,8 +47,18 @@ def check_model(model: nn.Module) -> None:
     while is_model_wrapper(model):
         model = model.module
     for name, head in model.named_modules():
+        check_class_weight(head, name)
         for loss_name, loss in own_losses(head):
             check_head(head, loss, '.'.join(('model', *name.split('.'), loss_name) if name else ('model', loss_name)))
+
+
+def check_class_weight(head: nn.Module, name: str) -> None:
+    """Raise where a loss of ``head`` has other than one weight for each class."""
+    for loss_name, loss in head.named_children():
+        weight, classes = getattr(loss, 'class_weight', None), getattr(head, 'num_classes', None)
+        if weight is not None and isinstance(classes, int) and len(weight) != classes:
+            key = f'model.{name}.{loss_name}'.replace('loss_module', 'loss')  # which the config calls loss
+            raise UserError(f'{key}.class_weight: expected {classes} weights, one for each class, got {len(weight)}')
 
 
 def own_losses(head: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -14,7 +14,6 @@ from mmengine.registry import HOOKS
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from mmasl.cli.config_errors import config_errors
 from mmasl.errors import UserError
 from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, Refusals, write_config
 

@@ -39,7 +39,6 @@ from mmasl.analysis import LabelStatistics, count_labels, starting_ladder
 from mmasl.analysis.report import pyplot, save_figure
 from mmasl.cli.cfg_options import apply_cfg_options
 from mmasl.cli.components import type_name, walk
-from mmasl.cli.config_errors import config_errors
 from mmasl.cli.run import read_config
 from mmasl.files import write_json
 
@@ -50,8 +49,7 @@ def build_dataset(cfg: Config):
         if 'pipeline' in node:
             node.pipeline = []
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    with config_errors(cfg):
-        return DATASETS.build(cfg.train_dataloader.dataset)
+    return DATASETS.build(cfg.train_dataloader.dataset)
 
 
 def is_detection(cfg: Config) -> bool:
@@ -108,8 +106,7 @@ def write_classes(statistics: LabelStatistics, names, path: Path) -> None:
 def main(argv=None) -> None:
     args = parse_args(argv)
     cfg = read_config(args.config)
-    with config_errors(cfg):
-        apply_cfg_options(cfg, args.cfg_options)
+    apply_cfg_options(cfg, args.cfg_options)
     if not cfg.get('train_dataloader'):
         raise UserError('the config has no train_dataloader')
     detection = is_detection(cfg)

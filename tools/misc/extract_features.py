@@ -49,7 +49,6 @@ from tqdm import tqdm
 from mmasl.cli import checkpoints, preflight
 from mmasl.cli import run as cli
 from mmasl.cli.cfg_options import apply_cfg_options
-from mmasl.cli.config_errors import config_errors
 from mmasl.datasets.features import INDEX
 from mmasl.files import atomic_file, write_json
 
@@ -139,7 +138,7 @@ def check_same(args, spec: dict) -> None:
 def main(argv=None) -> None:
     args = parse_args(argv)
     cfg = cli.read_config(args.config)
-    with config_errors(cfg), DefaultScope.overwrite_default_scope('mmpretrain'):
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
         apply_cfg_options(cfg, args.cfg_options)
         preflight.check_scope(cfg)
         if cfg.get('default_scope') != 'mmpretrain':

@@ -39,7 +39,6 @@ from torch import Tensor, nn
 from mmasl.cli import checkpoints, preflight
 from mmasl.cli import run as cli
 from mmasl.cli.cfg_options import apply_cfg_options
-from mmasl.cli.config_errors import config_errors
 from mmasl.compat import TRACING_EXPORTER
 from mmasl.files import atomic_file
 
@@ -161,21 +160,20 @@ def main(argv=None) -> None:
     args = parse_args(argv)
     check_args(args)
     cfg = cli.read_config(args.config)
-    with config_errors(cfg):
-        apply_cfg_options(cfg, args.cfg_options)
-        preflight.check_scope(cfg)
-        init_default_scope(cfg.get('default_scope'))
-        model = build(cfg, args)
-        example = torch.zeros(2, 3, *args.size)
-        model(example)
-        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-        suffix = Path(args.out).suffix
-        with atomic_file(args.out) as part:  # what differs from torch never gets the name
-            write(model, example, part, suffix, args.opset)
-            differences = compare(model, read_back(part, suffix), args.size)
-            wrong = [f'{name} {value:.1e}' for name, value in differences.items() if not value <= TOLERANCE]
-            if wrong:
-                raise UserError(f'{args.out} differs from torch by more than {TOLERANCE}: {", ".join(wrong)}')
+    apply_cfg_options(cfg, args.cfg_options)
+    preflight.check_scope(cfg)
+    init_default_scope(cfg.get('default_scope'))
+    model = build(cfg, args)
+    example = torch.zeros(2, 3, *args.size)
+    model(example)
+    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+    suffix = Path(args.out).suffix
+    with atomic_file(args.out) as part:  # what differs from torch never gets the name
+        write(model, example, part, suffix, args.opset)
+        differences = compare(model, read_back(part, suffix), args.size)
+        wrong = [f'{name} {value:.1e}' for name, value in differences.items() if not value <= TOLERANCE]
+        if wrong:
+            raise UserError(f'{args.out} differs from torch by more than {TOLERANCE}: {", ".join(wrong)}')
     shown = ', '.join(f'{name} {value:.1e}' for name, value in differences.items())
     print(f'done: {args.out}; largest difference from torch, |a-b|/(1+|b|): {shown}')
 

@@ -18,7 +18,6 @@ custom_hooks = [
     # decay 0.9997 over the whole state; the weights before averaging are evaluated too
     dict(type='EMAHook', momentum=3e-4, update_buffers=True, evaluate_on_origin=True, priority='ABOVE_NORMAL'),
     dict(type='mmasl.LastAndBestHook'),
-    dict(type='mmasl.CheckClassesHook'),
 ]
 
 # --auto-scale-lr scales the peak of the cycle with the batch

@@ -1,7 +1,6 @@
 """Hooks for MMEngine's runners."""
 
 from mmasl.engine.hooks.asymmetry_hook import AsymmetryHook
-from mmasl.engine.hooks.check_classes_hook import CheckClassesHook
 from mmasl.engine.hooks.check_model_hook import CheckModelHook
 from mmasl.engine.hooks.exact_resume_hook import ExactResumeHook
 from mmasl.engine.hooks.last_and_best_hook import LastAndBestHook
@@ -11,7 +10,6 @@ from mmasl.engine.hooks.stop_at_nan_hook import StopAtNaNHook
 
 __all__ = [
     'AsymmetryHook',
-    'CheckClassesHook',
     'CheckModelHook',
     'ExactResumeHook',
     'LastAndBestHook',
