@@ -1,4 +1,4 @@
-"""A user's mistakes: one line on stderr instead of a traceback. Anything else keeps its traceback, and may get a hint."""
+"""A user's mistakes: one line on stderr instead of a traceback; other exceptions keep theirs, some with a hint."""
 
 import argparse
 import difflib
@@ -40,6 +40,11 @@ HINTS = (
         TypeError,
         r"unexpected keyword argument '(\w+)'",
         "if '{}' comes from a dict that the config inherits, write _delete_=True in the dict that replaces it",
+    ),
+    (
+        ValueError,
+        'need at least one array to concatenate',
+        'a data set of the config has no picture left: its annotation file, its classes or its filter_cfg leave none',
     ),
     (
         KeyError,
@@ -98,9 +103,10 @@ def hint_for(error: BaseException) -> str | None:
         'make room on the disk, then go on from the last checkpoint with --resume'
     """
     for kind, pattern, hint in HINTS:
-        found = re.search(pattern, str(error)) if isinstance(error, kind) else None
+        # A worker's exception has the worker's traceback in its text, with the message at the end.
+        found = list(re.finditer(pattern, str(error))) if isinstance(error, kind) else []
         if found:
-            return hint.format(*(group.strip() for group in found.groups()))
+            return hint.format(*(group.strip() for group in found[-1].groups()))
     return None
 
 

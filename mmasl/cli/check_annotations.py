@@ -1,8 +1,8 @@
 """Do the annotation files of MMDetection's data sets say what its readers need, and name the classes of the config?
 
 Its ``CocoDataset`` takes the labels from the order of the categories in the file, whatever the order of
-``metainfo.classes``, drops classes that the file does not have, which shifts the labels of those after them, and ends in
-a ``KeyError`` where an entry lacks a key. The data sets of this package check their files while they read them.
+``metainfo.classes``. It drops classes that the file does not have, which shifts the labels of those after them, and it
+ends in a ``KeyError`` where an entry lacks a key. The data sets of this package check their files while they read them.
 """
 
 import os

@@ -31,6 +31,7 @@ FIRST_REGISTRY = {
     'init_cfg': 'WEIGHT_INITIALIZERS',
     'strategy': 'STRATEGIES',
     'model_wrapper': 'MODEL_WRAPPERS',
+    'runner_type': 'RUNNERS',
 }
 IN_COMPONENTS = ('transforms', 'init_cfg')
 
@@ -78,6 +79,9 @@ def find_component(name: str | type, scope: str | None, path: tuple[str, ...]) -
             found = registry.get(name)
         except RuntimeError:  # how get() says that there is none
             found = None
+        except (ImportError, AssertionError) as error:  # mmdet asserts the version of mmcv
+            cure = 'python -m mmasl.check_env says what to do'
+            raise UserError(f"'{name}' cannot be imported: {error}; {cure}") from error
         if found is not None:
             return found
     return None

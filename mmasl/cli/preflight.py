@@ -22,6 +22,7 @@ from mmasl.cli.components import (
     unknown_type,
     walk,
 )
+from mmasl.datasets.annotation_files import read_coco
 from mmasl.errors import UserError, did_you_mean
 
 OPENMMLAB = {'mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'mmasl'}
@@ -55,6 +56,12 @@ def check_sections(cfg: Config, job: str) -> None:
         raise UserError(
             f'{cfg.filename} has no {", ".join(missing)}: it is a part of a config, or not one to {job} with'
         )
+    for split in ('val', 'test'):
+        parts = [f'{split}_{part}' for part in ('dataloader', 'cfg', 'evaluator')]
+        absent = [key for key in parts if cfg.get(key) is None]
+        if 0 < len(absent) < 3:
+            there = ', '.join(key for key in parts if key not in absent)
+            raise UserError(f'{cfg.filename} has {there}, but no {", ".join(absent)}: they go together')
 
 
 def check_typed(cfg: Config) -> None:
@@ -158,15 +165,17 @@ def check_amp(cfg: Config) -> None:
 
 def check_components(cfg: Config, job: str) -> None:
     """Raise where a ``type`` is one that no registry knows, or where its dict has a key that nothing would read."""
-    for field in dict.fromkeys((*READ[job], *UNTYPED)):
-        for path, node in walk(cfg.get(field), (field,)):
-            scope, where = node.get('_scope_', cfg.get('default_scope')), '.'.join(path)
-            component = find_component(node['type'], scope, path) if 'type' in node else None
-            if 'type' in node and component is None and (is_placed(path) or path[-1] in MODEL_PARTS):
-                raise UserError(unknown_type(node['type'], registry_at(path, scope), where))
-            check_arguments(node, scope, path)
-            if component is not None and is_ours(component) and 'loss' in path[-1]:
-                check_loss(component, node, where)
+    nodes = [found for field in dict.fromkeys((*READ[job], *UNTYPED)) for found in walk(cfg.get(field), (field,))]
+    if cfg.get('runner_type'):
+        nodes.insert(0, (('runner_type',), {'type': cfg.runner_type}))
+    for path, node in nodes:
+        scope, where = node.get('_scope_', cfg.get('default_scope')), '.'.join(path)
+        component = find_component(node['type'], scope, path) if 'type' in node else None
+        if 'type' in node and component is None and (is_placed(path) or path[-1] in MODEL_PARTS):
+            raise UserError(unknown_type(node['type'], registry_at(path, scope), where))
+        check_arguments(node, scope, path)
+        if component is not None and is_ours(component) and 'loss' in path[-1]:
+            check_loss(component, node, where)
 
 
 def check_arguments(node: dict, scope: str | None, path: tuple[str, ...]) -> None:
@@ -191,29 +200,45 @@ def check_loss(loss: Callable, node: dict, where: str) -> None:
 
 
 def check_data(cfg: Config, job: str) -> None:
-    """Raise where a folder or an annotation file that ``job`` will read does not exist."""
+    """Raise where a folder or an annotation file that ``job`` will read does not exist, or cannot be read."""
     splits = ['test'] if job == 'test' else ['train', 'val'] if cfg.get('val_dataloader') else ['train']
-    for split in splits:
-        key = f'{split}_dataloader'
-        for path, node in walk(cfg[key], (key,)):
+    to_read = []
+    for field in (f'{split}_dataloader' for split in splits):
+        for path, node in walk(cfg[field], (field,)):
             is_dataset = path[-1] == 'dataset' or (len(path) > 1 and path[-2] == 'datasets')
             if is_dataset and 'type' in node and node.get('backend_args') is None:
-                check_dataset(cfg, node, path)
-        for path, node in walk(cfg.get(f'{split}_evaluator'), (f'{split}_evaluator',)):
-            need(cfg, node.get('ann_file'), (*path, 'ann_file'), type_name(node.get('type', 'metric')))
+                to_read.append((check_dataset(cfg, node, path), node, '.'.join(path)))
+    files = []
+    for field in (f'{split}_evaluator' for split in splits):
+        for path, node in walk(cfg.get(field), (field,)):
+            name = type_name(node.get('type', 'metric'))
+            need(cfg, node.get('ann_file'), (*path, 'ann_file'), name)
+            if name.split('.')[-1] == 'CocoMetric' and is_local(node.get('ann_file')):
+                files.append(node['ann_file'])
+    # Reading takes time, so it comes when everything is there.
+    for dataset, node, key in to_read:
+        left_out = dataset and check_annotations(dataset, node, key)
+        if left_out:
+            say(left_out)
+    for file in files:
+        read_coco(file, annotations=('id', 'bbox', 'area', 'iscrowd'))
 
 
-def check_dataset(cfg: Config, node: dict, path: tuple[str, ...]) -> None:
-    """Raise where the data root, the annotation file or an image folder of one data set does not exist."""
+def check_dataset(cfg: Config, node: dict, path: tuple[str, ...]) -> type[BaseDataset] | None:
+    """Raise where the data root, the annotation file or an image folder of one data set does not exist.
+
+    Returns:
+        The class of the data set, or None where these arguments may mean something else to it.
+    """
     dataset = find_component(node['type'], node.get('_scope_', cfg.get('default_scope')), path)
     if dataset is None or ('download' in parameters(dataset)[0] and node.get('download', True)):
-        return
+        return None
     name = type_name(node['type']).split('.')[-1]
     how = getattr(dataset, 'how_to_get', HOW_TO_GET.get(name, ''))
     root = node.get('data_root') or ''
     need(cfg, root, (*path, 'data_root'), name, how)
     if '://' in root or not (isinstance(dataset, type) and issubclass(dataset, BaseDataset)):
-        return  # what other classes do with these arguments is their own business
+        return None
     prefix = node.get('data_prefix')
     prefixes = (
         {f'data_prefix.{k}': v for k, v in prefix.items()} if isinstance(prefix, dict) else {'data_prefix': prefix}
@@ -221,9 +246,7 @@ def check_dataset(cfg: Config, node: dict, path: tuple[str, ...]) -> None:
     for key, part in {'ann_file': node.get('ann_file'), **prefixes}.items():
         if is_local(part):
             need(cfg, os.path.join(root, part), (*path, key), name, how)
-    left_out = check_annotations(dataset, node, '.'.join(path))
-    if left_out:
-        say(left_out)
+    return dataset
 
 
 def say(text: str) -> None:

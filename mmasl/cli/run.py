@@ -17,7 +17,6 @@ from mmasl.cli.components import type_name, walk
 from mmasl.cli.preflight import say  # noqa: F401  the tools call it cli.say
 from mmasl.errors import UserError, closest
 
-
 REPOSITORY_CONFIGS = Path(__file__).parents[2] / 'configs'
 
 

@@ -7,8 +7,8 @@ from mmpretrain.datasets import MultiLabelDataset
 
 from mmasl.datasets.annotation_files import read_coco
 from mmasl.datasets.published import Published, class_index
-from mmasl.registry import DATASETS
 from mmasl.errors import DataError
+from mmasl.registry import DATASETS
 
 SIZES = ('small', 'medium', 'large')
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from mmasl.registry import DATASETS
 from mmasl.errors import DataError
+from mmasl.registry import DATASETS
 
 INDEX = 'features.json'  # of a folder
 

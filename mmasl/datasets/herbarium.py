@@ -7,8 +7,8 @@ from mmengine.fileio import get, join_path
 from mmpretrain.datasets import BaseDataset
 
 from mmasl.datasets.published import Published
-from mmasl.registry import DATASETS
 from mmasl.errors import DataError
+from mmasl.registry import DATASETS
 
 
 @DATASETS.register_module()

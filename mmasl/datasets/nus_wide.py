@@ -9,8 +9,8 @@ from mmengine.fileio import get, get_text, join_path
 from mmpretrain.datasets import MultiLabelDataset
 
 from mmasl.datasets.published import Published, class_index
-from mmasl.registry import DATASETS
 from mmasl.errors import DataError
+from mmasl.registry import DATASETS
 
 _NAMES = """
 airport animal beach bear birds boats book bridge buildings cars castle cat cityscape clouds computer coral cow dancing

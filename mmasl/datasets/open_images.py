@@ -10,8 +10,8 @@ from mmengine.fileio import exists, get_local_path, get_text, join_path
 from mmpretrain.datasets import MultiLabelDataset
 
 from mmasl.datasets.published import Published, class_index, dense_target
-from mmasl.registry import DATASETS
 from mmasl.errors import DataError
+from mmasl.registry import DATASETS
 
 
 @DATASETS.register_module()

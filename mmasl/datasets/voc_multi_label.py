@@ -9,8 +9,8 @@ from mmpretrain.datasets import VOC
 
 from mmasl.datasets.annotation_files import check_names, read_voc
 from mmasl.datasets.published import Published, dense_target
-from mmasl.registry import DATASETS
 from mmasl.errors import DataError
+from mmasl.registry import DATASETS
 
 
 @DATASETS.register_module()
@@ -27,7 +27,7 @@ class VOCMultiLabel(Published, VOC):
         └── VOC2012                the same; no annotations of its test images are published
 
     A class with difficult objects and others is positive; an object that does not say whether it is difficult is not.
-    Objects of names that are no class are left out, with a warning. ``metainfo=dict(classes=(...))`` sets other classes.
+    Objects whose name is no class are left out, with a warning; ``metainfo=dict(classes=(...))`` sets other classes.
     A sample has ``img_path``, ``gt_label`` (list), ``gt_label_difficult`` (list), and with ``difficult='ignored'`` also
     ``gt_score`` (20,) with -1 for the classes that have difficult objects only.
 

@@ -1,10 +1,16 @@
-"""A head with another number of classes than the data stops before the first iteration, and says what to set."""
+"""Classes that disagree, in heads, data or checkpoints, stop a run before its first iteration."""
 
 import pytest
+import torch
+from mmengine.dataset import BaseDataset
+from torch import nn
 
-from tests.test_tools.tool_runs import CLASSIFICATION, Refusals, load_main, write_config
+from mmasl.datasets import DigitScenes
+from mmasl.engine.check_classes import check_classes
+from mmasl.errors import UserError
+from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, Refusals, load_main, write_config
 
-HOOK = "custom_hooks = [dict(type='mmasl.CheckClassesHook')]\n"
+NAMES = DigitScenes.METAINFO['classes']
 
 
 @pytest.fixture(autouse=True)
@@ -12,14 +18,119 @@ def empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def test_another_number_of_classes(tmp_path, capsys):
-    config = write_config(tmp_path, CLASSIFICATION, HOOK)
-    said = Refusals('train', capsys)(config, '--cfg-options', 'model.head.num_classes=81')
+@pytest.mark.parametrize('number', [79, 81])
+def test_a_classifier_with_another_number_of_classes(tmp_path, capsys, number):
+    config = write_config(tmp_path, CLASSIFICATION)
+    said = Refusals('train', capsys)(config, '--cfg-options', f'model.head.num_classes={number}')
     assert said == (
-        'model.head.num_classes=81, but the training data have 80 classes: --cfg-options model.head.num_classes=80 '
-        'model.data_preprocessor.num_classes=80'
+        f'model.head.num_classes is {number}, but train_dataloader.dataset has 80 classes (red 0, red 1, red 2, red 3, '
+        'red 4, ...): --cfg-options model.head.num_classes=80, or other classes in its metainfo'
     )
 
 
-def test_the_same_number(tmp_path):
-    assert load_main('train')([write_config(tmp_path, CLASSIFICATION, HOOK)]) == 0
+@pytest.mark.parametrize('number', [9, 11])
+def test_a_detector_with_another_number_of_classes(tmp_path, capsys, number):
+    config = write_config(tmp_path, DETECTION)
+    said = Refusals('train', capsys)(config, '--cfg-options', f'model.bbox_head.num_classes={number}')
+    assert said.startswith(f'model.bbox_head.num_classes is {number}, but train_dataloader.dataset has 10 classes (0,')
+
+
+def test_validation_data_in_another_order(tmp_path, capsys):
+    swap = f"val_dataloader['dataset'].update(metainfo=dict(classes={(NAMES[1], NAMES[0], *NAMES[2:])}))\n"
+    said = Refusals('train', capsys)(write_config(tmp_path, CLASSIFICATION, swap))
+    assert said.startswith(
+        "class 0 is 'red 1' in val_dataloader.dataset and 'red 0' in train_dataloader.dataset; labels are compared"
+    )
+    assert load_main('train')([write_config(tmp_path, CLASSIFICATION, swap), '--no-validate']) == 0
+
+
+def test_test_data_in_another_order_than_the_checkpoint(tmp_path, capsys):
+    config = write_config(tmp_path, CLASSIFICATION)
+    assert load_main('train')([config, '--work-dir', 'wd']) == 0
+    swap = f"test_dataloader['dataset'].update(metainfo=dict(classes={(*NAMES[:-1], 'white 99')}))\n"
+    said = Refusals('test', capsys)(write_config(tmp_path, CLASSIFICATION, swap), 'wd/epoch_1.pth')
+    assert said.startswith(f"class 79 is 'white 99' in test_dataloader.dataset and '{NAMES[-1]}' in the checkpoint")
+
+
+class Labels(BaseDataset):
+    """Labels of pictures that nobody loads."""
+
+    def __init__(self, *labels, classes=('circle', 'square')):
+        self._labels = labels
+        super().__init__(
+            metainfo={} if classes is None else {'classes': classes}, data_root='pictures', serialize_data=False
+        )
+
+    def load_data_list(self):
+        return [{'img_path': f'{index}.jpg', 'gt_label': list(label)} for index, label in enumerate(self._labels)]
+
+    def get_cat_ids(self, idx):
+        return self.get_data_info(idx)['gt_label']
+
+
+def classifier(head=2, **preprocessor):
+    model = nn.Module()
+    model.head, model.data_preprocessor = nn.Module(), nn.Module()
+    model.head.num_classes = head
+    vars(model.data_preprocessor).update(preprocessor)
+    return model
+
+
+WRONG = {
+    'a string': (Labels([0], classes='red circle'), "its classes are the string 'red circle', each letter a class"),
+    'none': (Labels(), 'data: it has no picture with one of circle, square'),
+    'more classes': (Labels([0], classes=('a', 'b', 'c')), 'model.head.num_classes is 2, but data has 3 classes'),
+    'a name': (Labels([0], ['square']), "1.jpg has the label 'square'; expected different indices of classes"),
+    'too large': (Labels([0], [1, 2], classes=None), '1.jpg has the label 2; expected different indices of classes, '),
+    'negative': (Labels([-1]), '0.jpg has the label -1; '),
+    'twice': (Labels([0], [1, 1, 0]), '1.jpg has the labels [1, 1, 0], one of them twice'),
+    'no positive': (Labels([], []), 'data: none of its 2 pictures has a label'),
+}
+
+
+@pytest.mark.parametrize('what', WRONG)
+def test_data_of_a_classifier(what):
+    dataset, message = WRONG[what]
+    with pytest.raises(UserError) as caught:
+        check_classes(classifier(), {'data': dataset})
+    assert message in str(caught.value)
+
+
+def test_two_data_sets():
+    def check(classes, others):
+        check_classes(nn.Linear(1, 1), {'a': Labels([0], classes=classes), 'b': Labels([0], classes=others)})
+
+    check(('x', 'y'), ('x', 'y'))
+    check(None, ('x', 'y'))
+    with pytest.raises(UserError, match=r"class 1 is 'squares' in b and 'square' in a; did you mean 'square'\?"):
+        check(('circle', 'square'), ('circle', 'squares'))
+    with pytest.raises(UserError, match='b has 2 classes and a has 3: z is in one of them only'):
+        check(('x', 'y', 'z'), ('x', 'y'))
+
+
+def test_what_agrees_or_does_not_say():
+    check_classes(classifier(2, num_classes=2), {'data': Labels([0], [], [0, 1])})
+    check_classes(nn.Linear(1, 1), {'data': [1]})
+    check_classes(classifier(), {'data': torch.utils.data.TensorDataset(torch.zeros(2))})
+    with pytest.raises(UserError, match='model.data_preprocessor.num_classes is 3, but data has 2 classes'):
+        check_classes(classifier(2, num_classes=3), {'data': Labels([0])})
+
+
+def test_a_region_proposal_network_has_one_class():
+    class RPNHead(nn.Module):
+        num_classes, loss_cls = 1, None
+
+    model = nn.Module()
+    model.rpn_head, model.roi_head = RPNHead(), nn.Module()
+    model.roi_head.bbox_head = nn.Module()
+    vars(model.roi_head.bbox_head).update(num_classes=2, loss_cls=None)
+    check_classes(model, {'data': Labels([0])})
+    model.roi_head.bbox_head.num_classes = 80
+    with pytest.raises(UserError, match='model.roi_head.bbox_head.num_classes is 80, but data has 2 classes'):
+        check_classes(model, {'data': Labels([0])})
+
+
+def test_the_hook_can_leave_the_classes_out(tmp_path):
+    more = "model['head']['num_classes'] = model['data_preprocessor']['num_classes'] = 81\n"
+    hook = "custom_hooks = [dict(type='mmasl.CheckModelHook', classes=False)]\n"
+    assert load_main('train')([write_config(tmp_path, CLASSIFICATION, more + hook)]) == 0

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 import torch
 from mmcv.transforms import LoadImageFromFile
-from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from mmasl.errors import UserError
+from mmasl.errors import hint_for
 from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, Refusals, write_config
 
 
@@ -35,9 +34,9 @@ class Deadly(Dataset):
 
 
 def test_a_worker_that_dies():
-    said = 'is killed by signal: Killed. Memory is what runs out most often'
-    with pytest.raises(UserError, match=said), config_errors(Config()):
+    with pytest.raises(RuntimeError, match='DataLoader worker') as caught:
         next(iter(DataLoader(Deadly(), num_workers=1)))
+    assert hint_for(caught.value).startswith('memory is what runs out most often')
 
 
 # --- pictures ----------------------------------------------------------------------------------------------------
@@ -74,15 +73,16 @@ def truncated_jpeg():
 def test_a_broken_picture_is_named(tmp_path, workers, content):
     path = tmp_path / 'broken.jpg'
     path.write_bytes(content)
-    said = f'the picture {path} cannot be decoded .*it has {len(content):,} bytes'
-    with pytest.raises(UserError, match=said), config_errors(Config()):
+    with pytest.raises(Exception) as caught:  # of the type that the decoder has
         next(iter(DataLoader(Pictures(path), num_workers=workers)))
+    assert hint_for(caught.value).startswith(f'the picture {path} cannot be decoded')
 
 
 def test_an_empty_picture(tmp_path):
     (tmp_path / 'empty.png').touch()
-    with pytest.raises(UserError, match='a picture file is empty'), config_errors(Config()):
+    with pytest.raises(Exception) as caught:  # OpenCV's
         Pictures(tmp_path / 'empty.png')[0]
+    assert hint_for(caught.value).startswith('a picture file is empty: `find DIR -size 0` names it')
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """tools/train.py and a user's mistakes: one line on stderr, an exit status, no traceback; and a bug keeps its own."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -72,7 +73,6 @@ UNTYPED = {
     "default_hooks['checkpoint'].pop('type')": 'default_hooks.checkpoint: expected a dict with a type, got {',
     'param_scheduler = dict(milestones=[1])': 'param_scheduler: expected a dict with a type, got {',
     "optim_wrapper['optimizer'].pop('type')": "optim_wrapper.optimizer: expected a dict with a type, got {'lr': 0.01}",
-    "train_dataloader['batch_size'] = 0": 'dataloader: batch_size should be a positive integer value, but got',
 }
 
 
@@ -140,15 +140,11 @@ WRONG = {
     'runner_type=FlexibelRunner': "no runner is called 'FlexibelRunner'; did you mean 'FlexibleRunner'?",
     'model.head.loss.gamma_neg=-1': 'model.head.loss (AsymmetricLoss): gamma_neg',
     'model.head.loss.clip=1.5': 'model.head.loss (AsymmetricLoss): clip',
-    'model.head.loss.focus=2': "model.head.loss: AsymmetricLoss takes no argument 'focus'",
-    'train_dataloader.dataset.colour=red': "train_dataloader.dataset: DigitScenes takes no argument 'colour'",
-    'model.backbone.frozen_stages=9': 'model.backbone (DigitNet): frozen_stages',
-    'train_dataloader.dataset.missing_rate=1.5': 'train_dataloader.dataset (DigitScenes): missing_rate',
-    'optim_wrapper.optimizer.lr=-1': 'optim_wrapper.optimizer (SGD): Invalid learning rate: -1',
+    'model.head.loss.focus=2': "no key 'focus' in model.head.loss (mmasl.AsymmetricLoss)",
+    'train_dataloader.dataset.colour=red': "no key 'colour' in train_dataloader.dataset (mmasl.DigitScenes)",
     'default_hooks.checkpoint.save_best=f1 default_hooks.checkpoint.rule=greater': (
         "default_hooks.checkpoint.save_best: no metric is called 'f1', but multi-label/precision_thr-0.02, "
     ),
-    'train_cfg.max_epochs=many': "train_cfg: invalid literal for int() with base 10: 'many'",
     'model.backbone.init_cfg.type=Pretrained model.backbone.init_cfg.checkpoint=nosuch.pth': (
         'model.backbone.init_cfg.checkpoint: nosuch.pth does not exist'
     ),
@@ -182,15 +178,17 @@ def test_a_package_that_cannot_be_imported(tmp_path, refuse, monkeypatch):
     assert 'mmasl.check_env' in said
     config = write_config(tmp_path, CLASSIFICATION.replace('mmasl.DigitNet', 'brokenmodels.Net'))
     said = refuse(config)
-    assert said.startswith("the models of 'brokenmodels' cannot be imported: No module named 'mmcv_without_ops'")
+    assert said.startswith("'brokenmodels.Net' cannot be imported: No module named 'mmcv_without_ops'")
+    assert said.endswith('python -m mmasl.check_env says what to do')
     MODELS.children.pop('brokenmodels')
 
 
 def test_sections_that_do_not_go_together(config, refuse):
     with Path(config).open('a') as file:
         file.write('val_cfg = None\nrandomness = dict(sed=0)\n')
-    assert refuse(config).startswith('the config (Runner): val_dataloader, val_cfg, and val_evaluator should be')
-    assert refuse(config, '--cfg-options', 'val_cfg.fp16=False') == "randomness: there is no argument 'sed'"
+    assert refuse(config).endswith('has val_dataloader, val_evaluator, but no val_cfg: they go together')
+    said = refuse(config, '--cfg-options', 'val_cfg.fp16=False')
+    assert said.startswith("randomness: there is no argument 'sed'; did you mean 'seed'?")
 
 
 @MODELS.register_module()
@@ -207,6 +205,46 @@ class ToolsTestBuggyLoss(torch.nn.Module):
             raise ValueError
         elif how == 'own call':
             int(nosuch=1)
+
+
+INHERITED = """
+model['bbox_head'].update(loss_cls=dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0))
+"""
+
+
+def test_an_inherited_argument_names_delete(tmp_path, refuse):
+    Path(write_config(tmp_path, DETECTION, INHERITED)).rename('base.py')
+    path = write_config(tmp_path, "_base_ = './base.py'\nmodel = dict(bbox_head=dict(loss_cls=", '%s)))')
+    text, ours = Path(path).read_text(), "type='mmasl.AsymmetricLoss', use_sigmoid=True"
+    Path(path).write_text(text % f'dict({ours}')
+    said = refuse(path)
+    assert said.startswith("model.bbox_head.loss_cls: mmasl.AsymmetricLoss takes no argument 'gamma'")
+    assert 'write _delete_=True in the dict that replaces it' in said
+    Path(path).write_text(text % f'dict(_delete_=True, {ours}')
+    assert main([path]) == 0
+
+
+UNFORESEEN = {
+    'train_cfg.max_epochs=many': "invalid literal for int() with base 10: 'many'",
+    'train_dataloader.batch_size=0': 'batch_size should be a positive integer value',
+    'optim_wrapper.optimizer.lr=-1': 'Invalid learning rate: -1',
+    'model.backbone.frozen_stages=9': 'frozen_stages',
+    'train_dataloader.dataset.missing_rate=1.5': 'missing_rate',
+}
+
+
+@pytest.mark.parametrize('option', UNFORESEEN)
+def test_what_no_check_foresees_keeps_its_exception(config, option):
+    with pytest.raises((ValueError, TypeError), match=re.escape(UNFORESEEN[option])):
+        main([config, '--cfg-options', option])
+
+
+def test_a_hint_comes_after_the_traceback(config, capsys):
+    Path(config).write_text(Path(config).read_text().replace('model = dict(', 'model = dict(colour=1,'))
+    assert main([config]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert 'Traceback (most recent call last):' in lines and "argument 'colour'" in lines[-2]
+    assert lines[-1].startswith("hint: if 'colour' comes from a dict that the config inherits, write _delete_=True")
 
 
 @pytest.mark.parametrize('how', ['attribute', 'in torch', 'empty', 'own call'])
@@ -243,7 +281,7 @@ def test_missing_data(tmp_path, refuse):
     assert 'elsewhere does not exist' in refuse(path, '--cfg-options', 'data_root=elsewhere')
     Path('data/coco/annotations/val.json').write_text('{')
     Path('data/coco/val2017').mkdir()
-    assert refuse(path).startswith('train_dataloader.dataset (CocoDataset): ')  # a broken annotation file
+    assert refuse(path).startswith('data/coco/annotations/train.json is no JSON file: ')
 
 
 # --- the rest ----------------------------------------------------------------------------------------------------
@@ -312,3 +350,35 @@ def test_one_line_from_the_command_itself(config):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert 'Traceback' not in done.stderr and done.stderr.count("error: --cfg-options: no key 'gama_neg'") == 1
+
+
+# --- resuming ----------------------------------------------------------------------------------------------------
+
+CYCLE = "param_scheduler = [dict(type='mmasl.OneCycleLR', by_epoch=True, convert_to_iter_based=True)]\n"
+CHANGED = {
+    'train_cfg.max_epochs=4': 'OneCycleLR.end 4 in the checkpoint, 8 in the config',
+    'optim_wrapper.optimizer.lr=0.1': 'optimizer.lr 0.01 in the checkpoint, 0.1 in the config',
+    'optim_wrapper.optimizer.weight_decay=0.5': 'optimizer.weight_decay 0 in the checkpoint, 0.5 in the config',
+    'param_scheduler.0.end=1': 'OneCycleLR.end 4 in the checkpoint, 2 in the config',
+}
+
+
+def test_resuming_with_another_schedule(tmp_path, refuse, capsys):
+    config = write_config(tmp_path, CLASSIFICATION, CYCLE + "train_cfg['max_epochs'] = 2\n")
+    assert main([config, '--work-dir', 'wd']) == 0
+    for option, message in CHANGED.items():
+        said = refuse(config, '--work-dir', 'wd', '--resume', '--cfg-options', option)
+        assert 'wd/epoch_2.pth was written with another schedule, which would replace that of the config' in said
+        assert message in said
+        assert said.startswith('--resume: ') and said.endswith('wd/epoch_2.pth')
+    assert main([config, '--work-dir', 'wd', '--resume']) == 0
+    more = ['--cfg-options', 'load_from=wd/epoch_2.pth', 'train_cfg.max_epochs=1']
+    assert main([config, '--work-dir', 'more', *more]) == 0  # what the message proposes
+
+
+def test_a_longer_training_whose_schedule_is_the_same(tmp_path):
+    steps = "param_scheduler = [dict(type='MultiStepLR', milestones=[100], end=200)]\n"
+    config = write_config(tmp_path, CLASSIFICATION, steps)
+    assert main([config, '--work-dir', 'wd']) == 0
+    assert main([config, '--work-dir', 'wd', '--resume', '--cfg-options', 'train_cfg.max_epochs=2']) == 0
+    assert Path('wd/epoch_2.pth').exists()

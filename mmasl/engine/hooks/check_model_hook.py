@@ -5,18 +5,17 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 
-from mmasl.engine.check_model import check_model
-from mmasl.registry import HOOKS
 from mmasl.engine.check_classes import check_classes
 from mmasl.engine.check_model import check_model
+from mmasl.registry import HOOKS
 
 
 @HOOKS.register_module()
 class CheckModelHook(Hook):
     """Holds the heads of the model against their loss, and the classes of the heads, the data and the checkpoint.
 
-    It runs :func:`mmasl.engine.check_model.check_model` and :func:`mmasl.engine.check_classes.check_classes` when all of
-    them are built, before the first iteration. ``tools/train.py`` and ``tools/test.py`` add it to every config.
+    It runs :func:`mmasl.engine.check_model.check_model` and :func:`mmasl.engine.check_classes.check_classes` when all
+    of them are built, before the first iteration. ``tools/train.py`` and ``tools/test.py`` add it to every config.
 
     Args:
         classes: False leaves the classes out, where a head has more of them than the data on purpose.

@@ -6,6 +6,7 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
+from mmasl.errors import UserError
 from mmasl.files import atomic_file
 from mmasl.registry import HOOKS
 
@@ -19,6 +20,9 @@ class SafeCheckpointHook(CheckpointHook):
     the old ones and renames them (:class:`AtomicLocalBackend`), and it removes old ones after the new one is complete.
 
     ``tools/train.py`` puts it in the place of ``CheckpointHook``; the arguments are the same.
+
+    Raises:
+        UserError: After the first validation, where ``save_best`` names none of its metrics.
 
     Example:
         >>> from mmengine.registry import HOOKS
@@ -37,6 +41,11 @@ class SafeCheckpointHook(CheckpointHook):
         self._remove_old()
 
     def _save_best_checkpoint(self, runner, metrics) -> None:
+        unknown = [key for key in getattr(self, 'key_indicators', ()) if key not in metrics and key != 'auto']
+        if metrics and unknown:
+            raise UserError(
+                f"default_hooks.checkpoint.save_best: no metric is called '{unknown[0]}', but {', '.join(metrics)}"
+            )
         super()._save_best_checkpoint(runner, metrics)
         self._remove_old()
 
