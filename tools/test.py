@@ -117,8 +117,12 @@ def enable_drawing(cfg: Config, args) -> None:
         raise UserError(f'--show and --show-dir need default_hooks.visualization, which {cfg.filename} does not have')
     component = find_component(hook.type, cfg.get('default_scope'), ('default_hooks', 'visualization'))
     of_mmdet = component is not None and 'draw' in parameters(component)[0]
+    steps = [type_name(node['type']) for _, node in walk(cfg.test_dataloader.dataset) if 'type' in node]
+    if of_mmdet and not any('Load' in step for step in steps):
+        raise UserError(f'--show and --show-dir of a detector draw on image files, and {cfg.filename} loads none')
     hook['draw' if of_mmdet else 'enable'] = True
-    hook['test_out_dir' if of_mmdet else 'out_dir'] = args.show_dir
+    # MMDetection takes any other path to be inside the work directory.
+    hook['test_out_dir' if of_mmdet else 'out_dir'] = args.show_dir and os.path.abspath(args.show_dir)
     hook.update(show=args.show, wait_time=args.wait_time, interval=args.interval)
 
 

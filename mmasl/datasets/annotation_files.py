@@ -68,7 +68,7 @@ def read_voc(file: str) -> list[tuple[str, str | None]]:
     try:
         objects = ElementTree.fromstring(get(file)).findall('object')
     except ElementTree.ParseError as error:
-        raise DataError(f'{file} is no XML file: {error}') from error
+        raise DataError(f'{file}: it is no XML file: {error}') from error
     for number, item in enumerate(objects):
         if not item.findtext('name'):
             raise DataError(f'{file}: object {number} has no name')

@@ -85,7 +85,7 @@ class VOCMultiLabel(Published, VOC):
             self._found[name] += 1
             if name in self.class_to_idx:
                 labels[int(difficult)].add(self.class_to_idx[name])
-        return tuple(map(sorted, labels))
+        return tuple(map(list, labels))
 
     def get_data_info(self, idx):
         """The sample ``idx`` as the pipeline receives it: a dict (see the class)."""

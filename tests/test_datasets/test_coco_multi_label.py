@@ -92,14 +92,34 @@ def test_config_with_a_pipeline(miniature):
 @pytest.mark.parametrize(
     ('change', 'text'),
     [
-        (lambda c: c['annotations'][0].update(category_id=12), 'no category has the id 12, which an annotation has'),
-        (lambda c: c['annotations'][0].update(image_id=7), 'no image has the id 7, which an annotation has'),
+        (lambda c: c['annotations'][0].update(category_id=12), 'has the category_id 12, which is not the id of one'),
+        (lambda c: c['annotations'][0].update(image_id=7), 'has the image_id 7, which is not the id of one'),
+        (lambda c: c['annotations'][2].pop('image_id'), r'annotations\[2\] .* has no image_id'),
+        (lambda c: c['categories'][4].update(name='bicycle'), "the categories .* have one name, 'bicycle'; each needs"),
+        (
+            lambda c: [c['annotations'][1].pop(key) for key in ('area', 'bbox')],
+            r'annotations\[1\] has neither area nor b',
+        ),
         (lambda c: c.update(annotations=[]), 'CocoMultiLabel: no image with a label in .*instances_train2014.json'),
     ],
 )
 def test_broken_annotations(change, text, edited):
     with pytest.raises(ValueError, match=text):
         build(edited(change))
+
+
+def test_what_other_tools_write(edited, miniature):
+    def change(content):
+        for image in content['images']:
+            image.update(id=str(image['id']), file_name='.\\' + image['file_name'])
+        for annotation in content['annotations']:
+            annotation['image_id'] = str(annotation['image_id'])
+            annotation['bbox'] = [0, 0, annotation.pop('area'), 1]  # of the same area
+
+    dataset, expected = build(edited(change)), build(miniature('coco'))
+    assert [sample['gt_label_small'] for sample in dataset] == [sample['gt_label_small'] for sample in expected]
+    assert [sample['img_id'] for sample in dataset] == [str(sample['img_id']) for sample in expected]
+    assert dataset[0]['img_path'].endswith('train2014/./COCO_train2014_000000000009.jpg')
 
 
 def test_unknown_class(miniature):
@@ -130,7 +150,7 @@ def test_outlines_are_not_parsed_and_nothing_else_is_lost(miniature_copy, monkey
         parsed.append(json.JSONDecoder().decode(text.decode()))
         return parsed[0]
 
-    monkeypatch.setattr('mmasl.datasets.coco_multi_label.json.loads', loads)
+    monkeypatch.setattr('mmasl.datasets.annotation_files.json.loads', loads)
     build(root)
     assert {annotation['iscrowd'] for annotation in whole['annotations']} == {0, 1}  # lists and run lengths
     for annotation in whole['annotations']:

@@ -64,3 +64,26 @@ def test_annotations_of_other_tools(miniature_copy):
         path.write_text(text)
         with pytest.raises(ValueError, match=f'000002.xml: .*{said}'):
             VOCMultiLabel(root)
+
+
+def test_names_that_are_no_class(miniature_copy, caplog):
+    root = f'{miniature_copy("voc")}/VOC2007'
+    path, image_set = Path(root, 'Annotations', '000002.xml'), Path(root, 'ImageSets', 'Main', 'trainval.txt')
+    text = path.read_text()
+    (first, *_), expected = VOCMultiLabel(root)[1]['gt_label'], len(VOCMultiLabel(root))
+    name = VOCMultiLabel.METAINFO['classes'][first]
+    image_set.write_text(image_set.read_text() + '\n')
+    path.write_text(text.replace(f'>{name}<', f'> {name} <').replace('<difficult>0</difficult>', '<difficult/>'))
+    dataset = VOCMultiLabel(root)
+    assert len(dataset) == expected and first in dataset[1]['gt_label']
+    path.write_text(text.replace(f'>{name}<', f'>{name.title()}<'))
+    with pytest.raises(ValueError, match=f"trainval.txt: '{name.title()}' is no class, but '{name}' is"):
+        VOCMultiLabel(root)
+    path.write_text(text.replace(f'>{name}<', '>yak<'))
+    with caplog.at_level('WARNING'):
+        assert first not in VOCMultiLabel(root)[1]['gt_label']
+    with pytest.raises(ValueError, match=r'none of its names is one of the 1 classes \(gnu\); to take its own: meta'):
+        VOCMultiLabel(root, metainfo=dict(classes=('gnu',)))
+    with pytest.raises(ValueError, match='000002.xml: object 0 has no name'):
+        path.write_text('<annotation><object></object></annotation>')
+        VOCMultiLabel(root)

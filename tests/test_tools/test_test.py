@@ -140,7 +140,7 @@ def test_drawing(trained, refuse):
         assert 'need default_hooks.visualization' in refuse(config, checkpoint, '--show-dir', 'drawn')
         hook = ['default_hooks.visualization.type=DetVisualizationHook']
         said = refuse(config, checkpoint, '--show-dir', 'drawn', '--cfg-options', *hook)
-        assert said.startswith('default_hooks.visualization draws on image files')
+        assert said.startswith('--show and --show-dir of a detector draw on image files')
     else:
         assert main([config, checkpoint, '--show-dir', 'drawn', '--interval', '4']) == 0
         assert len(list(Path('drawn').iterdir())) == 4
