@@ -108,15 +108,16 @@ def test_broken_annotations(change, text, edited):
         build(edited(change))
 
 
-def test_what_other_tools_write(edited, miniature):
-    def change(content):
-        for image in content['images']:
-            image.update(id=str(image['id']), file_name='.\\' + image['file_name'])
-        for annotation in content['annotations']:
-            annotation['image_id'] = str(annotation['image_id'])
-            annotation['bbox'] = [0, 0, annotation.pop('area'), 1]  # of the same area
-
-    dataset, expected = build(edited(change)), build(miniature('coco'))
+def test_what_other_tools_write(miniature_copy):
+    root = miniature_copy('coco')
+    expected, content = list(build(root)), json.loads(instances(root).read_text())
+    for image in content['images']:
+        image.update(id=str(image['id']), file_name='.\\' + image['file_name'])
+    for annotation in content['annotations']:
+        annotation['image_id'] = str(annotation['image_id'])
+        annotation['bbox'] = [0, 0, annotation.pop('area'), 1]  # of the same area
+    instances(root).write_text(json.dumps(content))
+    dataset = build(root)
     assert [sample['gt_label_small'] for sample in dataset] == [sample['gt_label_small'] for sample in expected]
     assert [sample['img_id'] for sample in dataset] == [str(sample['img_id']) for sample in expected]
     assert dataset[0]['img_path'].endswith('train2014/./COCO_train2014_000000000009.jpg')
