@@ -13,9 +13,10 @@ __all__ = ['DigitScenes', 'Features', 'MissingLabels']
 
 if find_spec('mmpretrain') is not None:
     from mmasl.datasets.coco_multi_label import CocoMultiLabel
+    from mmasl.datasets.csv_multi_label import CSVMultiLabel
     from mmasl.datasets.herbarium import Herbarium2020
     from mmasl.datasets.nus_wide import NUSWIDE
     from mmasl.datasets.open_images import OpenImages
     from mmasl.datasets.voc_multi_label import VOCMultiLabel
 
-    __all__ += ['CocoMultiLabel', 'Herbarium2020', 'NUSWIDE', 'OpenImages', 'VOCMultiLabel']
+    __all__ += ['CSVMultiLabel', 'CocoMultiLabel', 'Herbarium2020', 'NUSWIDE', 'OpenImages', 'VOCMultiLabel']

@@ -55,7 +55,7 @@ class Published:
             raise FileNotFoundError(self._message(path, 'is listed, but does not exist')) from error
 
     def _message(self, path, what: str) -> str:
-        return f'{type(self).__name__}: {path} {what}; get it from {self.how_to_get}'
+        return f'{type(self).__name__}: {path} {what}' + (f'; get it from {self.how_to_get}' if self.how_to_get else '')
 
 
 def class_index(names: Iterable[str], known: Iterable[str], file: str) -> dict[str, int]:

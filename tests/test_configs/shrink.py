@@ -82,9 +82,21 @@ def photos(cfg: Config, folder: Path) -> None:
         dataset.data_root = str(root / 'VOC2007' if name == 'voc' else root)
         set_scales(dataset.pipeline)
     cfg.model.backbone.init_cfg = None
+def own_pictures(cfg: Config, folder: Path) -> None:
+    """Two batches of two small pictures, from random weights."""
+    root = folder / 'own_pictures'
+    if not root.exists():
+        make_miniature('own_pictures', root, Size(train=4, val=2, test=2, side=SIDE))
+    cfg.model.backbone.init_cfg = None
+    for split in ('train', 'val', 'test'):
+        loader = cfg[f'{split}_dataloader']
+        loader.update(batch_size=2, num_workers=0)
+        loader.dataset.data_root = str(root)
+        set_scales(loader.dataset.pipeline)
 
 
 FAMILIES = {
+    'own_pictures': own_pictures,
     'features': features,
     'digit_scenes': digit_scenes,
     'photos': photos,

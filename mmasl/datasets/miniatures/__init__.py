@@ -13,7 +13,7 @@ from mmasl.files import atomic_folder
 
 __all__ = ['DEFAULT_SIZE', 'NAMES', 'Size', 'make_miniature']
 
-NAMES = ('coco', 'voc', 'nus_wide', 'open_images', 'herbarium')
+NAMES = ('coco', 'voc', 'nus_wide', 'open_images', 'herbarium', 'own_pictures')
 DEFAULT_SIZE = Size()
 _RECORD = 'miniature.json'
 

@@ -1,0 +1,142 @@
+"""``CSVMultiLabel``: pictures of one's own, whose labels are in a CSV file."""
+
+import csv
+import io
+import os
+from collections.abc import Iterator
+
+from mmengine.fileio import get_text, join_path
+from mmpretrain.datasets import MultiLabelDataset
+
+from mmasl.datasets.published import Published, class_index, dense_target
+from mmasl.errors import DataError, did_you_mean
+from mmasl.registry import DATASETS
+
+VALUES = {'1': 1, '0': 0, '-1': -1}
+
+
+@DATASETS.register_module()
+class CSVMultiLabel(Published, MultiLabelDataset):
+    """A CSV file with a column ``file`` and the labels in one of two forms.
+
+    The first form has the names of the labels in a column ``labels``, with semicolons between them. A question mark
+    before a name says that nobody knows whether the picture has this label: it is ignored. An empty cell says that the
+    picture has none of the labels::
+
+        file,labels,split
+        beach/001.jpg,sea;person,train
+        beach/002.jpg,sea;?person,train
+        city/001.jpg,,val
+
+    The second form has a column for each class, of 1 (it has the label), 0 (it has not) and -1 (ignored)::
+
+        file,sea,person,split
+        beach/001.jpg,1,1,train
+        beach/002.jpg,1,-1,train
+        city/001.jpg,0,0,val
+
+    The column ``split`` may be missing: then there is a file for each split. ``file`` is a path inside of ``data_root``
+    and ``data_prefix``, in subfolders or not.
+
+    A sample has ``img_path``, ``gt_label`` (sorted list of the labels it has) and ``gt_score`` (C,) of 1, 0 and -1.
+
+    Args:
+        ann_file (str): The CSV file.
+        split (str, optional): Take the rows whose ``split`` is this. By default all.
+        **kwargs: Of :class:`mmpretrain.datasets.MultiLabelDataset`: ``data_root``, ``data_prefix`` (the folder of the
+            pictures), ``pipeline``, ``test_mode``, ... ``classes`` sets the classes and their order. By default they
+            are the columns of the second form, and all names of the first form, of every split, in alphabetical order.
+            Set it where the splits have files of their own in the first form.
+
+    Raises:
+        FileNotFoundError: The CSV file or a picture does not exist.
+        ValueError: A column is missing; there is no row of the ``split``; a row has no file, a file that an earlier row
+            has, a name that is none of the ``classes``, or a value other than 1, 0 and -1. The message has the line.
+
+    Example:
+        >>> import tempfile
+        >>> from mmasl.datasets.miniatures import make_miniature
+        >>> root = str(make_miniature('own_pictures', tempfile.mkdtemp()))
+        >>> dataset = CSVMultiLabel('labels.csv', split='val', data_root=root, data_prefix='pictures')
+        >>> len(dataset), dataset.CLASSES[:3], dataset[1]['gt_label'], dataset[1]['gt_score'].tolist()
+        (32, ('eight', 'five', 'four'), [2], [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
+    """
+
+    def __init__(self, ann_file, split=None, **kwargs):
+        self.split = split
+        super().__init__(ann_file, **kwargs)
+
+    def load_data_list(self):
+        """Read the CSV file: a list of dicts."""
+        reader = csv.DictReader(io.StringIO(get_text(self.ann_file).removeprefix('\ufeff')))  # Excel's mark
+        columns = [name.strip() for name in reader.fieldnames or ()]
+        reader.fieldnames = columns
+        if 'file' not in columns:
+            raise DataError(f'{self.ann_file}: expected the column file, got {columns}; commas separate the columns')
+        if self.split is not None and 'split' not in columns:
+            raise DataError(f"{self.ann_file}: expected the column split, as split='{self.split}', got {columns}")
+        rows = [(reader.line_num, row) for row in reader]
+        read = self._names if 'labels' in columns else self._values
+        labels = [read(number, row) for number, row in rows]
+        found = sorted({name for _, names in labels for name in names}) if 'labels' in columns else None
+        known = found if found is not None else [name for name in columns if name not in ('file', 'split')]
+        if not known:
+            raise DataError(f'{self.ann_file}: expected the column labels, or a column for each class, got {columns}')
+        self._metainfo.setdefault('classes', tuple(known))
+        index = class_index(self.CLASSES, known if found is None else self.CLASSES, self.ann_file)
+        return list(self._samples(rows, labels, index, strict=found is not None))
+
+    def _samples(self, rows, labels, index, strict) -> Iterator[dict]:
+        first, missing = {}, []
+        for (number, row), (file, values) in zip(rows, labels, strict=True):
+            for name in values.keys() - index.keys() if strict else ():
+                raise self._error(number, f"'{name}' is none of the classes{did_you_mean(name, index)}")
+            if self.split is not None and (row['split'] or '').strip() != self.split:
+                continue
+            if file in first:
+                raise self._error(number, f'{file} is in line {first[file]} as well')
+            first[file] = number
+            path = join_path(self.img_prefix, file)
+            if '://' not in path and not os.path.exists(path):
+                missing.append((number, path))
+            labels_of = {
+                value: sorted(index[name] for name in index.keys() & values.keys() if values[name] == value)
+                for value in (1, -1)
+            }
+            yield {'img_path': path, 'gt_label': labels_of[1], 'ignored': labels_of[-1]}
+        if missing:
+            number, path = missing[0]
+            raise FileNotFoundError(2, 'no such file', f'{path} (line {number}, with {len(missing) - 1} others)')
+        if not first:
+            there = sorted({(row.get('split') or '').strip() for _, row in rows})
+            near = did_you_mean(self.split or '', there)
+            raise DataError(f"{self.ann_file}: no row has the split '{self.split}', but {', '.join(there)}{near}")
+
+    def _names(self, number: int, row: dict) -> tuple[str, dict[str, int]]:
+        """Return the file of a row of the first form, and 1 or -1 for each of its names."""
+        names = [name.strip() for name in (row['labels'] or '').split(';') if name.strip()]
+        values = {name.removeprefix('?').strip(): -1 for name in names if name.startswith('?')}
+        return self._file(number, row), values | {name: 1 for name in names if not name.startswith('?')}
+
+    def _values(self, number: int, row: dict) -> tuple[str, dict[str, int]]:
+        """Return the file of a row of the second form, and the value for each class."""
+        cells = {name: (cell or '').strip() for name, cell in row.items() if name not in ('file', 'split', None)}
+        for name, cell in cells.items():
+            if cell not in VALUES:
+                raise self._error(number, f"the column {name} has '{cell}', expected 1, 0 or -1")
+        return self._file(number, row), {name: VALUES[cell] for name, cell in cells.items()}
+
+    def _file(self, number: int, row: dict) -> str:
+        file = (row['file'] or '').strip().replace('\\', '/')
+        if not file or None in row:
+            raise self._error(number, 'it has no file' if not file else 'it has more cells than the first line')
+        return file
+
+    def _error(self, number: int, what: str) -> DataError:
+        return DataError(f'{self.ann_file}, line {number}: {what}')
+
+    def get_data_info(self, idx):
+        """The sample ``idx`` as the pipeline receives it: a dict (see the class)."""
+        info = super().get_data_info(idx)
+        info['gt_score'] = dense_target(len(self.CLASSES), info['gt_label'], ignored=info.pop('ignored'))
+        return info
