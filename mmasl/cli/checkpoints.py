@@ -16,7 +16,7 @@ from mmasl.cli.components import type_name, walk
 from mmasl.errors import UserError, did_you_mean
 
 # What a scheduler keeps of its course; its other attributes move while it runs, or follow from these.
-LENGTHS = ('begin', 'end', 'total_steps', 'T_max', 'total_iters', 'milestones', 'step_size', 'periods', 'gamma')
+LENGTHS = ('begin', 'total_steps', 'T_max', 'total_iters', 'milestones', 'step_size', 'periods', 'gamma')
 
 
 def check_file(path: str, key: str) -> None:
@@ -162,7 +162,10 @@ def check_schedule(runner: Runner, checkpoint: dict, path: str) -> None:
 
 
 def changes(runner: Runner, checkpoint: dict) -> Iterator[tuple[str, object, object]]:
-    """Yield each setting of the optimizer and the schedulers that differs, with its value in ``checkpoint`` and now."""
+    """Yield each setting of the optimizer and the schedulers that differs, with its value in ``checkpoint`` and now.
+
+    Where only the ``end`` of a scheduler differs, as in a longer training with steps, ``checkpoint`` gets that of now.
+    """
     groups = (checkpoint.get('optimizer') or {}).get('param_groups', [])
     now = runner.optim_wrapper.param_groups if groups and isinstance(runner.optim_wrapper, OptimWrapper) else []
     for before, after in zip(groups[:1], now[:1], strict=False):  # there may be a group for each parameter
@@ -178,6 +181,7 @@ def changes(runner: Runner, checkpoint: dict) -> Iterator[tuple[str, object, obj
     if len(schedulers[0]) != len(schedulers[1]):
         yield 'the number of schedulers', *map(len, schedulers)
     for before, after in zip(*schedulers, strict=False):
+        before['end'] = after.end  # a course by steps goes on as long as the config says
         for key in LENGTHS:
             old, new = before.get(key), getattr(after, key, None)
             if old != new:

@@ -356,10 +356,10 @@ def test_one_line_from_the_command_itself(config):
 
 CYCLE = "param_scheduler = [dict(type='mmasl.OneCycleLR', by_epoch=True, convert_to_iter_based=True)]\n"
 CHANGED = {
-    'train_cfg.max_epochs=4': 'OneCycleLR.end 4 in the checkpoint, 8 in the config',
+    'train_cfg.max_epochs=4': 'OneCycleLR.total_steps 4 in the checkpoint, 8 in the config',
     'optim_wrapper.optimizer.lr=0.1': 'optimizer.lr 0.01 in the checkpoint, 0.1 in the config',
     'optim_wrapper.optimizer.weight_decay=0.5': 'optimizer.weight_decay 0 in the checkpoint, 0.5 in the config',
-    'param_scheduler.0.end=1': 'OneCycleLR.end 4 in the checkpoint, 2 in the config',
+    'param_scheduler.0.end=1': 'OneCycleLR.total_steps 4 in the checkpoint, 2 in the config',
 }
 
 
@@ -377,8 +377,8 @@ def test_resuming_with_another_schedule(tmp_path, refuse, capsys):
 
 
 def test_a_longer_training_whose_schedule_is_the_same(tmp_path):
-    steps = "param_scheduler = [dict(type='MultiStepLR', milestones=[100], end=200)]\n"
-    config = write_config(tmp_path, CLASSIFICATION, steps)
+    config = write_config(tmp_path, CLASSIFICATION, "param_scheduler = [dict(type='MultiStepLR', milestones=[2])]\n")
     assert main([config, '--work-dir', 'wd']) == 0
-    assert main([config, '--work-dir', 'wd', '--resume', '--cfg-options', 'train_cfg.max_epochs=2']) == 0
-    assert Path('wd/epoch_2.pth').exists()
+    assert main([config, '--work-dir', 'wd', '--resume', '--cfg-options', 'train_cfg.max_epochs=3']) == 0
+    states = [torch.load(f'wd/epoch_{epoch}.pth', weights_only=False)['optimizer'] for epoch in (2, 3)]
+    assert [state['param_groups'][0]['lr'] for state in states] == [pytest.approx(lr) for lr in (0.001, 0.001)]
