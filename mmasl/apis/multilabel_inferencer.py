@@ -10,6 +10,7 @@ import torch
 from mmengine.dataset import default_collate
 from mmpretrain.apis import ImageClassificationInferencer
 from mmpretrain.structures import DataSample
+from mmpretrain.visualization import UniversalVisualizer
 
 from mmasl.apis.pictures import batched, drawing_folder, list_pictures, load_picture
 from mmasl.evaluation.thresholds import read_thresholds
@@ -89,12 +90,8 @@ class MultiLabelInferencer(ImageClassificationInferencer):
             samples = self._predict([picture for _, picture in loaded])
             for (number, picture), sample in zip(loaded, samples, strict=True):
                 if show_dir is not None:
-                    source = chunk[number] if isinstance(chunk[number], str) else picture[..., ::-1]
-                    # as upstream names the drawing: a.b.jpg becomes a.png, an array 0.png
-                    name = Path(Path(source).stem).stem if isinstance(source, str) else '0'
-                    self.visualize(
-                        [source], [sample], show_dir=drawing_folder(show_dir, name, drawn), **visualize_kwargs
-                    )
+                    name = Path(chunk[number]).stem if isinstance(chunk[number], str) else '0'
+                    self.draw(picture, sample, f'{drawing_folder(show_dir, name, drawn)}/{name}.png', visualize_kwargs)
                 results[number] = sample if return_datasamples else self.postprocess([sample], None)[0]
             yield from results
 
@@ -111,6 +108,19 @@ class MultiLabelInferencer(ImageClassificationInferencer):
             ranked = scores.argsort(descending=True, stable=True)
             sample.set_pred_label(ranked[(scores >= thr)[ranked]][: self.topk])
         return samples
+
+    def draw(self, picture: np.ndarray, sample: DataSample, file: str, visualize_kwargs: dict) -> None:
+        """Draw the labels of ``sample`` into ``file``; upstream's ``visualize`` would take a.1.jpg and a.2.jpg for one."""
+        self.visualizer = self.visualizer or UniversalVisualizer()
+        self.visualizer.visualize_cls(
+            picture[..., ::-1],
+            sample,
+            classes=self.classes,
+            draw_gt=False,
+            name=file,
+            out_file=file,
+            **visualize_kwargs,
+        )
 
     def postprocess(self, preds: list[DataSample], visualization, return_datasamples: bool = False) -> list:
         """Return what :meth:`__call__` does, from the model's predictions."""

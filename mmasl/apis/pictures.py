@@ -1,5 +1,6 @@
 """What both kinds of inference share: which inputs there are, and what is said of one that cannot be read."""
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,11 +9,13 @@ import cv2
 import mmcv
 import numpy as np
 
-SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
+SUFFIXES = ('.bmp', '.jfif', '.jpe', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 
 
 def list_pictures(inputs) -> list:
     """Return the single inputs: the pictures in a folder and its subfolders, sorted; anything else as it is.
+
+    A file in a folder is a picture by its suffix. A warning says which others there are.
 
     Args:
         inputs: A path of a picture or a folder, an array, or a list of these.
@@ -26,9 +29,15 @@ def list_pictures(inputs) -> list:
         return [inputs]
     if not Path(inputs).is_dir():
         return [str(inputs)]  # upstream takes no Path
-    found = sorted(str(path) for path in Path(inputs).rglob('*') if path.suffix.lower() in SUFFIXES)
+    files = [path for path in Path(inputs).rglob('*') if path.is_file()]
+    found = sorted(str(path) for path in files if path.suffix.lower() in SUFFIXES)
+    others = Counter(path.suffix.lower() or 'no suffix' for path in files if path.suffix.lower() not in SUFFIXES)
+    listed = ', '.join(f'{suffix} ({count})' for suffix, count in sorted(others.items()))
     if not found:
-        raise ValueError(f'{inputs}: expected a folder with pictures ({", ".join(SUFFIXES)}), found none')
+        there = f', but {listed}' if others else ''
+        raise ValueError(f'{inputs}: expected a folder with pictures ({", ".join(SUFFIXES)}), found none{there}')
+    if others:
+        warnings.warn(f'{inputs}: left out, as they are no pictures by their suffix: {listed}', stacklevel=2)
     return found
 
 

@@ -8,12 +8,16 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OneCycleParamScheduler, OptimWrapper, _ParamScheduler
 from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
 from torch.distributed.fsdp import FullyShardedDataParallel, StateDictType
 
 from mmasl.cli.components import type_name, walk
 from mmasl.errors import UserError, did_you_mean
+
+# The state of OneCycleLR has a method of this class, without which MMEngine warns at length of an unsafe file.
+if hasattr(torch.serialization, 'add_safe_globals'):  # torch 2.4 and later
+    torch.serialization.add_safe_globals([OneCycleParamScheduler])
 
 # What a scheduler keeps of its course; its other attributes move while it runs, or follow from these.
 LENGTHS = ('begin', 'total_steps', 'T_max', 'total_iters', 'milestones', 'step_size', 'periods', 'gamma')
@@ -164,7 +168,7 @@ def check_schedule(runner: Runner, checkpoint: dict, path: str) -> None:
 def changes(runner: Runner, checkpoint: dict) -> Iterator[tuple[str, object, object]]:
     """Yield each setting of the optimizer and the schedulers that differs, with its value in ``checkpoint`` and now.
 
-    Where only the ``end`` of a scheduler differs, as in a longer training with steps, ``checkpoint`` gets that of now.
+    Where a training with steps becomes longer, the schedulers in ``checkpoint`` become so too.
     """
     groups = (checkpoint.get('optimizer') or {}).get('param_groups', [])
     now = runner.optim_wrapper.param_groups if groups and isinstance(runner.optim_wrapper, OptimWrapper) else []
@@ -181,11 +185,26 @@ def changes(runner: Runner, checkpoint: dict) -> Iterator[tuple[str, object, obj
     if len(schedulers[0]) != len(schedulers[1]):
         yield 'the number of schedulers', *map(len, schedulers)
     for before, after in zip(*schedulers, strict=False):
-        before['end'] = after.end  # a course by steps goes on as long as the config says
+        if before['end'] != after.end and not prolong(before, after):
+            yield f'{type(after).__name__}.end', before['end'], after.end
         for key in LENGTHS:
             old, new = before.get(key), getattr(after, key, None)
             if old != new:
                 yield f'{type(after).__name__}.{key}', old, new
+
+
+def prolong(before: dict, after: _ParamScheduler) -> bool:
+    """Give the state ``before`` the end of ``after``, if its course up to now does not depend on where it ends.
+
+    A scheduler stands still at its end, so it has missed one step there, which only a course by milestones can leave out.
+    """
+    step = before['_global_step'] - before['begin']
+    if before['_global_step'] >= before['end']:
+        if step in getattr(after, 'milestones', (step,)):
+            return False
+        before['last_step'] = step
+    before['end'] = after.end
+    return True
 
 
 class CheckCheckpoint(Hook):

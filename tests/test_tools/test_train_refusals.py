@@ -380,5 +380,5 @@ def test_a_longer_training_whose_schedule_is_the_same(tmp_path):
     config = write_config(tmp_path, CLASSIFICATION, "param_scheduler = [dict(type='MultiStepLR', milestones=[2])]\n")
     assert main([config, '--work-dir', 'wd']) == 0
     assert main([config, '--work-dir', 'wd', '--resume', '--cfg-options', 'train_cfg.max_epochs=3']) == 0
-    states = [torch.load(f'wd/epoch_{epoch}.pth', weights_only=False)['optimizer'] for epoch in (2, 3)]
-    assert [state['param_groups'][0]['lr'] for state in states] == [pytest.approx(lr) for lr in (0.001, 0.001)]
+    states = [torch.load(f'wd/epoch_{epoch}.pth', weights_only=False)['optimizer'] for epoch in (1, 2, 3)]
+    assert [state['param_groups'][0]['lr'] for state in states] == [pytest.approx(lr) for lr in (0.01, 0.001, 0.001)]

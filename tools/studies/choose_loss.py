@@ -62,7 +62,7 @@ def parse_args(argv=None):
     )
     parser.add_argument('--dropout', type=float, default=0.2, help='behind hidden layers')
     parser.add_argument('--test', action='store_true', help='at the end measure baseline and choice on the test split')
-    parser.add_argument('--out', default='choose_loss', metavar='DIR', help='folder for trials, report and figure')
+    parser.add_argument('--out', default='work_dirs/choose_loss', metavar='DIR', help='folder for the results')
     return parser.parse_args(argv)
 
 

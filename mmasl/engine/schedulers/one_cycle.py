@@ -39,7 +39,19 @@ class OneCycleLR(MMEngineOneCycleLR):
     def __init__(self, optimizer, eta_max: float | Sequence[float] | None = None, **kwargs) -> None:
         if eta_max is None:
             eta_max = [group['lr'] for group in optimizer.param_groups]
+        total_steps = kwargs.get('total_steps') or kwargs.get('end', INF) - kwargs.get('begin', 0)
+        kwargs['pct_start'] = rising_part(kwargs.get('pct_start', 0.3), total_steps)
         super().__init__(optimizer, eta_max=eta_max, **kwargs)
+
+
+def rising_part(pct_start: float, total_steps: int) -> float:
+    """Return ``pct_start``, a little more where it is one step: upstream would divide by the length of 0 to step 0.
+
+    Example:
+        >>> rising_part(0.2, 100), rising_part(0.2, 5) > 0.2
+        (0.2, True)
+    """
+    return pct_start * (1 + 1e-9) if pct_start * total_steps == 1 else pct_start
 
 
 class _OneCycleValley(OneCycleParamScheduler):
@@ -66,6 +78,7 @@ class _OneCycleValley(OneCycleParamScheduler):
         if anneal_strategy not in ('cos', 'linear'):
             raise ValueError(f"anneal_strategy: expected 'cos' or 'linear', got {anneal_strategy!r}")
         self.total_steps = end - begin if total_steps is None else total_steps
+        pct_start = rising_part(pct_start, self.total_steps)
         self.anneal_func = self._annealing_cos if anneal_strategy == 'cos' else self._annealing_linear
         top, bottom = f'max_{param_name}', f'base_{param_name}'  # the keys that torch uses
         turns = [(pct_start * self.total_steps - 1, top, bottom), (self.total_steps - 1, bottom, top)]
