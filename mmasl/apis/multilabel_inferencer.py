@@ -110,7 +110,7 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         return samples
 
     def draw(self, picture: np.ndarray, sample: DataSample, file: str, visualize_kwargs: dict) -> None:
-        """Draw the labels of ``sample`` into ``file``; upstream's ``visualize`` would take a.1.jpg and a.2.jpg for one."""
+        """Draw the labels of ``sample`` into ``file``: upstream draws a.1.jpg and a.2.jpg into one file."""
         self.visualizer = self.visualizer or UniversalVisualizer()
         self.visualizer.visualize_cls(
             picture[..., ::-1],

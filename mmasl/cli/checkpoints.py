@@ -196,7 +196,7 @@ def changes(runner: Runner, checkpoint: dict) -> Iterator[tuple[str, object, obj
 def prolong(before: dict, after: _ParamScheduler) -> bool:
     """Give the state ``before`` the end of ``after``, if its course up to now does not depend on where it ends.
 
-    A scheduler stands still at its end, so it has missed one step there, which only a course by milestones can leave out.
+    A scheduler stands still at its end, so it has missed one step there. A course by milestones can make up for it.
     """
     step = before['_global_step'] - before['begin']
     if before['_global_step'] >= before['end']:

@@ -82,6 +82,8 @@ def photos(cfg: Config, folder: Path) -> None:
         dataset.data_root = str(root / 'VOC2007' if name == 'voc' else root)
         set_scales(dataset.pipeline)
     cfg.model.backbone.init_cfg = None
+
+
 def own_pictures(cfg: Config, folder: Path) -> None:
     """Two batches of two small pictures, from random weights."""
     root = folder / 'own_pictures'

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from mmasl.apis.pictures import list_pictures
 from mmasl.datasets import DigitScenes
 from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, Refusals, load_main, write_config
 
@@ -54,14 +55,31 @@ def test_a_folder(trained, capsys):
 
 
 def test_pictures_of_one_name_are_all_drawn(trained):
-    """Upstream's drawings of a/0.png and b/0.png, and a classifier's of x.1.png and x.2.png, have the same name."""
+    """Drawings of a/0.png and b/0.png have the same name, and upstream's of x.1.png and x.2.png too."""
     config, checkpoint = trained
     for path in ('a/0.png', 'b/0.png', 'x.1.png', 'x.2.png'):
         Path('more', path).parent.mkdir(parents=True, exist_ok=True)
         Path('more', path).write_bytes(Path('pictures/0.png').read_bytes())
     assert main([config, checkpoint, 'more', '--show-dir', 'deep/drawn', '--out', 'all.csv']) == 0
-    assert len([path for path in Path('deep/drawn').rglob('*') if path.is_file()]) == 4
+    drawn = {path.relative_to('deep/drawn').as_posix() for path in Path('deep/drawn').rglob('*') if path.is_file()}
+    if 'detection' in config:
+        assert drawn == {'vis/0.png', 'vis/x.1.png', 'vis/x.2.png', '2/vis/0.png'}
+    else:
+        assert drawn == {'0.png', 'x.1.png', 'x.2.png', '2/0.png'}
     assert Path('all.csv').stat().st_mode == Path(config).stat().st_mode
+
+
+def test_files_of_a_folder_that_are_no_pictures_by_their_suffix():
+    for name in ('a.jfif', 'b.gif', 'c.GIF', 'picture', 'labels.csv'):
+        Path('pictures', name).write_bytes(Path('pictures/0.png').read_bytes())
+    with pytest.warns(UserWarning, match=r'pictures: left out, .* by their suffix: .csv \(1\), .gif \(2\), no suffix'):
+        found = list_pictures('pictures')
+    assert [Path(path).name for path in found] == ['0.png', '1.png', '2.png', 'a.jfif']
+    assert list_pictures('pictures/picture') == ['pictures/picture']  # singly, the suffix does not matter
+    Path('others').mkdir()
+    Path('others/b.gif').touch()
+    with pytest.raises(ValueError, match=r'others: expected a folder with pictures .* found none, but .gif \(1\)$'):
+        list_pictures('others')
 
 
 def test_a_broken_picture_is_skipped_and_reported(trained, capsys):
