@@ -40,8 +40,8 @@ def is_followed(tensor: Tensor) -> bool:
 
 
 def in_transform() -> bool:
-    """Whether a transform of ``torch.func`` or ``torch.jit.trace`` runs; torch.compile does not count."""
-    return not is_compiling() and (torch._C._is_tracing() or torch._C._functorch.peek_interpreter_stack() is not None)
+    """Whether a transform of ``torch.func`` or ``torch.jit.trace`` runs; not to be asked inside torch.compile."""
+    return torch._C._is_tracing() or torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def why_torch_only(pred: Tensor) -> str | None:

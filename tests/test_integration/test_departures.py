@@ -141,3 +141,15 @@ def test_the_order_of_arguments():
     pred, target = torch.randn(8, 5), torch.randint(0, 2, (8, 5)).float()
     theirs = AsymmetricLossMultiLabel(4, 1, 0.05)(pred, target)  # timm divides by the batch size
     close(named(pred, target, avg_factor=8), theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_head_of_one_class_gets_the_focal_loss_of_mmdetection():
+    losses = pytest.importorskip('mmdet.models.losses')
+    pred, index = torch.randn(6, 1, requires_grad=True), torch.tensor([0, 1, 1, 0, 1, 1])  # 1 is background
+    constants = dict(gamma_pos=2, gamma_neg=2, clip=0, alpha=0.25)
+    gradients = [
+        torch.autograd.grad(loss(pred, index, torch.rand(6, generator=torch.manual_seed(0)), avg_factor=2), pred)[0]
+        for loss in (losses.FocalLoss(use_sigmoid=True), mmasl.AsymmetricLoss(**constants, use_sigmoid=True))
+    ]
+    close(*gradients)
+    assert (gradients[0][index == 0] < 0).all() and (gradients[0][index == 1] > 0).all()

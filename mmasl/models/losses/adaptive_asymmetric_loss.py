@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, distributed
 
-from mmasl.compat import in_transform
+from mmasl.compat import in_transform, is_compiling
 from mmasl.functional._validate import check_number
 from mmasl.functional.probability_sums import probability_gap, probability_sums
 from mmasl.models.losses.asymmetric_loss import AsymmetricLoss
@@ -124,7 +124,7 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
         learns = self.training and torch.is_grad_enabled() and pred.requires_grad
         if not learns or _in_backward():
             return super().forward(pred, target, weight, avg_factor, reduction_override)
-        if in_transform():
+        if not is_compiling() and in_transform():
             raise RuntimeError(
                 'AdaptiveAsymmetricLoss: expected no torch.func transform and no torch.jit.trace while it learns, as '
                 'its state would not follow; call eval() first, which holds its asymmetry'
