@@ -1,4 +1,4 @@
 _base_ = './linear_ce.py'
 
-# gamma_neg follows the probability gap, from the values of Table 2
-model = dict(loss=dict(type='mmasl.AdaptiveAsymmetricLoss', gamma_neg=4.0, clip=0.05))
+# gamma_neg follows the probability gap; start and margin are the defaults of the loss
+model = dict(loss=dict(type='mmasl.AdaptiveAsymmetricLoss', gamma_neg=1.0, clip=0.05))

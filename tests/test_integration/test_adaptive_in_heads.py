@@ -5,7 +5,7 @@ import torch
 
 from tests.test_integration.small_detectors import NUM_CLASSES, batch, build, losses, small_config
 
-ADAPTIVE = dict(type='mmasl.AdaptiveAsymmetricLoss', use_sigmoid=True, step_size=0.5)
+ADAPTIVE = dict(type='mmasl.AdaptiveAsymmetricLoss', use_sigmoid=True, gamma_neg=4.0, step_size=0.5)
 
 
 @pytest.mark.parametrize('name', ['FCOS', 'RetinaNet', 'Deformable DETR'])

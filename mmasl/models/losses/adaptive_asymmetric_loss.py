@@ -1,6 +1,7 @@
 """The asymmetric loss whose asymmetry follows the probability gap (Eq. 11), for OpenMMLab heads."""
 
 import math
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -11,6 +12,9 @@ from mmasl.functional._validate import check_number
 from mmasl.functional.probability_sums import probability_gap, probability_sums
 from mmasl.models.losses.asymmetric_loss import AsymmetricLoss
 
+# λ times the number of steps, and the start: see docs/adaptive.md for what they were chosen by.
+RELATIVE_STEPS = {'gamma_neg': 40.0, 'clip': 2.0}
+START = 1.0
 ADAPTED = {'gamma_neg': ('gamma_neg',), 'clip': ('clip',), 'both': ('gamma_neg', 'clip')}
 
 
@@ -38,10 +42,11 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
     fixed constants.
 
     Args:
-        kwargs: As :class:`AsymmetricLoss`; ``gamma_neg`` and ``clip`` are where the training starts.
+        gamma_neg, kwargs: As :class:`AsymmetricLoss`; ``gamma_neg`` and ``clip`` are where the training starts.
         delta_p_target: The gap to steer to, in (-1, 1). Larger puts more weight on positives.
-        step_size: λ for gamma_neg, above 0.
-        clip_step_size: λ for the margin, above 0.
+        step_size: λ for gamma_neg, above 0. None: 40 / number of steps.
+        clip_step_size: λ for the margin, above 0. None: 2 / number of steps.
+        total_steps: Number of steps (backward passes) of the training. None: that of MMEngine's runner.
         adapt: ``'gamma_neg'`` (the paper), ``'clip'`` or ``'both'``.
         gamma_neg_bounds, clip_bounds: (low, high), never left; from 0, clip below 1.
         momentum: How much of the statistics is kept from batch to batch, in [0, 1); 0 takes those of one batch alone.
@@ -49,7 +54,7 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
 
     Raises:
         ValueError: A parameter out of range, bounds the wrong way round or without the start between them, or
-            ``per_class`` without ``num_classes``.
+            ``per_class`` without ``num_classes``. When training, if the number of steps is needed and nobody says it.
         RuntimeError: When training, if FSDP's ``mixed_precision.buffer_dtype`` has cast the state to half precision, or
             inside a transform of ``torch.func`` or ``torch.jit.trace``.
 
@@ -59,15 +64,17 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
         >>> for _ in range(3):
         ...     loss(pred, target).backward()
         >>> loss.gamma_neg, loss.delta_p  # moved twice by 0.5 * (-0.3808 - 0.1)
-        (tensor(4.4808, dtype=torch.float64), tensor(-0.3808, dtype=torch.float64))
+        (tensor(1.4808, dtype=torch.float64), tensor(-0.3808, dtype=torch.float64))
     """
 
     def __init__(
         self,
         *,
+        gamma_neg: float = START,
         delta_p_target: float = 0.1,
-        step_size: float = 0.1,
-        clip_step_size: float = 0.005,
+        step_size: float | None = None,
+        clip_step_size: float | None = None,
+        total_steps: int | None = None,
         adapt: str = 'gamma_neg',
         gamma_neg_bounds: Sequence[float] = (0.0, 10.0),
         clip_bounds: Sequence[float] = (0.0, 0.5),
@@ -75,7 +82,7 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
         per_class: bool = False,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(gamma_neg=gamma_neg, **kwargs)
         if adapt not in ADAPTED:
             raise ValueError(f'adapt: expected one of {tuple(ADAPTED)}, got {adapt!r}')
         if per_class and self.num_classes is None:
@@ -83,10 +90,13 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
         self.delta_p_target = _check_inside('delta_p_target', delta_p_target, -1, 1)
         self.momentum = check_number('momentum', momentum, 0, 1, open_high=True)
         self.per_class = per_class
-        self.steps = dict(
-            gamma_neg=_check_inside('step_size', step_size, 0, math.inf),
-            clip=_check_inside('clip_step_size', clip_step_size, 0, math.inf),
-        )
+        if total_steps is not None and (type(total_steps) is not int or total_steps < 1):
+            raise ValueError(f'total_steps: expected a whole number above 0, got {total_steps!r}')
+        self.total_steps = total_steps
+        self.steps = {}  # what is not given is known when the training starts
+        for name, key, value in (('gamma_neg', 'step_size', step_size), ('clip', 'clip_step_size', clip_step_size)):
+            if value is not None:
+                self.steps[name] = _check_inside(key, value, 0, math.inf)
         self.bounds = dict(
             gamma_neg=_check_bounds('gamma_neg_bounds', gamma_neg_bounds, math.inf),
             clip=_check_bounds('clip_bounds', clip_bounds, 1),
@@ -134,6 +144,8 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
                 f'AdaptiveAsymmetricLoss: expected its state in float64, got {self.running_sums.dtype}, where steps '
                 "vanish in rounding: leave buffer_dtype out of mixed_precision (FSDP's), or make it 'float32'"
             )
+        if not self.steps.keys() >= set(self.adapted):
+            self._set_steps()
         if not self._batch_is_open:
             self._step()
         loss = super().forward(pred, target, weight, avg_factor, reduction_override)
@@ -142,6 +154,18 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
         self._batch_is_open = True
         loss.register_hook(self._close_batch)
         return loss
+
+    def _set_steps(self) -> None:
+        """The step sizes that follow from the length of the training."""
+        total, logging = self.total_steps, sys.modules.get('mmengine.logging')  # which a runner has imported
+        if total is None and logging is not None:
+            total = logging.MessageHub.get_current_instance().get_info('max_iters')
+        if not total:
+            raise ValueError(
+                'total_steps: expected the number of steps of the training, as no runner of MMEngine says it, got None; '
+                'give it, or the step sizes themselves'
+            )
+        self.steps = {name: relative / total for name, relative in RELATIVE_STEPS.items()} | self.steps
 
     @torch.no_grad()
     def _step(self) -> None:

@@ -1,9 +1,11 @@
 """Eq. 11: the way it goes, what it counts, when it moves, and where its state survives."""
 
 import copy
+import uuid
 
 import pytest
 import torch
+from mmengine.logging import MessageHub
 from mmengine.model import ExponentialMovingAverage
 from torch.utils.checkpoint import checkpoint
 
@@ -28,8 +30,10 @@ def moved(loss, *arguments, **keywords):
     return loss.gamma_neg
 
 
-def adaptive(step_size=0.1, momentum=0.0, **arguments):
-    return AdaptiveAsymmetricLoss(step_size=step_size, momentum=momentum, **arguments)
+def adaptive(step_size=0.1, momentum=0.0, clip_step_size=0.005, gamma_neg=4.0, **arguments):
+    return AdaptiveAsymmetricLoss(
+        step_size=step_size, momentum=momentum, clip_step_size=clip_step_size, gamma_neg=gamma_neg, **arguments
+    )
 
 
 def balance(sign, steps=400):
@@ -69,6 +73,27 @@ def test_the_loss_is_the_asymmetric_loss_of_the_present_constants():
     torch.testing.assert_close(loss(PRED.clone().requires_grad_(), TARGET), 2 * expected)
     override = loss(PRED, TARGET, avg_factor=2, reduction_override='mean')
     torch.testing.assert_close(override, 2 * expected / 2)
+
+
+@pytest.mark.parametrize('said_by', ['argument', 'runner'])
+def test_the_step_size_follows_from_the_length_of_the_training(said_by):
+    defaults = dict(adapt='both', momentum=0.0, delta_p_target=0.2)
+    if said_by == 'runner':
+        hub = MessageHub.get_instance(f'{__name__} {uuid.uuid4()}')  # which is the current one from now on
+        hub.update_info('max_iters', 80)
+        loss = train(AdaptiveAsymmetricLoss(**defaults))
+    else:
+        loss = train(AdaptiveAsymmetricLoss(total_steps=80, **defaults))
+    assert moved(loss).item() == pytest.approx(1 - 40 / 80 * (GAP - 0.2))
+    assert loss.steps == dict(gamma_neg=0.5, clip=0.025)
+
+
+def test_without_a_length_the_first_step_is_refused():
+    MessageHub.get_instance(f'{__name__} {uuid.uuid4()}')
+    with pytest.raises(ValueError, match='total_steps: expected the number of steps of the training.*got None; give it'):
+        train(AdaptiveAsymmetricLoss())
+    AdaptiveAsymmetricLoss().eval()(PRED, TARGET)
+    train(AdaptiveAsymmetricLoss(step_size=0.1))
 
 
 @pytest.mark.parametrize('adapt, still', [('clip', 'gamma_neg'), ('gamma_neg', 'clip'), ('both', None)])
@@ -226,6 +251,8 @@ def test_the_host_never_waits_for_a_value(target, per_class):
     [
         (dict(step_size=0), r'step_size: expected a number in \(0, inf\), got 0'),
         (dict(step_size=-0.1), r'step_size: .*got -0.1'),
+        (dict(total_steps=0), 'total_steps: expected a whole number above 0, got 0'),
+        (dict(total_steps=1e4), 'total_steps: .*got 10000.0'),
         (dict(clip_step_size=0.0), 'clip_step_size: .*got 0.0'),
         (dict(delta_p_target=1), r'delta_p_target: expected a number in \(-1, 1\), got 1'),
         (dict(delta_p_target='0.1'), "delta_p_target: .*got '0.1'"),

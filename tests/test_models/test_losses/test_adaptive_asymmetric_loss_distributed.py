@@ -20,7 +20,9 @@ class Model(torch.nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.layer = torch.nn.Linear(8, CLASSES)
-        self.loss = AdaptiveAsymmetricLoss(step_size=0.3, delta_p_target=0.3, **settings)
+        self.loss = AdaptiveAsymmetricLoss(
+            gamma_neg=4.0, step_size=0.3, clip_step_size=0.005, delta_p_target=0.3, **settings
+        )
 
     def forward(self, features, target):
         return self.loss(self.layer(features), target, avg_factor=len(features))

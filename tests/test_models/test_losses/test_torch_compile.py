@@ -9,7 +9,7 @@ from torch import nn
 from mmasl.models.losses import AdaptiveAsymmetricLoss, AsymmetricLoss, SoftmaxAsymmetricLoss
 
 DENSE, INDEX = torch.tensor([[1, 0, -1], [0, 0, 1]] * 2), torch.tensor([0, 2, 1, -1])
-ADAPTED = dict(adapt='both', num_classes=3)
+ADAPTED = dict(total_steps=100, adapt='both', num_classes=3)
 
 
 class Model(nn.Module):

@@ -172,7 +172,7 @@ def test_a_named_backend_refuses_and_the_adaptive_loss_that_learns_too(pred):
         ValueError, match="backend: 'cpu' cannot be used because a transform of torch.func .*'reference'"
     ):
         grad(lambda z: mmasl.asymmetric_loss(z, DENSE, backend='cpu'))(pred)
-    loss = AdaptiveAsymmetricLoss()
+    loss = AdaptiveAsymmetricLoss(total_steps=100)
     for transform in (lambda: grad(loss)(pred, DENSE), lambda: torch.jit.trace(loss, (pred.requires_grad_(), DENSE))):
         with pytest.raises(
             RuntimeError, match=r'no torch.func transform and no torch.jit.trace .* call eval\(\) first'
