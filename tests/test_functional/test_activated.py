@@ -152,7 +152,7 @@ def test_with_constants_in_tensors():
 def test_the_probability_gap_of_adaptive_asymmetry():
     torch.manual_seed(0)
     z, labels = torch.randn(16, 3).requires_grad_(), torch.randint(0, 4, (16,))
-    losses = [AdaptiveAsymmetricLoss(activated=activated) for activated in (False, True)]
+    losses = [AdaptiveAsymmetricLoss(activated=activated, total_steps=9) for activated in (False, True)]
     for loss, pred in zip(losses, (z, z.sigmoid()), strict=True):
         loss(pred, labels).backward()
     torch.testing.assert_close(losses[1].delta_p, losses[0].delta_p)

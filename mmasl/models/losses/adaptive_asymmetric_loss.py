@@ -114,7 +114,9 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
         self._batch_is_open = False  # its backward pass is still to come
 
     def extra_repr(self) -> str:
-        steers = [f'{name} by {self.steps[name]:g} in {self.bounds[name]}' for name in self.adapted]
+        sizes = {name: f'{size:g} / steps' for name, size in RELATIVE_STEPS.items()}
+        sizes |= {name: f'{size:g}' for name, size in self.steps.items()}
+        steers = [f'{name} by {sizes[name]} in {self.bounds[name]}' for name in self.adapted]
         return f'{super().extra_repr()}, delta_p_target={self.delta_p_target:g}, steers=({", ".join(steers)})'
 
     @property

@@ -53,10 +53,12 @@ def test_repr_shows_the_parameters():
         'class_weight=[1.0, 2.0])'
     )
     assert repr(AsymmetricLoss(class_weight=[1] * 80)).endswith("reduction='mean', class_weight=(80,))")
-    adaptive = AdaptiveAsymmetricLoss(adapt='clip', momentum=0.5)
-    assert repr(adaptive) == (
-        f'AdaptiveAsymmetricLoss({always}, momentum=0.5, delta_p_target=0.1, steers=(clip by 0.005 in (0.0, 0.5)))'
-    )
+    adaptive = AdaptiveAsymmetricLoss(adapt='clip', gamma_neg=4.0, momentum=0.5)
+    for size in ('2 / steps', '0.005'):
+        assert repr(adaptive) == (
+            f'AdaptiveAsymmetricLoss({always}, momentum=0.5, delta_p_target=0.1, steers=(clip by {size} in (0.0, 0.5)))'
+        )
+        adaptive = AdaptiveAsymmetricLoss(adapt='clip', gamma_neg=4.0, momentum=0.5, clip_step_size=0.005)
     assert repr(SoftmaxAsymmetricLoss(ignore_index=-100)) == (
         "SoftmaxAsymmetricLoss(gamma_pos=0.0, gamma_neg=4.0, label_smoothing=0.1, reduction='mean', ignore_index=-100)"
     )
