@@ -164,7 +164,7 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
             total = logging.MessageHub.get_current_instance().get_info('max_iters')
         if not total:
             raise ValueError(
-                'total_steps: expected the number of steps of the training, as no runner of MMEngine says it, got None; '
+                'total_steps: expected the number of training steps, as no runner of MMEngine says it, got None; '
                 'give it, or the step sizes themselves'
             )
         self.steps = {name: relative / total for name, relative in RELATIVE_STEPS.items()} | self.steps

@@ -90,9 +90,7 @@ def test_the_step_size_follows_from_the_length_of_the_training(said_by):
 
 def test_without_a_length_the_first_step_is_refused():
     MessageHub.get_instance(f'{__name__} {uuid.uuid4()}')
-    with pytest.raises(
-        ValueError, match='total_steps: expected the number of steps of the training.*got None; give it'
-    ):
+    with pytest.raises(ValueError, match='total_steps: expected the number of training steps.*got None; give it'):
         train(AdaptiveAsymmetricLoss())
     AdaptiveAsymmetricLoss().eval()(PRED, TARGET)
     train(AdaptiveAsymmetricLoss(step_size=0.1))
