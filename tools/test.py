@@ -176,7 +176,11 @@ def main(argv=None) -> None:
     metrics = runner.test()
     if args.out and args.out_item == 'metrics' and runner.rank == 0:
         mmengine.dump(metrics, args.out)
-    cli.say(f'done: logs in {runner.log_dir}' + (f'; {args.out_item} in {args.out}' if args.out else ''))
+    cli.say(
+        f'done: logs in {runner.log_dir}'
+        + (f'; {args.out_item} in {args.out}' if args.out else '')
+        + (f'; drawings in {args.show_dir}' if args.show_dir else '')
+    )
 
 
 if __name__ == '__main__':

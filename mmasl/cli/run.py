@@ -63,22 +63,32 @@ def config_files(file: Path) -> list[str]:
         UserError: One of them does not exist, or is no Python.
     """
     files = [os.path.abspath(file)]
-    if file.suffix != '.py':
+    text = file.read_text(encoding='utf-8')
+    if file.suffix != '.py' or '{{' in text:  # MMEngine replaces what is in these brackets before it is Python
         return files
     try:
-        statements = ast.parse(file.read_text(encoding='utf-8')).body
+        statements = ast.parse(text).body
     except SyntaxError as error:
         raise UserError(f'{files[0]}, line {error.lineno}: {error.msg}') from error
+    for name in named_bases(statements):
+        base = Path(os.path.normpath(Path(files[0]).parent / name))
+        if '::' in name:  # of another package
+            continue
+        if not base.is_file():
+            raise UserError(f'{files[0]}: its _base_ {base} does not exist')
+        files += config_files(base)
+    return files
+
+
+def named_bases(statements: list[ast.stmt]) -> list[str]:
+    """Return what ``_base_`` names among the statements of a config, nothing where it is computed."""
     for statement in statements:
         if isinstance(statement, ast.Assign) and getattr(statement.targets[0], 'id', None) == '_base_':
-            for name in preflight.as_list(ast.literal_eval(statement.value)):
-                base = Path(os.path.normpath(Path(files[0]).parent / name))
-                if '::' in name:  # of another package
-                    continue
-                if not base.is_file():
-                    raise UserError(f'{files[0]}: its _base_ {base} does not exist')
-                files += config_files(base)
-    return files
+            try:
+                return preflight.as_list(ast.literal_eval(statement.value))
+            except ValueError:
+                return []
+    return []
 
 
 def near_configs(file: Path) -> str:

@@ -132,3 +132,13 @@ def test_a_wrapped_model():
     wrapper.module = Head(num_classes=4)
     with pytest.raises(UserError, match=r'^model\.loss_cls: '):
         check_model(wrapper)
+
+
+def test_class_weights_of_another_number():
+    model = nn.Module()
+    model.head = Head('loss_module', num_classes=3)
+    model.head.loss_module = AsymmetricLoss(class_weight=[1.0, 2.0])
+    with pytest.raises(UserError, match=r'model.head.loss.class_weight: expected 3 weights, one for each class, got 2'):
+        check_model(model)
+    model.head.num_classes = 2
+    check_model(model)

@@ -371,7 +371,9 @@ def test_resuming_with_another_schedule(tmp_path, refuse, capsys):
         assert 'wd/epoch_2.pth was written with another schedule, which would replace that of the config' in said
         assert message in said
         assert said.startswith('--resume: ') and said.endswith('wd/epoch_2.pth')
+    capsys.readouterr()
     assert main([config, '--work-dir', 'wd', '--resume']) == 0
+    assert 'safely' not in capsys.readouterr().out  # MMEngine's warning of an unsafe file
     more = ['--cfg-options', 'load_from=wd/epoch_2.pth', 'train_cfg.max_epochs=1']
     assert main([config, '--work-dir', 'more', *more]) == 0  # what the message proposes
 

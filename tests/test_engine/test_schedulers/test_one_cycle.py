@@ -100,3 +100,18 @@ def test_refusals(arguments, message):
 def test_optimizers_without_a_momentum_are_refused():
     with pytest.raises(ValueError, match='must support momentum'):
         OneCycleMomentum(torch.optim.Adagrad([torch.zeros(1, requires_grad=True)]), end=10)
+
+
+@pytest.mark.parametrize('steps', range(1, 12))
+@pytest.mark.parametrize('pct_start', [0.1, 0.2, 0.5])
+def test_a_training_of_a_few_iterations(steps, pct_start):
+    """A rise of exactly one step made upstream divide by zero."""
+    optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=0.5, momentum=0.9)
+    cycle = dict(end=steps, pct_start=pct_start)
+    schedulers = [OneCycleLR(optimizer, **cycle), OneCycleMomentum(optimizer, **cycle)]
+    for _ in range(steps):
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    (group,) = optimizer.param_groups
+    assert 0 < group['lr'] <= 0.5 and 0.85 <= group['momentum'] <= 0.95
