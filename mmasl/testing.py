@@ -3,9 +3,11 @@
 import warnings
 from collections.abc import Callable
 from functools import cache
+from itertools import accumulate
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmasl.compat import nextafter
 
@@ -13,6 +15,8 @@ from mmasl.compat import nextafter
 # rounded to (there, below SMALL, the exact value is under the rounding of the sums around it).
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.float16: 1e-2, torch.bfloat16: 1e-2}
 SMALL = 1e-3
+
+NO_KERNEL = ('empty', 'empty_like', 'empty_strided', 'new_empty', 'new_empty_strided', 'detach', '_unsafe_view')
 
 GAMMA_POS = (0, 0.5, 1, 2)
 GAMMA_NEG = (0, 0.3, 0.5, 1, 1.2, 2, 4, 6.2)
@@ -71,17 +75,53 @@ def peak_memory(step: Callable[[], object]) -> int:
         >>> peak_memory(lambda: torch.zeros(8) + torch.ones(8))
         96
     """
+    return max(_memory(step), default=0)
+
+
+def kept_memory(step: Callable[[], object]) -> int:
+    """The bytes on the CPU that what ``step`` returns keeps alive: of a loss, what is saved for its backward pass.
+
+    Tensors that were there before are not counted, be they saved or not.
+
+    Example:
+        >>> kept_memory(lambda: torch.ones(8, requires_grad=True).exp().sum())  # 8 logits, 8 results and their sum
+        68
+    """
+    return [0, *_memory(step)][-1]
+
+
+def _memory(step: Callable[[], object]) -> list[int]:
+    """The bytes that are held after each allocation and release, until what ``step`` returns is there."""
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'Warning: Profiler clears events')  # of which there is one here
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
             kept = step()
-    current = peak = 0
-    for event in profile.profiler.kineto_results.events():
-        if event.name() == '[memory]':
-            current += event.nbytes()
-            peak = max(peak, current)
+    changes = [event.nbytes() for event in profile.profiler.kineto_results.events() if event.name() == '[memory]']
     del kept
-    return peak
+    return list(accumulate(changes))
+
+
+def count_kernels(step: Callable[[], object]) -> int:
+    """How many operations ``step`` runs that compute something; on a GPU each launches a kernel or more.
+
+    Views and uninitialised memory are not counted. An operation that torch composes of others below its dispatcher, as
+    it does for binary cross-entropy, counts once.
+
+    Example:
+        >>> count_kernels(lambda: torch.empty(4).view(2, 2).mul_(2).t() + 1)
+        2
+    """
+
+    class Count(TorchDispatchMode):
+        kernels = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            self.kernels += not (function.is_view or function.overloadpacket.__name__ in NO_KERNEL)
+            return function(*args, **(kwargs or {}))
+
+    with Count() as count:
+        step()
+    return count.kernels
 
 
 def _probability(z, activated):

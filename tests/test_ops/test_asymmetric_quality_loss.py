@@ -3,18 +3,22 @@
 import pytest
 import torch
 
-from mmasl.ops.asymmetric_loss import asymmetric_loss_cpu
-from mmasl.ops.asymmetric_quality_loss import QualityAsymmetry, asymmetric_quality_loss_reference
-from mmasl.ops.asymmetric_quality_loss.composed import compose
+from mmasl.ops.asymmetric_quality_loss import (
+    QualityAsymmetry,
+    asymmetric_quality_loss_cpu,
+    asymmetric_quality_loss_plain,
+    asymmetric_quality_loss_reference,
+)
 from mmasl.testing import GAMMA_POS, assert_close, exact_asymmetric_quality_loss, logits, peak_memory
 
-asymmetric_quality_loss_cpu = compose(asymmetric_loss_cpu)
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 SCORES = (0.0, 0.03125, 0.25, 0.5, 0.75, 0.984375, 1.0, -1.0)  # float16 holds them all
 
 dtypes = pytest.mark.parametrize('dtype', DTYPES, ids=str)
 backends = pytest.mark.parametrize(
-    'run', [asymmetric_quality_loss_reference, asymmetric_quality_loss_cpu], ids=['reference', 'cpu']
+    'run',
+    [asymmetric_quality_loss_reference, asymmetric_quality_loss_plain, asymmetric_quality_loss_cpu],
+    ids=['reference', 'plain', 'cpu'],
 )
 
 

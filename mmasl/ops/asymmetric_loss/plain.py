@@ -98,7 +98,7 @@ def _dense_entries(z: Tensor, target: Tensor, asymmetry: Asymmetry, with_slope: 
     """Loss and slope of each entry for dense labels, mixed by Eq. 2."""
     x = -z
     q = torch.sigmoid(x)
-    positive = _positive(z, x, q, asymmetry, with_slope)
+    positive = _positive(x, q, asymmetry, with_slope)
     negative = _negative(z, x, q, asymmetry, with_slope)
     label = target.detach().to(z.dtype)
     if not target.is_floating_point():
@@ -116,18 +116,18 @@ def _index_entries(z: Tensor, target: Tensor, asymmetry: Asymmetry, with_slope: 
     target = target.long().unsqueeze(1)
     column = target.clamp(0, z.shape[1] - 1)
     foreground = target == column
-    positive = _positive(*(values.gather(1, column) for values in (z, x, q)), asymmetry, with_slope)
+    positive = _positive(x.gather(1, column), q.gather(1, column), asymmetry, with_slope)
     negative = _negative(z, x, q, asymmetry, with_slope)
-    labelled = torch.where(target == -1, -1.0, 0.0).to(z.dtype).expand_as(z)
+    labelled = (target != -1).to(z.dtype).expand_as(z)
     for output, other in zip(negative, positive, strict=True):
         if output is not None:
             output.scatter_(1, column, torch.where(foreground, other, output.gather(1, column)))
-            zero_at_most(output, labelled, -0.5)
+            zero_at_most(output, labelled, 0.5)
     return negative
 
 
-def _positive(z: Tensor, x: Tensor, q: Tensor, asymmetry: Asymmetry, with_slope: bool) -> tuple[Tensor, Tensor | None]:
-    """Loss and slope of the positive side; x is -z, and q is sigmoid(x). All three are left as they are."""
+def _positive(x: Tensor, q: Tensor, asymmetry: Asymmetry, with_slope: bool) -> tuple[Tensor, Tensor | None]:
+    """Loss and slope of the positive side; x is -z, and q is sigmoid(x). Both are left as they are."""
     gamma, weight = asymmetry.gamma_pos, asymmetry.alpha
     loss = softplus(x, threshold=LINEAR)
     if gamma == 0:
@@ -137,7 +137,7 @@ def _positive(z: Tensor, x: Tensor, q: Tensor, asymmetry: Asymmetry, with_slope:
         slope = None
         if with_slope:
             # The inner product first: gamma * loss overflows at z = -3e38, where p is 0.
-            slope = -q if asymmetry.detach_focus else (torch.sigmoid(z) * loss).mul_(-gamma).sub_(q)
+            slope = -q if asymmetry.detach_focus else torch.sigmoid(-x).mul_(loss).mul_(-gamma).sub_(q)
             slope.mul_(focus)
         loss.mul_(focus)
     return _times(loss, slope, weight)

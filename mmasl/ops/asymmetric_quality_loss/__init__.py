@@ -1,19 +1,32 @@
 """The asymmetric loss of heads with quality targets as an op; README.md here derives it."""
 
 from mmasl.ops import Op
-from mmasl.ops.asymmetric_loss import OP as NEGATIVE_SIDE
-from mmasl.ops.asymmetric_quality_loss.asymmetry import QualityAsymmetry
-from mmasl.ops.asymmetric_quality_loss.composed import compose
-from mmasl.ops.asymmetric_quality_loss.reference import asymmetric_quality_loss_reference
-from mmasl.ops.asymmetric_quality_loss.target import check_quality_target
+from mmasl.ops.asymmetric_loss.cpu import LIBRARY
+from mmasl.ops.asymmetric_quality_loss.plain import (
+    asymmetric_quality_loss_cpu,
+    asymmetric_quality_loss_plain,
+    asymmetric_quality_loss_triton,
+)
+from mmasl.ops.asymmetric_quality_loss.reference import (
+    QualityAsymmetry,
+    asymmetric_quality_loss_reference,
+    check_quality_target,
+)
 
 OP = Op(
     reference=asymmetric_quality_loss_reference,
-    plain=compose(NEGATIVE_SIDE.plain),
-    cpu=compose(NEGATIVE_SIDE.cpu),
-    triton=compose(NEGATIVE_SIDE.triton),
+    plain=asymmetric_quality_loss_plain,
+    cpu=asymmetric_quality_loss_cpu,
+    triton=asymmetric_quality_loss_triton,
     check_target=lambda target, num_classes, asymmetry: check_quality_target(target, num_classes),
-    library=NEGATIVE_SIDE.library,
+    library=LIBRARY,
 )
 
-__all__ = ['OP', 'QualityAsymmetry', 'asymmetric_quality_loss_reference']
+__all__ = [
+    'OP',
+    'QualityAsymmetry',
+    'asymmetric_quality_loss_cpu',
+    'asymmetric_quality_loss_plain',
+    'asymmetric_quality_loss_reference',
+    'asymmetric_quality_loss_triton',
+]

@@ -1,15 +1,43 @@
-"""The asymmetric quality loss in plain torch operations: differentiable twice, what torch.compile traces."""
+"""The constants and targets of the asymmetric quality loss, and the loss by torch's autograd.
+
+It is differentiable twice and what torch.compile traces.
+"""
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry
 from mmasl.ops.asymmetric_loss.reference import asymmetric_loss_reference, weigh_and_reduce
-from mmasl.ops.asymmetric_quality_loss.asymmetry import QualityAsymmetry, negatives_only
-from mmasl.ops.asymmetric_quality_loss.target import QualityTarget, check_quality_target, without_positives
-from mmasl.ops.target import count_labelled
+from mmasl.ops.target import check_target, count_labelled
 
+QualityTarget = Tensor | tuple[Tensor, Tensor]  # dense scores (N, C), or class indices (N,) with the score of each
 LARGEST_LOGIT = 745.0  # beyond, exp underflows in float64
+
+
+class QualityAsymmetry(NamedTuple):
+    """The constants, already validated.
+
+    Attributes:
+        gamma_pos: Exponent of |y - p| for positives, real and >= 0.
+        gamma_neg: Focusing exponent of negatives, real and >= 0.
+        clip: Probability margin m of negatives, 0 or in [1e-30, 1).
+        alpha: Weight of negatives, >= 0.
+        iou_weighted: Multiply the loss of a positive by its quality.
+    """
+
+    gamma_pos: float = 2.0
+    gamma_neg: float = 4.0
+    clip: float = 0.05
+    alpha: float = 1.0
+    iou_weighted: bool = False
+
+
+def negatives_only(asymmetry: QualityAsymmetry) -> Asymmetry:
+    """The negative side of Eq. 7: positives weigh 0."""
+    return Asymmetry(0.0, asymmetry.gamma_neg, asymmetry.clip, 0.0)
 
 
 def asymmetric_quality_loss_reference(
@@ -51,20 +79,25 @@ def asymmetric_quality_loss_reference(
     if isinstance(target, Tensor):
         loss = loss + _masked_positive(z, target, target > 0, asymmetry)
     elif num_classes:  # one column a row: no (N, C) one-hot is built
-        labels, scores = target[0].unsqueeze(1), target[1].unsqueeze(1)
-        column = labels.clamp(0, num_classes - 1)
-        foreground = (labels == column) & (scores > 0)
+        column, scores, foreground = own_column(target, num_classes)
         loss = loss.scatter_add(1, column, _masked_positive(z.gather(1, column), scores, foreground, asymmetry))
     return weigh_and_reduce(loss, weight, class_weight, scale, reduce)
 
 
+def own_column(target: tuple[Tensor, Tensor], num_classes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The column of each row's label, its score, and whether it is a positive, all (N, 1)."""
+    labels, scores = (each.unsqueeze(1) for each in target)
+    column = labels.clamp(0, num_classes - 1)
+    return column, scores, (labels == column) & (scores > 0)
+
+
 def _masked_positive(z: Tensor, score: Tensor, mask: Tensor, asymmetry: QualityAsymmetry) -> Tensor:
     """The loss of positives where ``mask`` says that it is one, else 0 without a gradient."""
-    loss = positive_loss(torch.where(mask, z, 0.0), torch.where(mask, score, 0.5), asymmetry)
+    loss = _positive_loss(torch.where(mask, z, 0.0), torch.where(mask, score, 0.5), asymmetry)
     return torch.where(mask, loss, 0.0).to(z.dtype)
 
 
-def positive_loss(z: Tensor, score: Tensor, asymmetry: QualityAsymmetry) -> Tensor:
+def _positive_loss(z: Tensor, score: Tensor, asymmetry: QualityAsymmetry) -> Tensor:
     """[y] * |y - p|^gamma_pos * BCE(p, y), in float64: y - p cancels where a positive is learnt, and they are few."""
     z, score = z.double(), score.double().clamp(max=1)  # above 1 only where values are not checked
     loss = -(score * logsigmoid(z) + (1 - score) * logsigmoid(-z))
@@ -80,3 +113,40 @@ def positive_loss(z: Tensor, score: Tensor, asymmetry: QualityAsymmetry) -> Tens
 def count_quality_labels(target: QualityTarget, num_classes: int) -> Tensor:
     """The number of entries that are not ignored, as :func:`mmasl.ops.target.count_labelled` counts them."""
     return count_labelled(target if isinstance(target, Tensor) else target[0], num_classes)
+
+
+def check_quality_target(target: QualityTarget, num_classes: int) -> None:
+    """Raise where a target holds a value outside its range. Reads the values: a synchronisation on a GPU.
+
+    Raises:
+        ValueError: As :func:`mmasl.ops.target.check_target` for dense scores and for labels; a score outside [0, 1].
+
+    Example:
+        >>> check_quality_target((torch.tensor([0, 3]), torch.tensor([0.5, 1.5])), num_classes=3)
+        Traceback (most recent call last):
+        ...
+        ValueError: target: scores must lie in [0, 1], got 1.5 at row 1
+    """
+    if isinstance(target, Tensor):
+        return check_target(target, num_classes)
+    labels, scores = target
+    check_target(labels, num_classes)
+    wrong = ~((scores >= 0) & (scores <= 1)) & (labels != -1)  # NaN is wrong too
+    if wrong.any():
+        row = wrong.nonzero()[0].item()
+        raise ValueError(f'target: scores must lie in [0, 1], got {scores[row].item():g} at row {row}')
+
+
+def without_positives(target: QualityTarget, num_classes: int) -> Tensor:
+    """The target of the negative side: entries that are not negatives are ignored, or a class index that weighs 0.
+
+    Example:
+        >>> without_positives(torch.tensor([[0.0, 0.7, -1.0]]), num_classes=3)
+        tensor([[-0., -1., -1.]])
+        >>> without_positives((torch.tensor([0, 1, 3, -1]), torch.tensor([0.7, 0.0, 0.0, 0.0])), num_classes=3)
+        tensor([ 0,  3,  3, -1])
+    """
+    if isinstance(target, Tensor):
+        return -(target != 0).float()
+    labels, scores = target
+    return torch.where((scores > 0) | (labels < 0), labels, num_classes)

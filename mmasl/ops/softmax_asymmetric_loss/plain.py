@@ -64,8 +64,7 @@ def compute_plain(pred: Tensor, given: Given, reduce: bool, check: bool, with_sl
             slope.mul_(weight.unsqueeze(1))
     loss = torch.where(ignored, 0.0, loss)
     if with_slope:
-        labelled = torch.where(ignored, -1.0, 0.0).to(dtype).unsqueeze(1)
-        zero_at_most(slope, labelled.expand_as(slope), -0.5)
+        zero_at_most(slope, (~ignored).to(dtype).unsqueeze(1).expand_as(slope), 0.5)
     return Computed((loss.sum() * scale).to(dtype), slope, scale) if reduce else Computed(loss, slope)
 
 
