@@ -7,7 +7,7 @@ from PIL import Image
 from mmasl.datasets import DigitScenes
 from tests.test_tools.tool_runs import load_main
 
-dump_tool, sheet_tool = load_main('misc/dump_digit_scenes'), load_main('misc/draw_contact_sheet')
+dump_tool = load_main('misc/dump_digit_scenes')
 
 
 def run(tool, *argv):
@@ -67,35 +67,4 @@ def test_interrupted_dump_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(json, 'dumps', full_disk)
     with pytest.raises(SystemExit, match='error: No space left on device'):
         run(dump_tool, tmp_path / 'scenes', '--splits', 'val', '--options', 'num_scenes=2')
-    assert not list(tmp_path.iterdir())
-
-
-def test_contact_sheet(tmp_path):
-    out = tmp_path / 'figures' / 'sheet.png'
-    run(sheet_tool, out, '--rows', 2, '--columns', 3, '--zoom', 2, '--first', 4, '--boxes')
-    sheet = np.asarray(Image.open(out))
-    assert sheet.shape == (2 * (96 + 48 + 4), 3 * (96 + 4), 3)
-    plain = tmp_path / 'plain.png'
-    run(sheet_tool, plain, '--rows', 1, '--columns', 1, '--zoom', 1, '--first', 4, '--options', 'classes=digit')
-    expected = DigitScenes(num_scenes=5, classes='digit')[4]['img'][..., ::-1]
-    assert np.array_equal(np.asarray(Image.open(plain))[:48, :48], expected)
-    assert sorted(path.name for path in tmp_path.rglob('*')) == ['figures', 'plain.png', 'sheet.png']
-
-
-@pytest.mark.parametrize(
-    ('argv', 'text'),
-    [
-        (['sheet.jpg'], 'out must end in .png, got sheet.jpg'),
-        (['sheet.png', '--rows', '0'], '--rows must be at least 1, got 0'),
-    ],
-)
-def test_contact_sheet_usage_errors(argv, text, capsys):
-    with pytest.raises(SystemExit, match='2'):
-        sheet_tool(argv)
-    assert text in capsys.readouterr().err
-
-
-def test_contact_sheet_needs_enough_scenes(tmp_path):
-    with pytest.raises(SystemExit, match='error: the sheet needs 35 scenes, the dataset has 3'):
-        run(sheet_tool, tmp_path / 'sheet.png', '--options', 'num_scenes=3')
     assert not list(tmp_path.iterdir())

@@ -2,6 +2,9 @@
 
 The weights (those of the moving average where training had one) and, of the meta data, the config, the classes and the
 versions stay. The file holds nothing that needs an unsafe load.
+
+MMPretrain and MMDetection have tools of this name. They cannot read a training's checkpoint with torch 2.6 and later,
+whose safe load refuses MMEngine's message hub.
 """
 
 import sys
