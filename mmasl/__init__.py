@@ -1,16 +1,16 @@
 """Asymmetric Loss (ASL, ICCV 2021) for OpenMMLab: registered losses, configs and tools.
 
-What is named here is imported on first use: the functions and losses need torch alone, ``mmasl.check_env`` not even
-that, and the parts that register themselves with MMEngine are found by :mod:`mmasl.registry`.
+The names of this package are imported on first use. The functions and losses need torch alone, and
+``mmasl.check_env`` needs only the standard library. :mod:`mmasl.registry` finds the parts that register with MMEngine.
 """
 
 from importlib import import_module
 
 __version__ = '0.1.0'
 
-# MMEngine takes a type that no registry has for a Python path: so type='mmasl.AsymmetricQualityFocalLoss' imports
-# MMDetection, and type='mmasl.OFA595' MMPretrain, when it is named, and not before. And MMPretrain's registry of batch
-# augmentations has no MMEngine parent, so a node of ours could only hang on it after importing MMPretrain.
+# MMEngine reads a type that is in no registry as a Python path. So type='mmasl.AsymmetricQualityFocalLoss' imports
+# MMDetection, and type='mmasl.OFA595' imports MMPretrain, only when a config names them. MMPretrain's registry of batch
+# augmentations has no parent in MMEngine, so a child registry of ours would have to import MMPretrain.
 _HOMES = {
     'asymmetric_loss': 'mmasl.functional',
     'asymmetric_quality_loss': 'mmasl.functional',

@@ -1,7 +1,7 @@
-"""Says what the OpenMMLab stack consists of, which configs it can run, and the command that cures each known trouble.
+"""Prints the versions of the OpenMMLab stack, the configs that it can run, and a command for each known trouble.
 
-``python -m mmasl.check_env`` exits with 1 when the configs cannot run; ``--task`` asks for one kind of them only. Where
-even torch is missing, ``python mmasl/check_env.py`` says so: this file needs the standard library alone.
+``python -m mmasl.check_env`` exits with 1 if the configs cannot run; ``--task`` checks one kind of config only.
+``python mmasl/check_env.py`` works even without torch, because this file needs only the standard library.
 """
 
 import argparse
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 TASKS = ('classification', 'detection')
-# Import name: its pin in the maintained forks and in the last original packages. A test compares with requirements/.
+# Each import name has its pin for the maintained forks and for the last original packages. A test compares these with
+# the files in requirements/.
 PINS = {
     'torch': ('torch==2.11.0', 'torch==2.1.2'),
     'torchvision': ('torchvision==0.26.0', 'torchvision==0.16.2'),
@@ -28,7 +29,7 @@ PINS = {
     'mmdet': ('onedl-mmdetection==3.5.1', 'mmdet==3.3.0'),
 }
 STOPS = {'mmpretrain': TASKS[:1], 'mmdet': TASKS[1:], 'mmcv._ext': TASKS[1:]}  # the others stop both
-# What configs import, packages before those that need them: mmdet itself is empty, its parts are not.
+# The modules that configs import, in the order of their dependencies. mmdet itself is empty, unlike its parts.
 IMPORTS = ('torch', 'torchvision', 'numpy', 'cv2', 'mmengine', 'mmcv', 'mmcv._ext', 'mmpretrain.datasets')
 IMPORTS += ('mmpretrain.evaluation', 'mmdet.datasets', 'mmdet.evaluation', 'mmdet.models')
 BUILD_MMCV = (
@@ -46,17 +47,17 @@ class Trouble(NamedTuple):
 
 
 def version_tuple(version):
-    """``'2.11.0+cu130'`` → ``(2, 11, 0)``."""
+    """Return a version as a tuple: ``'2.11.0+cu130'`` becomes ``(2, 11, 0)``."""
     return tuple(int(part) for part in re.match(r'\d+(\.\d+)*', version).group().split('.'))
 
 
 def diagnose(found, errors, venv=''):
-    """The troubles of a stack, causes before what follows from them.
+    """Return the troubles of a stack, each cause before its consequences.
 
     Args:
-        found: for each import name of ``PINS`` the distributions that provide it, with their versions.
-        errors: for each import that fails, the reason; the key ``mmcv._ext`` stands for mmcv's compiled ops.
-        venv: the name of a clone's own environment, which ``make install`` repairs.
+        found: The distributions that provide each import name of ``PINS``, with their versions.
+        errors: The reason for each import that fails; the key ``mmcv._ext`` stands for mmcv's compiled ops.
+        venv: The name of a clone's own environment, which ``make install`` repairs.
     """
     names = {name for dists in found.values() for name in dists}
     originals = names & {'mmengine', 'mmcv', 'mmcv-lite', 'mmpretrain', 'mmdet'} and 'onedl-' not in ' '.join(names)
@@ -79,7 +80,7 @@ def diagnose(found, errors, venv=''):
             add(name, what, f'pip uninstall -y {" ".join(dists)} && {install(name)}')
         elif not dists:
             torch = next(iter(found['torch'].values()), '').split('+')[0]
-            fits = f' torch=={torch}' if name == 'torchvision' and torch else ''  # not one that replaces torch
+            fits = f' torch=={torch}' if name == 'torchvision' and torch else ''  # the version for this torch
             add(name, f'{name} is missing', f'pip install torchvision{fits}' if fits else install(name), afresh=False)
     if (0,) < at['torch'] < (2, 3) and at['numpy'] >= (2,):
         add('numpy', 'this torch was built for numpy 1 and numpy is 2', 'pip install "numpy<2"')
@@ -111,19 +112,19 @@ def diagnose(found, errors, venv=''):
 
 
 def import_error(name):
-    """Why ``import name`` fails, in one line; empty when it works."""
-    quiet = io.StringIO()  # what the packages say of their own optional parts
+    """Return in one line why ``import name`` fails, or an empty string if it works."""
+    quiet = io.StringIO()  # hides messages of the packages about their optional parts
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
             warnings.simplefilter('ignore')
             importlib.import_module(name)
-    except Exception as error:  # whatever a broken package raises is a finding
+    except Exception as error:  # a broken package may raise anything
         return f'{type(error).__name__}: {error}'.splitlines()[0]
     return ''
 
 
 def gather():
-    """``found`` and ``errors`` of the running Python, as :func:`diagnose` takes them."""
+    """Return ``found`` and ``errors`` of the running Python for :func:`diagnose`."""
     providers, errors = importlib.metadata.packages_distributions(), {}
     version = importlib.metadata.version
     found = {name: {dist: version(dist) for dist in sorted(set(providers.get(name, ())))} for name in PINS}
@@ -135,7 +136,7 @@ def gather():
 
 
 def gpu_state():
-    """One phrase on the GPU and the Triton kernels, from using them."""
+    """Return a phrase on the GPU and the Triton kernels after trying them."""
     try:
         import torch
 
@@ -153,7 +154,7 @@ def gpu_state():
 
 
 def library_state():
-    """One phrase on the compiled CPU library; without it the losses run in torch operations."""
+    """Return a phrase on the compiled CPU library, without which the losses run in torch operations."""
     try:
         from mmasl.ops.asymmetric_loss import OP
         from mmasl.ops.cpu_library import BUILD, LEVELS
@@ -165,7 +166,7 @@ def library_state():
 
 
 def report(found, errors, tasks, venv=''):
-    """The lines to print and whether all of ``tasks`` can run."""
+    """Return the lines to print and whether all of ``tasks`` can run."""
     lines = [f'{"python":<13}{sys.version.split()[0]} ({sys.prefix})']
     for name, dists in found.items():
         lines.append(f'{name:<13}' + (', '.join(f'{at} ({dist})' for dist, at in dists.items()) or 'missing'))
@@ -173,7 +174,7 @@ def report(found, errors, tasks, venv=''):
     lines += [f'{"GPU":<13}{gpu_state()}', f'{"CPU library":<13}{library_state()}']
     troubles = diagnose(found, errors, venv)
     for trouble in troubles:
-        if set(trouble.tasks) & set(tasks):  # another task's trouble is not asked for
+        if set(trouble.tasks) & set(tasks):  # leaves out the troubles of other tasks
             lines += [f'trouble: {trouble.what}', f'   cure: {trouble.cure}']
     stopped = {task for trouble in troubles for task in trouble.tasks}
     lines += [f'{task} configs: {"cannot run" if task in stopped else "can run"}' for task in tasks]

@@ -1,4 +1,4 @@
-"""What differs between the versions of torch and OpenMMLab that mmasl runs on. Needs torch alone."""
+"""Differences between the versions of torch and OpenMMLab that mmasl supports. This module needs torch alone."""
 
 from collections.abc import Callable
 from functools import lru_cache, wraps
@@ -12,7 +12,7 @@ try:
 except ImportError:  # torch 2.1
     from torch._utils import is_compiling
 
-# torch.onnx.export has two exporters since torch 2.5; the newer one needs one more package.
+# torch.onnx.export has two exporters since torch 2.5, and the newer one needs an additional package.
 TRACING_EXPORTER = {'dynamo': False} if torch.__version__ >= (2, 5) else {}
 
 __all__ = [
@@ -31,21 +31,22 @@ __all__ = [
 
 
 def is_followed(tensor: Tensor) -> bool:
-    """Whether torch follows what is done with ``tensor``, which a kernel that reads memory by its address would hide.
+    """Return whether torch records operations on ``tensor``, which a kernel that reads memory by address would bypass.
 
-    True for what a transform wraps, for a subclass (fake, distributed), under a TorchDispatchMode and in forward mode.
+    This is true for a tensor that a transform wraps, for a subclass (fake, distributed), under a TorchDispatchMode and
+    in forward mode.
     """
     followed = torch._C._dispatch_isTensorSubclassLike(tensor) and tensor.device.type != 'meta'
     return followed or forward_ad._current_level >= 0
 
 
 def in_transform() -> bool:
-    """Whether a transform of ``torch.func`` or ``torch.jit.trace`` runs; not to be asked inside torch.compile."""
+    """Return whether a transform of ``torch.func`` or ``torch.jit.trace`` runs; do not call it inside torch.compile."""
     return torch._C._is_tracing() or torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def why_torch_only(pred: Tensor) -> str | None:
-    """The reason why only operations of torch may compute with ``pred`` at the moment and read no value, or None.
+    """Return the reason why the loss of ``pred`` must use torch operations and read no values, or None.
 
     Example:
         >>> why_torch_only(torch.zeros(2, 3)) is None
@@ -61,17 +62,17 @@ def why_torch_only(pred: Tensor) -> str | None:
 
 
 def aminmax(values: Tensor) -> tuple[Tensor, Tensor]:
-    """``torch.aminmax``; torch 2.1 has none for half precision on the CPU."""
+    """Return ``torch.aminmax(values)``, which torch 2.1 lacks for half precision on the CPU."""
     return torch.aminmax(values.float() if values.is_cpu and values.dtype == torch.float16 else values)
 
 
 def at_least_float32(dtype: torch.dtype) -> torch.dtype:
-    """``torch.promote_types`` of a floating dtype and float32, which torch.compile cannot trace in torch 2.1."""
+    """Return ``torch.promote_types(dtype, torch.float32)``, which torch.compile of torch 2.1 cannot trace."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def nextafter(value: Tensor, towards: float) -> Tensor:
-    """``torch.nextafter`` of a 0-d tensor on the CPU; torch 2.1 has none for half precision."""
+    """Return ``torch.nextafter`` of a 0-d tensor on the CPU, which torch 2.1 lacks for half precision."""
     if value.dtype == torch.float16:
         import numpy
 
@@ -81,8 +82,8 @@ def nextafter(value: Tensor, towards: float) -> Tensor:
 
 
 def cache_constants(function: Callable) -> Callable:
-    """``lru_cache``, and the bare function under torch.compile: torch 2.1 cannot trace through a cache."""
-    cached = lru_cache(maxsize=256, typed=True)(function)  # typed: True is no number here, though it equals 1
+    """Add an ``lru_cache`` that is bypassed under torch.compile, because torch 2.1 cannot trace through a cache."""
+    cached = lru_cache(maxsize=256, typed=True)(function)  # typed, since True equals 1 but is not a valid number
 
     @wraps(function)
     def call(*args, **kwargs):
@@ -92,9 +93,10 @@ def cache_constants(function: Callable) -> Callable:
 
 
 def constant_when_traced(function: Callable) -> Callable:
-    """``torch.compiler.assume_constant_result``, which itself would import torch._dynamo, a second and more.
+    """Mark a function as ``torch.compiler.assume_constant_result`` does, but without importing torch._dynamo.
 
-    torch 2.1 stores the result as a global of the traced module, under the name in the code: here one that nobody has.
+    That import takes more than a second. torch 2.1 stores the result as a global of the traced module under the name of
+    the function, so the wrapper has a name that no other global has.
     """
 
     @wraps(function)
@@ -106,14 +108,15 @@ def constant_when_traced(function: Callable) -> Callable:
 
 
 def load_afresh(loop, sampler) -> None:
-    """Let an iteration-based ``loop`` begin again with its data loader, its workers and an endless ``sampler``.
+    """Restart the data loader, the workers and the endless ``sampler`` of an iteration-based ``loop``.
 
-    MMEngine 0.10.7 starts them with the loop, before a hook could change seed or data set; its fork when they are used.
+    MMEngine 0.10.7 starts them together with the loop, before a hook can change the seed or the data set; its fork
+    starts them on first use.
     """
     iterator = getattr(loop, 'dataloader_iterator', None)
     if getattr(iterator, '_iterator', None) is None:
         return
-    iterator._iterator = loop.dataloader._iterator = None  # the latter holds persistent workers
-    if hasattr(sampler, 'indices') and hasattr(sampler, '_indices_of_rank'):  # InfiniteSampler, which gives them once
+    iterator._iterator = loop.dataloader._iterator = None  # loader._iterator keeps persistent workers
+    if hasattr(sampler, 'indices') and hasattr(sampler, '_indices_of_rank'):  # InfiniteSampler iterates only once
         sampler.indices = sampler._indices_of_rank()
     loop.dataloader_iterator = type(iterator)(loop.dataloader)

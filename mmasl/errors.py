@@ -1,4 +1,4 @@
-"""A user's mistakes: one line on stderr instead of a traceback; other exceptions keep theirs, some with a hint."""
+"""Errors of the user, which tools print as one line; other exceptions keep their traceback, some with a hint."""
 
 import argparse
 import difflib
@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable
 
-# (exception, pattern in its text, hint): one line after the traceback of an exception that no check foresaw.
+# (exception, pattern in its text, hint). The hint is one line after the traceback of an exception that no check found.
 HINTS = (
     (
         OSError,
@@ -32,7 +32,7 @@ HINTS = (
         'the picture {} cannot be decoded: replace it, or take it out of the annotations',
     ),
     (
-        Exception,  # OpenCV's, of an empty file, which it does not name
+        Exception,  # OpenCV raises it for an empty file without naming the file
         r'buf\.empty\(\)',
         'a picture file is empty: `find DIR -size 0` names it; replace it, or take it out of the annotations',
     ),
@@ -60,50 +60,49 @@ HINTS = (
 
 
 class UserError(Exception):
-    """Something that the user wrote is wrong; the message says what, where, and what to write instead."""
+    """Raised for a mistake of the user; the message says what is wrong, where it is, and what to write instead."""
 
     def __init__(self, message: str):
         super().__init__(' '.join(message.split()))
 
 
 class DataError(UserError, ValueError):
-    """A file of a data set is wrong; the message names the file and the entry."""
+    """Raised for a wrong file of a data set; the message names the file and the entry."""
 
 
 class MissingFileError(UserError, FileNotFoundError):
-    """A file of a data set does not exist."""
+    """Raised for a file of a data set that does not exist."""
 
 
 def closest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """Return the entry of ``known`` that ``name`` was most probably meant to be."""
-    # A plain list, not lower-cased keys alone: two names may differ by case only.
+    """Return the entry of ``known`` that is closest to ``name``, or None if none is close."""
     by_lower = {k.lower(): k for k in known}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=cutoff)
     return by_lower[near[0]] if near else None
 
 
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """Return ``"; did you mean 'x'?"``, or nothing where no entry of ``known`` is near ``name``."""
+    """Return ``"; did you mean 'x'?"``, or an empty string if no entry of ``known`` is close to ``name``."""
     near = closest(name, known, cutoff)
     return f"; did you mean '{near}'?" if near else ''
 
 
 def positive(text: str) -> int:
-    """Return ``text`` as an integer above 0: the ``type`` of a command's argument."""
+    """Return ``text`` as an integer above 0; the function serves as the ``type`` of a command's argument."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'expected an integer above 0, got {text}')
     return int(text)
 
 
 def hint_for(error: BaseException) -> str | None:
-    """Return the line of ``HINTS`` for ``error``, or None where it has none.
+    """Return the hint of ``HINTS`` for ``error``, or None if there is none.
 
     Example:
         >>> hint_for(OSError(28, 'No space left on device'))
         'make room on the disk, then go on from the last checkpoint with --resume'
     """
     for kind, pattern, hint in HINTS:
-        # A worker's exception has the worker's traceback in its text, with the message at the end.
+        # The text of a worker's exception contains the worker's traceback, with the message at its end.
         found = list(re.finditer(pattern, str(error))) if isinstance(error, kind) else []
         if found:
             return hint.format(*(group.strip() for group in found[-1].groups()))
@@ -111,9 +110,9 @@ def hint_for(error: BaseException) -> str | None:
 
 
 def command(main: Callable[..., None]) -> Callable[..., int]:
-    """Turn ``main(argv)`` into a command, which returns the exit status.
+    """Turn ``main(argv)`` into a command that returns the exit status.
 
-    A ``UserError`` becomes one line on stderr. Any other exception keeps its traceback, with one line after it where
+    A ``UserError`` becomes one line on stderr. Any other exception keeps its traceback, followed by the hint if
     ``HINTS`` has one.
     """
 

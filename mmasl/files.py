@@ -1,4 +1,4 @@
-"""Files and folders that are complete or absent: the project's one way to write results."""
+"""Atomic writing of files and folders: a result is either complete or absent."""
 
 import json
 import os
@@ -11,12 +11,12 @@ from pathlib import Path
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[str]:
-    """Yield the name of a file to write instead of ``path``; it takes the place of ``path`` when the block succeeds.
+    """Yield the name of a temporary file, which replaces ``path`` when the block succeeds.
 
-    A process that is killed, or a full disk, leaves the old file as it was.
+    If the process is killed or the disk is full, the old file stays unchanged.
 
     Args:
-        path: The file, which may exist. Its folder is made.
+        path: The file, which may exist. Its folder is created if necessary.
 
     Example:
         >>> out = Path(tempfile.mkdtemp(), 'deep', 'a.txt')
@@ -32,7 +32,7 @@ def atomic_file(path: str | Path) -> Iterator[str]:
     try:
         yield part
         with open(part, 'rb') as file:
-            os.fsync(file.fileno())  # or the rename may reach the disk before the content does
+            os.fsync(file.fileno())  # otherwise the rename may reach the disk before the content
         os.replace(part, path)
     except BaseException:
         Path(part).unlink(missing_ok=True)
@@ -41,10 +41,10 @@ def atomic_file(path: str | Path) -> Iterator[str]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder; it takes the place of ``path`` when the block succeeds.
+    """Yield an empty temporary folder, which replaces ``path`` when the block succeeds.
 
     Args:
-        path: The folder, which may exist: it is then replaced with all its content. Its parents are made.
+        path: The folder. If it exists, it is replaced with all its content. Its parents are created if necessary.
 
     Example:
         >>> out = Path(tempfile.mkdtemp()) / 'deep' / 'out'
@@ -71,11 +71,11 @@ def write_json(path: str | Path, content) -> None:
     """Write ``content`` as indented JSON to ``path`` through :func:`atomic_file`.
 
     Args:
-        path: The file; its folder is made.
-        content: Anything that JSON can hold.
+        path: The file. Its folder is created if necessary.
+        content: Anything that JSON can represent.
 
     Raises:
-        TypeError: If JSON cannot hold ``content``; no file is written then.
+        TypeError: If JSON cannot represent ``content``. No file is written then.
     """
     text = json.dumps(content, indent=1) + '\n'
     with atomic_file(path) as part:

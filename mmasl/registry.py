@@ -1,7 +1,7 @@
-"""The project's registry nodes: children of MMEngine's, scope ``mmasl``, filled on first use.
+"""The registries of this project, which are children of MMEngine's with the scope ``mmasl``.
 
-``Registry.get('mmasl.X')`` of any OpenMMLab package imports this module by its scope, and then the ``locations``
-of the node it asks. So ``type='mmasl.AsymmetricLoss'`` works from every default scope without ``custom_imports``.
+``Registry.get('mmasl.X')`` of any OpenMMLab package imports this module by its scope and then the ``locations`` of the
+registry that it searches. So ``type='mmasl.AsymmetricLoss'`` works from every default scope without ``custom_imports``.
 """
 
 from mmengine import registry as mmengine_registry

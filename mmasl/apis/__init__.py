@@ -1,4 +1,4 @@
-"""What a user calls from Python; classification needs MMPretrain, detection MMDetection."""
+"""The Python interface to inference; classification needs MMPretrain, and detection needs MMDetection."""
 
 from importlib import import_module
 

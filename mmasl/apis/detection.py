@@ -1,4 +1,4 @@
-"""Boxes of pictures from a trained detector, by MMDetection's inferencer."""
+"""Detection in pictures with a trained detector and MMDetection's inferencer."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -10,18 +10,18 @@ from mmasl.apis.pictures import drawing_folder, list_pictures, load_picture
 
 
 def detect(inferencer: DetInferencer, inputs, thr: float = 0.3, show_dir: str | None = None) -> Iterator[dict]:
-    """Yield for each picture what ``inferencer`` finds, and go on where a picture cannot be read.
+    """Yield the boxes that ``inferencer`` finds in each picture, and continue after pictures that cannot be read.
 
     Args:
-        inferencer: MMDetection's.
-        inputs: The path of a picture or of a folder (its subfolders too), an array ``(H, W, 3)`` of uint8 in BGR, or a
-            list of these.
+        inferencer: The inferencer of MMDetection.
+        inputs: The path of a picture or of a folder (including its subfolders), an array ``(H, W, 3)`` of uint8 in BGR,
+            or a list of these.
         thr: Lowest score of a box.
-        show_dir: Folder for the pictures with their boxes drawn in, under ``vis/``.
+        show_dir: Folder whose subfolder ``vis/`` gets the pictures with their boxes drawn.
 
     Yields:
-        A dict of ``pred_label``, ``pred_class``, ``pred_score`` and ``pred_bbox`` (x1, y1, x2, y2), a list each, the
-        most probable first; or, for an input that cannot be read, of ``error`` alone, with the reason.
+        A dict with the lists ``pred_label``, ``pred_class``, ``pred_score`` and ``pred_bbox`` (x1, y1, x2, y2), in the
+        order of falling scores. For an input that cannot be read, the dict has only ``error`` with the reason.
     """
     classes, drawn = inferencer.model.dataset_meta['classes'], Counter()
     for source in list_pictures(inputs):
@@ -31,7 +31,7 @@ def detect(inferencer: DetInferencer, inputs, thr: float = 0.3, show_dir: str | 
             yield dict(error=str(error))
             continue
         out_dir = ''
-        if show_dir is not None:  # upstream numbers arrays
+        if show_dir is not None:  # MMDetection numbers arrays itself
             out_dir = drawing_folder(show_dir, Path(source).name, drawn) if isinstance(source, str) else show_dir
         found = inferencer(source, out_dir=out_dir, no_save_vis=show_dir is None, pred_score_thr=thr)['predictions'][0]
         kept = [i for i, score in enumerate(found['scores']) if score >= thr]

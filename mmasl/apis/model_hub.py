@@ -8,12 +8,12 @@ import mmasl
 
 
 def register_models() -> None:
-    """Make MMPretrain's ``list_models``, ``get_model`` and inferencers know the configs of this package by their names.
+    """Make the configs of this package known by name to MMPretrain's ``list_models``, ``get_model`` and inferencers.
 
-    Calling it again changes nothing.
+    Further calls have no effect.
 
     Raises:
-        FileNotFoundError: mmasl was put on the path without being installed, so that ``mmasl/.mim`` is not there.
+        FileNotFoundError: If ``mmasl/.mim`` does not exist, because mmasl is on the path but not installed.
     """
     mim = Path(mmasl.__file__).parent / '.mim'
     index = mim / 'model-index.yml'

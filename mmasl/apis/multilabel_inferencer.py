@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import mmpretrain.models  # noqa: F401  prints a line when it is imported: rather here than in the middle of the work
+import mmpretrain.models  # noqa: F401  it prints a line on import, which should come before the results
 import numpy as np
 import torch
 from mmengine.dataset import default_collate
@@ -17,21 +17,21 @@ from mmasl.evaluation.thresholds import read_thresholds
 
 
 class MultiLabelInferencer(ImageClassificationInferencer):
-    """MMPretrain's inferencer with any number of labels for a picture.
+    """MMPretrain's inferencer for pictures with any number of labels.
 
     Args:
-        model: A config (path or object), a built model, or a name of MMPretrain's model zoo.
-        pretrained: A checkpoint; True: the one that the config or the zoo names; None: random weights.
-        device: Where to run; None: where the model is, the CPU for a new one.
-        classes: Names of the classes; None: those in the checkpoint, or else those of the config's data set.
-        thr: A label is predicted where its probability is at least this: one number, one for each class, or a file of
-            ``tools/analysis_tools/tune_threshold.py``.
-        topk: No more labels than this for a picture; None: all that pass.
-        **kwargs: As :class:`mmpretrain.apis.ImageClassificationInferencer`.
+        model: A config (path or object), a built model, or a name in MMPretrain's model zoo.
+        pretrained: A checkpoint. True takes the checkpoint that the config or the zoo names; None takes random weights.
+        device: The device to run on. None takes the device of the model, or the CPU for a new model.
+        classes: Names of the classes. None takes those in the checkpoint, or else those of the config's data set.
+        thr: The lowest probability of a predicted label: one number, one number per class, or a file that
+            ``tools/analysis_tools/tune_threshold.py`` wrote.
+        topk: The largest number of labels per picture. None sets no limit.
+        **kwargs: Further arguments of :class:`mmpretrain.apis.ImageClassificationInferencer`.
 
     Raises:
-        ValueError: For thresholds that are not in [0, 1], or ``topk`` < 1; when called, if they or the ``classes`` are
-            not one for each class.
+        ValueError: For thresholds outside [0, 1] or ``topk`` < 1; when called, if the number of thresholds or of
+            ``classes`` differs from the number of classes of the model.
 
     Example:
         >>> config = 'configs/digit_scenes/digitnet-asl_ft-1xb16_digitscenes-48px.py'
@@ -59,25 +59,25 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         super().__init__(model, pretrained, device, classes, **kwargs)
 
     def __call__(self, inputs, return_datasamples: bool = False, batch_size: int = 1, **kwargs) -> list:
-        """Return the labels of every input, in their order.
+        """Return the labels of all inputs in their order.
 
         Args:
-            inputs: The path of a picture or of a folder (its subfolders too), an array ``(H, W, 3)`` of uint8 in
+            inputs: The path of a picture or of a folder (including its subfolders), an array ``(H, W, 3)`` of uint8 in
                 **BGR**, as mmcv loads pictures, or a list of these.
             return_datasamples: Return MMPretrain's data samples instead of dicts.
-            batch_size: Pictures in one forward pass.
-            **kwargs: ``show_dir``: a folder for the pictures with their labels drawn in; ``draw_score``, ``resize``,
-                ``rescale_factor``: as MMPretrain draws them.
+            batch_size: Number of pictures in one forward pass.
+            **kwargs: ``show_dir``, a folder for the pictures with their labels drawn; ``draw_score``, ``resize`` and
+                ``rescale_factor`` as in MMPretrain.
 
         Returns:
-            For each input a dict of ``pred_label`` (class indices, the most probable first), ``pred_class`` (their
-            names), ``pred_score`` (their probabilities) and ``pred_scores`` (``(C,)``, of all classes); or, for an
-            input that cannot be read, of ``error`` alone, with the reason.
+            For each input, a dict with ``pred_label`` (class indices, the most probable first), ``pred_class`` (their
+            names), ``pred_score`` (their probabilities) and ``pred_scores`` (``(C,)``, the probabilities of all
+            classes). For an input that cannot be read, the dict has only ``error`` with the reason.
         """
         return list(self.stream(inputs, batch_size, return_datasamples, **kwargs))
 
     def stream(self, inputs, batch_size: int = 1, return_datasamples: bool = False, **kwargs) -> Iterator:
-        """Yield the same one by one: neither pictures nor results of a large folder have to fit into memory."""
+        """Yield the same results one by one, so that a large folder need not fit into memory."""
         _, _, visualize_kwargs, _ = self._dispatch_kwargs(**kwargs)
         show_dir, drawn = visualize_kwargs.pop('show_dir', None), Counter()
         for chunk in batched(list_pictures(inputs), batch_size):
@@ -110,7 +110,7 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         return samples
 
     def draw(self, picture: np.ndarray, sample: DataSample, file: str, visualize_kwargs: dict) -> None:
-        """Draw the labels of ``sample`` into ``file``: upstream draws a.1.jpg and a.2.jpg into one file."""
+        """Draw the labels of ``sample`` into ``file``; MMPretrain would draw a.1.jpg and a.2.jpg into one file."""
         self.visualizer = self.visualizer or UniversalVisualizer()
         self.visualizer.visualize_cls(
             picture[..., ::-1],
@@ -123,7 +123,7 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         )
 
     def postprocess(self, preds: list[DataSample], visualization, return_datasamples: bool = False) -> list:
-        """Return what :meth:`__call__` does, from the model's predictions."""
+        """Return the results of :meth:`__call__` from the predictions of the model."""
         if return_datasamples:
             return preds
         results = []

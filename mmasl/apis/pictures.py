@@ -1,4 +1,4 @@
-"""What both kinds of inference share: which inputs there are, and what is said of one that cannot be read."""
+"""Shared parts of classification and detection: listing, loading and drawing of pictures."""
 
 import warnings
 from collections import Counter
@@ -13,22 +13,22 @@ SUFFIXES = ('.bmp', '.jfif', '.jpe', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.
 
 
 def list_pictures(inputs) -> list:
-    """Return the single inputs: the pictures in a folder and its subfolders, sorted; anything else as it is.
+    """Return a list of the single inputs, where a folder stands for the sorted pictures in it and its subfolders.
 
-    A file in a folder is a picture by its suffix. A warning says which others there are.
+    The suffix decides whether a file in a folder is a picture. A warning lists the other files.
 
     Args:
-        inputs: A path of a picture or a folder, an array, or a list of these.
+        inputs: The path of a picture or a folder, an array, or a list of these.
 
     Raises:
-        ValueError: For a folder without a picture.
+        ValueError: For a folder without pictures.
     """
     if isinstance(inputs, list | tuple):
         return [single for entry in inputs for single in list_pictures(entry)]
     if not isinstance(inputs, str | Path):
         return [inputs]
     if not Path(inputs).is_dir():
-        return [str(inputs)]  # upstream takes no Path
+        return [str(inputs)]  # the inferencers accept no Path
     files = [path for path in Path(inputs).rglob('*') if path.is_file()]
     found = sorted(str(path) for path in files if path.suffix.lower() in SUFFIXES)
     others = Counter(path.suffix.lower() or 'no suffix' for path in files if path.suffix.lower() not in SUFFIXES)
@@ -42,13 +42,13 @@ def list_pictures(inputs) -> list:
 
 
 def load_picture(source) -> np.ndarray:
-    """Return a picture as mmcv loads it: ``(H, W, 3)``, uint8, BGR, turned as its EXIF data say.
+    """Return a picture as mmcv loads it: ``(H, W, 3)``, uint8, BGR, rotated according to its EXIF data.
 
     Args:
-        source: A path, or an array that is such a picture already.
+        source: A path, or an array of this form.
 
     Raises:
-        ValueError: For a file that is no whole picture, or another array; the message has the reason.
+        ValueError: For a file that is not a complete picture, or an array of another form; the message has the reason.
     """
     if isinstance(source, np.ndarray):
         if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8 or not source.size:
@@ -59,7 +59,7 @@ def load_picture(source) -> np.ndarray:
         raise ValueError('no such file')
     try:
         picture = mmcv.imread(path)
-    except cv2.error:  # of an empty file
+    except cv2.error:  # raised for an empty file
         picture = None
     if picture is None:
         raise ValueError(f'it is no whole picture ({path.stat().st_size:,} bytes)')
@@ -73,9 +73,10 @@ def batched(entries: Sequence, size: int) -> Iterator[Sequence]:
 
 
 def drawing_folder(show_dir: str, name: str, drawn: Counter) -> str:
-    """Make and return the folder to draw ``name`` in: ``show_dir``, or a numbered one in it for a name drawn before.
+    """Make and return the folder for the drawing of ``name``: ``show_dir``, or a numbered subfolder if it is repeated.
 
-    Upstream's drawings are called as their pictures, in whichever folders those are: they would replace each other.
+    OpenMMLab names a drawing after its picture, so pictures with the same name in different folders would otherwise
+    replace each other.
     """
     drawn[name] += 1
     folder = Path(show_dir, str(drawn[name]) if drawn[name] > 1 else '')

@@ -1,6 +1,6 @@
 """Datasets, registered in :data:`mmasl.registry.DATASETS`.
 
-Those for published classification data are MMPretrain's with a few additions, so they are there where MMPretrain is.
+The classes for published classification data extend those of MMPretrain, so they exist only if MMPretrain is installed.
 """
 
 from importlib.util import find_spec

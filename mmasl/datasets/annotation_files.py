@@ -1,4 +1,4 @@
-"""COCO's JSON and Pascal VOC's XML files; what is wrong in one becomes a line that names the file and the entry."""
+"""Readers of COCO's JSON files and Pascal VOC's XML files, whose errors name the file and the entry."""
 
 import json
 import re
@@ -10,8 +10,8 @@ from mmengine.fileio import get
 
 from mmasl.errors import DataError
 
-# Outlines are nine tenths of a file, and of the time and memory to parse it. No JSON string can hold this key with its
-# quotes unescaped, so nothing else is cut out.
+# Outlines make up nine tenths of a file and of the time and memory that parsing takes. A JSON string cannot contain
+# this key with unescaped quotes, so the expression removes outlines only.
 _OUTLINE = re.compile(rb'"segmentation":\s*(?:\[(?:\[[^\]]*\][,\s]*)*\]|\{[^{}]*\})')
 _NEEDED = {
     'categories': ('id', 'name'),
@@ -25,11 +25,11 @@ def read_coco(file: str, **needed: Sequence[str]) -> dict[str, list[dict]]:
 
     Args:
         file: Path of the file.
-        **needed: By section, keys that each of its entries must have, besides those that all readers need.
+        **needed: For each section, additional keys that its entries must have.
 
     Raises:
-        DataError: The file is no JSON or lacks a section; an entry lacks a key; two categories have one name; an
-            annotation names a category or an image that is not listed.
+        DataError: If the file is not JSON or lacks a section, an entry lacks a key, two categories have the same name,
+            or an annotation refers to a category or an image that is not listed.
     """
     try:
         content = json.loads(_OUTLINE.sub(b'"segmentation": 0', get(file)))
@@ -37,7 +37,7 @@ def read_coco(file: str, **needed: Sequence[str]) -> dict[str, list[dict]]:
         raise DataError(f'{file} is no JSON file: {error}') from error
     if not isinstance(content, dict) or not {'images', 'categories'} <= content.keys():
         raise DataError(f'{file} is no COCO file: expected a dict with images, annotations and categories')
-    content.setdefault('annotations', [])  # those of a test set are not published
+    content.setdefault('annotations', [])  # test sets are published without annotations
     for section, keys in _NEEDED.items():
         wanted = {*keys, *needed.get(section, ())}
         for number, entry in enumerate(content[section]):
@@ -63,7 +63,7 @@ def read_voc(file: str) -> list[tuple[str, str | None]]:
     """Return the name of each object in an XML file of Pascal VOC, with the text of its ``<difficult>``.
 
     Raises:
-        DataError: The file is no XML, or an object has no name.
+        DataError: If the file is not XML or an object has no name.
     """
     try:
         objects = ElementTree.fromstring(get(file)).findall('object')
@@ -79,15 +79,16 @@ def check_names(file: str, found: Mapping[str, int], classes: Sequence[str]) -> 
     """Compare the names of the objects in ``file`` with the ``classes``.
 
     Args:
-        file: What the message calls the file.
-        found: How many objects there are of each name.
-        classes: The names of the classes.
+        file: Name of the file in the messages.
+        found: Number of objects for each name.
+        classes: Names of the classes.
 
     Returns:
-        A line that says which names are left out as they are no classes, or None where there are none.
+        A line that lists the names that are not classes, or None if all of them are.
 
     Raises:
-        DataError: None of the names is a class; or one is a class but for case, blanks, hyphens and underscores.
+        DataError: If none of the names is a class, or if a name differs from a class only in case, blanks, hyphens or
+            underscores.
 
     Example:
         >>> check_names('train', {'dog': 3, 'zebra': 1}, ('cat', 'dog'))
@@ -113,5 +114,5 @@ def check_names(file: str, found: Mapping[str, int], classes: Sequence[str]) -> 
 
 
 def shown(entry: dict) -> str:
-    """Return the short values of ``entry``, to find it by."""
+    """Return the strings and integers of ``entry``, by which a user can find it in the file."""
     return ', '.join(f'{key} {value!r}' for key, value in entry.items() if isinstance(value, str | int))[:80]

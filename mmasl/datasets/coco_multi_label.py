@@ -15,7 +15,7 @@ SIZES = ('small', 'medium', 'large')
 
 @DATASETS.register_module()
 class CocoMultiLabel(Published, MultiLabelDataset):
-    """MS-COCO's instances files as they are published, of 2014 or 2017: an image has the classes of its objects.
+    """MS-COCO's instances files of 2014 or 2017 as published; the labels of an image are the classes of its objects.
 
     ::
 
@@ -26,24 +26,24 @@ class CocoMultiLabel(Published, MultiLabelDataset):
         ├── train2014, val2014     COCO_train2014_000000000009.jpg, ...
         └── train2017, val2017     000000000009.jpg, ...
 
-    Labels are contiguous in the order of the category ids (80 of 1 to 90). Images without any annotation are left out:
-    of 2014, 82,081 images remain for training and 40,137 for validation. A crowd is a positive as any other object, as
-    in the authors' script; so are objects of any size.
+    Labels are contiguous in the order of the category ids (80 of 1 to 90). Images without any annotation are left out;
+    in 2014, 82,081 images remain for training and 40,137 for validation. Crowds and objects of any size count as
+    positives, as in the authors' script.
 
     A sample has ``img_path``, ``img_id``, ``gt_label`` (sorted list), and in ``gt_label_small``, ``gt_label_medium``
-    and ``gt_label_large`` the classes that have an object of that size: area below 32², below 96², and above. An object
-    without an area has that of its box.
+    and ``gt_label_large`` the classes that have an object with an area below 32², below 96², and above. An object
+    without an area gets the area of its box.
 
     Args:
-        ann_file (str): An instances file.
+        ann_file (str): Path of an instances file.
         drop_unlabelled (bool): Leave out the images without an annotation of the classes.
-        **kwargs: Of :class:`mmpretrain.datasets.MultiLabelDataset`: ``data_root``, ``data_prefix`` (the folder of the
-            images), ``pipeline``, ``test_mode``, ... ``classes`` chooses some, in the order in which they are named.
+        **kwargs: Arguments of :class:`mmpretrain.datasets.MultiLabelDataset`: ``data_root``, ``data_prefix`` (the
+            folder of the images), ``pipeline``, ``test_mode``, ... ``classes`` selects classes and sets their order.
 
     Raises:
-        FileNotFoundError: A file or the first image does not exist.
-        ValueError: Unknown ``classes``; an entry of the file that lacks a key, or that names a category or an image
-            which is not listed; two categories of one name; no image left.
+        FileNotFoundError: If a file or the first image does not exist.
+        ValueError: For unknown ``classes``, an entry that lacks a key or refers to a category or image that is not
+            listed, two categories with the same name, or if no image is left.
 
     Example:
         >>> import tempfile
@@ -61,7 +61,7 @@ class CocoMultiLabel(Published, MultiLabelDataset):
         super().__init__(ann_file, **kwargs)
 
     def load_data_list(self):
-        """Read the instances file: a list of dicts."""
+        """Read the instances file and return a list of dicts."""
         content = read_coco(self.ann_file)
         categories = {c['id']: c['name'] for c in sorted(content['categories'], key=lambda c: c['id'])}
         self._metainfo.setdefault('classes', tuple(categories.values()))

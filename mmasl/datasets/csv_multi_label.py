@@ -1,4 +1,4 @@
-"""``CSVMultiLabel``: pictures of one's own, whose labels are in a CSV file."""
+"""``CSVMultiLabel``: a user's own pictures with labels from a CSV file."""
 
 import csv
 import io
@@ -17,10 +17,10 @@ VALUES = {'1': 1, '0': 0, '-1': -1}
 
 @DATASETS.register_module()
 class CSVMultiLabel(Published, MultiLabelDataset):
-    """A CSV file with a column ``file`` and the labels in one of two forms.
+    """Reads pictures and labels from a CSV file with a column ``file`` and the labels in one of two forms.
 
-    The first form has the names of the labels in a column ``labels``, with semicolons between them. A question mark
-    before a name says that nobody knows whether the picture has this label: it is ignored. An empty cell says that the
+    The first form has the names of the labels in a column ``labels``, separated by semicolons. A question mark before a
+    name means that nobody knows whether the picture has this label; the label is ignored. An empty cell means that the
     picture has none of the labels::
 
         file,labels,split
@@ -28,30 +28,31 @@ class CSVMultiLabel(Published, MultiLabelDataset):
         beach/002.jpg,sea;?person,train
         city/001.jpg,,val
 
-    The second form has a column for each class, of 1 (it has the label), 0 (it has not) and -1 (ignored)::
+    The second form has a column for each class with the values 1 (positive), 0 (negative) and -1 (ignored)::
 
         file,sea,person,split
         beach/001.jpg,1,1,train
         beach/002.jpg,1,-1,train
         city/001.jpg,0,0,val
 
-    The column ``split`` may be missing: then there is a file for each split. ``file`` is a path inside of ``data_root``
-    and ``data_prefix``, in subfolders or not.
+    The column ``split`` may be missing if each split has a file of its own. ``file`` is a path relative to
+    ``data_root`` and ``data_prefix``; it may contain subfolders.
 
-    A sample has ``img_path``, ``gt_label`` (sorted list of the labels it has) and ``gt_score`` (C,) of 1, 0 and -1.
+    A sample has ``img_path``, ``gt_label`` (sorted list of its positive labels) and ``gt_score`` (C,) of 1, 0 and -1.
 
     Args:
-        ann_file (str): The CSV file.
-        split (str, optional): Take the rows whose ``split`` is this. By default all.
-        **kwargs: Of :class:`mmpretrain.datasets.MultiLabelDataset`: ``data_root``, ``data_prefix`` (the folder of the
-            pictures), ``pipeline``, ``test_mode``, ... ``classes`` sets the classes and their order. By default they
-            are the columns of the second form, and all names of the first form, of every split, in alphabetical order.
-            Set it where the splits have files of their own in the first form.
+        ann_file (str): Path of the CSV file.
+        split (str, optional): Use only the rows with this value in the column ``split``. By default use all rows.
+        **kwargs: Arguments of :class:`mmpretrain.datasets.MultiLabelDataset`: ``data_root``, ``data_prefix`` (the
+            folder of the pictures), ``pipeline``, ``test_mode``, ... ``classes`` sets the classes and their order. By
+            default, the classes are the columns of the second form, or all names of the first form in every split, in
+            alphabetical order. Set ``classes`` if each split has its own file in the first form.
 
     Raises:
-        FileNotFoundError: The CSV file or a picture does not exist.
-        ValueError: A column is missing; there is no row of the ``split``; a row has no file, a file that an earlier row
-            has, a name that is none of the ``classes``, or a value other than 1, 0 and -1. The message has the line.
+        FileNotFoundError: If the CSV file or a picture does not exist.
+        ValueError: If a column is missing, no row belongs to ``split``, or a row has no file, a file that an earlier
+            row has, a name that is not one of the ``classes``, or a value other than 1, 0 and -1. The message names the
+            line.
 
     Example:
         >>> import tempfile
@@ -67,8 +68,8 @@ class CSVMultiLabel(Published, MultiLabelDataset):
         super().__init__(ann_file, **kwargs)
 
     def load_data_list(self):
-        """Read the CSV file: a list of dicts."""
-        reader = csv.DictReader(io.StringIO(get_text(self.ann_file).removeprefix('\ufeff')))  # Excel's mark
+        """Read the CSV file and return a list of dicts."""
+        reader = csv.DictReader(io.StringIO(get_text(self.ann_file).removeprefix('\ufeff')))  # Excel writes this mark
         columns = [name.strip() for name in reader.fieldnames or ()]
         reader.fieldnames = columns
         if 'file' not in columns:
@@ -136,7 +137,7 @@ class CSVMultiLabel(Published, MultiLabelDataset):
         return DataError(f'{self.ann_file}, line {number}: {what}')
 
     def get_data_info(self, idx):
-        """The sample ``idx`` as the pipeline receives it: a dict (see the class)."""
+        """Return the sample ``idx`` as the pipeline receives it, a dict (see the class)."""
         info = super().get_data_info(idx)
         info['gt_score'] = dense_target(len(self.CLASSES), info['gt_label'], ignored=info.pop('ignored'))
         return info

@@ -1,4 +1,4 @@
-"""``Features``: fixed-length vectors with many labels, of pictures, texts, sounds or tables alike."""
+"""``Features``: fixed-length vectors of pictures, texts, sounds or tables, with many labels each."""
 
 import json
 from functools import lru_cache
@@ -12,25 +12,25 @@ from torch.utils.data import Dataset
 from mmasl.errors import DataError
 from mmasl.registry import DATASETS
 
-INDEX = 'features.json'  # of a folder
+INDEX = 'features.json'  # the index file of a folder
 
 
 @DATASETS.register_module()
 class Features(Dataset):
-    """Vectors and labels from one ``.npz`` file, or from a folder of ``tools/misc/extract_features.py``.
+    """Vectors and labels from one ``.npz`` file, or from a folder that ``tools/misc/extract_features.py`` wrote.
 
-    A file has the arrays ``train_x``, ``train_y``, ``test_x``, ``test_y`` and, where they exist, ``val_x``, ``val_y``
-    and ``classes`` (names)::
+    A file has the arrays ``train_x``, ``train_y``, ``test_x`` and ``test_y``, and optionally ``val_x``, ``val_y`` and
+    ``classes`` (names)::
 
         np.savez('my.npz', train_x=..., train_y=..., test_x=..., test_y=...)
 
-    x is ``(N, D)``, numbers; y is ``(N, C)``, 1 positive, 0 negative, -1 unknown. Without validation arrays every fifth
-    training sample, after shuffling, is held out for validation.
+    x is ``(N, D)`` and holds numbers; y is ``(N, C)`` and holds 1 (positive), 0 (negative) and -1 (unknown). Without
+    validation arrays, every fifth training sample after shuffling is held out for validation.
 
     A sample is a dict of ``inputs`` ``(D,)`` float32 and ``targets`` ``(C,)`` float32.
 
     Args:
-        data_root: The file or the folder.
+        data_root: Path of the file or the folder.
         split: 'train', 'val' or 'test'.
 
     Raises:
@@ -61,21 +61,21 @@ class Features(Dataset):
         return dict(inputs=self.inputs[index], targets=torch.from_numpy(self.get_data_info(index)['gt_score']))
 
     def get_data_info(self, index: int) -> dict[str, np.ndarray]:
-        """The labels of a sample, as MMPretrain's data sets give them."""
+        """Return the labels of a sample in the form of MMPretrain's data sets."""
         return dict(gt_score=self.targets[index].numpy())
 
 
 def read_features(path: str | Path) -> dict[str, np.ndarray]:
-    """Return ``<split>_x`` and ``<split>_y``, float32, of the three splits, and the names of the ``classes``.
+    """Return ``<split>_x`` and ``<split>_y`` of the three splits in float32, and the names of the ``classes``.
 
     Raises:
-        ValueError: As :class:`Features`.
+        ValueError: Under the conditions of :class:`Features`.
     """
     file = Path(path, INDEX) if Path(path).is_dir() else Path(path)
     return _read(str(path), str(file.resolve()), file.stat().st_mtime_ns if file.exists() else 0)
 
 
-@lru_cache(maxsize=2)  # training, validation and model ask for the same
+@lru_cache(maxsize=2)  # training, validation and model read the same file
 def _read(path: str, *identity) -> dict[str, np.ndarray]:
     try:
         arrays = _read_folder(Path(path)) if Path(path).is_dir() else dict(np.load(path))

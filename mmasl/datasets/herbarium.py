@@ -13,7 +13,7 @@ from mmasl.registry import DATASETS
 
 @DATASETS.register_module()
 class Herbarium2020(Published, BaseDataset):
-    """Herbarium 2020 as it is published: one species an image, as many species as the file lists (over 32,000).
+    """Herbarium 2020 as published: each image shows one of the more than 32,000 species that the file lists.
 
     ::
 
@@ -23,23 +23,23 @@ class Herbarium2020(Published, BaseDataset):
         │   └── images             000/00/437000.jpg, ...
         └── test                   no labels are published
 
-    Labels are contiguous in the order of the category ids. As the test labels are not public, a part of the training
-    images is kept apart for validation: of each species with n ≥ 2 images the last max(1, ⌊``val_share`` · n⌋) by image
-    id, so that macro-F1 sees every species that has two images. This split is ours, not the paper's.
+    Labels are contiguous in the order of the category ids. The test labels are not public, so a part of the training
+    images is held out for validation: of each species with n ≥ 2 images, the last max(1, ⌊``val_share`` · n⌋) by image
+    id. Macro-F1 therefore sees every species that has two images. This split is ours, not the paper's.
 
     A sample has ``img_path`` and ``gt_label`` (int).
 
     Args:
-        ann_file (str): A ``metadata.json``.
-        split (str): 'train' or 'val', the two parts, or 'trainval', all of it.
-        val_share (float): Share of the images of a species that are 'val', in (0, 1).
-        **kwargs: Of :class:`mmpretrain.datasets.BaseDataset`: ``data_root``, ``data_prefix`` (the folder of
+        ann_file (str): Path of ``metadata.json``.
+        split (str): 'train', 'val', or 'trainval' for all images.
+        val_share (float): Share of the images of each species in the 'val' split, in (0, 1).
+        **kwargs: Arguments of :class:`mmpretrain.datasets.BaseDataset`: ``data_root``, ``data_prefix`` (the folder of
             ``metadata.json``, since the file names begin with ``images/``), ``pipeline``, ``test_mode``, ...
 
     Raises:
-        FileNotFoundError: A file or the first image does not exist.
-        ValueError: Another ``split`` or ``val_share``; a category or image that the file does not list, or an image
-            without annotation.
+        FileNotFoundError: If a file or the first image does not exist.
+        ValueError: For another ``split`` or ``val_share``, a category or an image that the file does not list, or an
+            image without annotation.
 
     Example:
         >>> import tempfile
@@ -63,8 +63,8 @@ class Herbarium2020(Published, BaseDataset):
         super().__init__(ann_file, **kwargs)
 
     def load_data_list(self):
-        """Read the metadata file: a list of dicts."""
-        # The file has a few names in another encoding than UTF-8.
+        """Read the metadata file and return a list of dicts."""
+        # A few names in the file are not encoded in UTF-8.
         content = json.loads(get(self.ann_file).decode('utf-8', errors='replace'))
         categories = {c['id']: c['name'] for c in sorted(content['categories'], key=lambda c: c['id'])}
         self._metainfo.setdefault('classes', tuple(categories.values()))

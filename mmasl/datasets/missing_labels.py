@@ -1,4 +1,4 @@
-"""``MissingLabels``: a data set that has lost some of its positive labels or boxes."""
+"""``MissingLabels``: a data set from which some positive labels or boxes are removed."""
 
 import numbers
 
@@ -12,27 +12,27 @@ UNITS = ('label', 'box')
 
 @DATASETS.register_module()
 class MissingLabels:
-    """A training set some of whose positive labels are missing, as in partially annotated data.
+    """Removes some of the positive labels of a training set, as in partially annotated data.
 
     It wraps any multi-label data set of MMPretrain and any data set of MMDetection; the arguments are those of
-    :class:`mmasl.datasets.DigitScenes`. What a sample loses depends on ``seed`` and on its index only, neither on
-    workers nor on access order, and what is missing at one rate is missing at every higher rate. The images stay, also
-    those without any label left. A missing label becomes a negative: it leaves ``gt_label`` and the lists beside it
-    (``gt_label_small``, ...), is 0 in ``gt_score``, and all boxes of its class leave ``instances``.
+    :class:`mmasl.datasets.DigitScenes`. The labels that a sample loses depend only on ``seed`` and its index, not on
+    workers or access order. Labels that are missing at one rate are missing at every higher rate. All images stay, even
+    those without any label left. A missing label becomes a negative: it is removed from ``gt_label`` and from the lists
+    like it (``gt_label_small``, ...), is 0 in ``gt_score``, and all boxes of its class are removed from ``instances``.
 
     ::
 
         train_dataloader = dict(dataset=dict(type='mmasl.MissingLabels', missing_rate=0.4, dataset=dict(...)))
 
     Args:
-        dataset (dict | BaseDataset): The data set, for training: its ``test_mode`` is False.
+        dataset (dict | BaseDataset): The training set; its ``test_mode`` must be False.
         missing_rate (float): Probability in [0, 1) that a positive label is missing, independently for each.
-        missing_unit (str): 'label', or 'box' to let each box be missing independently of all others.
-        seed (int): Other labels are missing, 0 to 2**32 − 1.
+        missing_unit (str): 'label', or 'box' to remove each box independently of all others.
+        seed (int): 0 to 2**32 − 1. Another seed removes other labels.
 
     Raises:
-        ValueError: An argument is out of range; the data set is for tests; a sample has no labels to drop, or with
-            ``missing_unit='box'`` no boxes.
+        ValueError: If an argument is out of range, the data set is in test mode, or a sample has no labels to remove
+            (with ``missing_unit='box'``, no boxes).
 
     Example:
         >>> import tempfile
@@ -58,14 +58,14 @@ class MissingLabels:
                 f'missing_rate is for training only, got {missing_rate} for a data set with test_mode=True'
             )
         if missing_rate:
-            self.dataset.get_data_info = self.get_data_info  # which is what its pipeline and its get_cat_ids read
+            self.dataset.get_data_info = self.get_data_info  # its pipeline and its get_cat_ids read this
             self.get_data_info(0)
 
     def get_data_info(self, idx: int) -> dict:
-        """The sample ``idx`` as the pipeline receives it, without what is missing.
+        """Return the sample ``idx`` as the pipeline receives it, without the missing labels.
 
         Raises:
-            ValueError: The sample has no labels to drop, or no boxes.
+            ValueError: If the sample has no labels or no boxes to remove.
         """
         info = type(self.dataset).get_data_info(self.dataset, idx)
         if not self.missing_rate:
@@ -113,14 +113,14 @@ class MissingLabels:
         return self.dataset[idx]
 
     def __getattr__(self, name: str):
-        """All else is that of the data set: ``metainfo``, ``full_init``, ``get_cat_ids``, ..."""
-        if name == 'dataset' or name.startswith('__'):  # while the wrapper is unpickled it has no data set yet
+        """Return any other attribute of the data set: ``metainfo``, ``full_init``, ``get_cat_ids``, ..."""
+        if name == 'dataset' or name.startswith('__'):  # during unpickling the wrapper has no data set yet
             raise AttributeError(name)
         return getattr(self.dataset, name)
 
 
 def check_missing(missing_rate: float, missing_unit: str) -> None:
-    """Raise ``ValueError`` unless these are arguments of :class:`MissingLabels`."""
+    """Raise ``ValueError`` unless these are valid arguments of :class:`MissingLabels`."""
     if missing_unit not in UNITS:
         raise ValueError(f'missing_unit must be one of {UNITS}, got {missing_unit!r}')
     number = isinstance(missing_rate, numbers.Real) and not isinstance(missing_rate, bool)

@@ -30,7 +30,7 @@ class NUSWIDE(Published, MultiLabelDataset):
 
         data/nus_wide
         ├── nus_wid_data.csv       the authors' file: filepath,label,split_name
-        ├── images                 as the filepath column says
+        ├── images                 with the paths of the filepath column
         ├── ConceptsList           Concepts81.txt           ┐
         ├── Groundtruth/TrainTestLabels                     │
         │                          Labels_sky_Train.txt ... │ as published
@@ -40,16 +40,18 @@ class NUSWIDE(Published, MultiLabelDataset):
     Images without any of the concepts are left out. A sample has ``img_path`` and ``gt_label`` (sorted list).
 
     Args:
-        ann_file (str): The authors' CSV file, or the folder ``Groundtruth/TrainTestLabels``; then the two other folders
-            are expected beside ``Groundtruth``, and ``data_prefix`` should be the one of the images.
-        split (str): 'train' or 'test'; the authors' file calls the latter 'val'.
+        ann_file (str): The authors' CSV file, or the folder ``Groundtruth/TrainTestLabels``. With the folder, the
+            folders ``ConceptsList`` and ``ImageList`` must be next to ``Groundtruth``, and ``data_prefix`` must be the
+            folder of the images.
+        split (str): 'train' or 'test', which the authors' file calls 'val'.
         drop_unlabelled (bool): Leave out the images without a label.
-        **kwargs: Of :class:`mmpretrain.datasets.MultiLabelDataset`: ``data_root``, ``data_prefix``, ``pipeline``,
-            ``test_mode``, ... ``classes`` chooses some concepts, in the order in which they are named.
+        **kwargs: Arguments of :class:`mmpretrain.datasets.MultiLabelDataset`: ``data_root``, ``data_prefix``,
+            ``pipeline``, ``test_mode``, ... ``classes`` selects concepts and sets their order.
 
     Raises:
-        FileNotFoundError: A file or the first image does not exist.
-        ValueError: Another ``split``; an unknown concept; label files of other lengths than the list of images.
+        FileNotFoundError: If a file or the first image does not exist.
+        ValueError: For another ``split``, an unknown concept, or a label file whose length differs from the list of
+            images.
 
     Example:
         >>> import tempfile
@@ -74,7 +76,7 @@ class NUSWIDE(Published, MultiLabelDataset):
         super().__init__(ann_file, **kwargs)
 
     def load_data_list(self):
-        """Read the CSV file, or the concept files: a list of dicts."""
+        """Read the CSV file or the concept files and return a list of dicts."""
         read = self._read_csv if self.ann_file.endswith('.csv') else self._read_concepts
         return [
             {'img_path': join_path(self.img_prefix, name), 'gt_label': labels}
@@ -107,7 +109,7 @@ class NUSWIDE(Published, MultiLabelDataset):
         for label, concept in enumerate(self.CLASSES):
             path = join_path(self.ann_file, f'Labels_{concept}_{part}.txt')
             digits = np.frombuffer(get(path), dtype=np.uint8)
-            digits = digits[digits >= ord('0')]  # without the ends of lines
+            digits = digits[digits >= ord('0')]  # drops line ends
             if len(digits) != len(images):
                 raise DataError(f'{path}: expected 0 or 1 for each of {len(images)} images, got {len(digits)}')
             for image in np.flatnonzero(digits == ord('1')):

@@ -1,4 +1,4 @@
-"""``OpenImages``: human-verified image-level labels of Open Images V6."""
+"""``OpenImages``: the human-verified image-level labels of Open Images V6."""
 
 import csv
 import io
@@ -22,32 +22,33 @@ class OpenImages(Published, MultiLabelDataset):
 
         data/open_images
         ├── oidv6-class-descriptions.csv                        LabelName,DisplayName
-        ├── oidv6-classes-trainable.txt                         the LabelNames of the classes that are trained
+        ├── oidv6-classes-trainable.txt                         the LabelNames of the trainable classes
         ├── oidv6-train-annotations-human-imagelabels.csv       ImageID,Source,LabelName,Confidence
         ├── validation-annotations-human-imagelabels.csv
         ├── test-annotations-human-imagelabels.csv
         └── train, validation, test                             000002b66c9c498e.jpg, ...
 
-    Images with at least one verified label of the classes are there, in the order of their ids. A label that was
-    verified as both is positive. The index of N images with L labels takes 24 N + 2 L bytes (no Python object for each)
-    and is shared by the workers; the file is read line by line.
+    The data set contains the images with at least one verified label of the classes, in the order of their ids. A label
+    that was verified both as positive and as negative is positive. The file is read line by line. The index of N images
+    with L labels takes 24 N + 2 L bytes, without a Python object per image, and the workers share it.
 
     A sample has ``img_path``, ``gt_label`` (sorted list of the positives), ``gt_label_negative`` (sorted list of the
-    verified negatives), and with ``unverified='ignored'`` also ``gt_score`` (C,) with -1 for the labels that nobody
-    verified. AP over the images that are annotated for a class, as this literature has it, needs those in testing.
+    verified negatives), and with ``unverified='ignored'`` also ``gt_score`` (C,), which is -1 for labels that nobody
+    verified. Published results compute the AP of a class over the images annotated for it; this needs ``gt_score`` in
+    testing.
 
     Args:
-        ann_file (str): Human-verified labels of one split.
-        unverified (str): What the other labels are: 'negative' or 'ignored'.
-        classes_file (str): Names of the classes.
-        trainable_file (str, optional): The classes to take, in this order. None: all of ``classes_file``.
-        **kwargs: Of :class:`mmpretrain.datasets.MultiLabelDataset`: ``data_root``, ``data_prefix`` (the folder of the
-            images), ``pipeline``, ``test_mode``, ... ``classes`` chooses some display names, in the order in which
-            they are named; ``serialize_data`` has no effect.
+        ann_file (str): File with the human-verified labels of one split.
+        unverified (str): How labels that nobody verified count: 'negative' or 'ignored'.
+        classes_file (str): File with the names of the classes.
+        trainable_file (str, optional): File with the classes to use, in this order. None uses all of ``classes_file``.
+        **kwargs: Arguments of :class:`mmpretrain.datasets.MultiLabelDataset`: ``data_root``, ``data_prefix`` (the
+            folder of the images), ``pipeline``, ``test_mode``, ... ``classes`` selects display names and sets their
+            order; ``serialize_data`` has no effect.
 
     Raises:
-        FileNotFoundError: A file or the first image does not exist.
-        ValueError: Another ``unverified``; an unknown class; a line that is none of this format.
+        FileNotFoundError: If a file or the first image does not exist.
+        ValueError: For another ``unverified``, an unknown class, or a line that does not have this format.
 
     Example:
         >>> import tempfile
@@ -75,11 +76,11 @@ class OpenImages(Published, MultiLabelDataset):
         self.unverified = unverified
         self.classes_file = join_path(data_root, classes_file)
         self.trainable_file = trainable_file and join_path(data_root, trainable_file)
-        kwargs['serialize_data'] = False  # the index is smaller than the pickled dicts, and shared as they are
+        kwargs['serialize_data'] = False  # the index is smaller than pickled dicts, and workers share it too
         super().__init__(ann_file, data_root=data_root, **kwargs)
 
     def load_data_list(self):
-        """Read the classes and the verified labels: a sequence that makes the dict of an image when it is asked."""
+        """Read the classes and the verified labels and return a sequence that builds the dict of an image on access."""
         for file in (self.ann_file, self.classes_file, self.trainable_file):
             if file and not exists(file):
                 raise FileNotFoundError(file)
@@ -100,7 +101,7 @@ class OpenImages(Published, MultiLabelDataset):
         return _Rows.collect(self.img_prefix, np.asarray(images), np.asarray(codes))
 
     def get_data_info(self, idx):
-        """The sample ``idx`` as the pipeline receives it: a dict (see the class)."""
+        """Return the sample ``idx`` as the pipeline receives it, a dict (see the class)."""
         info = super().get_data_info(idx)
         if self.unverified == 'ignored':
             positive, negative = info['gt_label'], info['gt_label_negative']
@@ -126,13 +127,13 @@ class OpenImages(Published, MultiLabelDataset):
 
 
 class _Rows(Sequence):
-    """The samples of many images in a few arrays; a row becomes a dict when it is asked for.
+    """The samples of many images in a few arrays; a row becomes a dict on access.
 
     Args:
         prefix: Folder of the images.
-        images: ``(N,)`` uint64, their ids.
-        starts, stops: ``(N,)`` int64, where the labels of each are in ``codes``.
-        codes: Label c where it is positive, -1 - c where it is negative.
+        images: Ids of the images, ``(N,)`` uint64.
+        starts, stops: Positions of the labels of each image in ``codes``, ``(N,)`` int64.
+        codes: c for a positive label, -1 - c for a negative one.
     """
 
     def __init__(self, prefix, images, starts, stops, codes):
@@ -140,7 +141,7 @@ class _Rows(Sequence):
 
     @classmethod
     def collect(cls, prefix, images, codes):
-        """Make it of one entry for each label; the published files have the entries of an image together."""
+        """Build the rows from one entry for each label; in the published files the entries of an image are adjacent."""
         if np.any(images[1:] < images[:-1]):
             order = np.argsort(images, kind='stable')
             images, codes = images[order], codes[order]

@@ -1,4 +1,4 @@
-"""What the classes for published data sets share: dense targets, and errors that say what is missing."""
+"""Shared parts of the classes for published data sets: dense targets, and errors that name the missing file."""
 
 from collections.abc import Iterable
 
@@ -9,18 +9,19 @@ from mmasl.errors import DataError, MissingFileError, did_you_mean
 
 
 class Published:
-    """Mixin, ahead of a data set of MMPretrain: says which file is missing and where the data set is published.
+    """Mixin for a data set of MMPretrain whose errors name the missing file and the place to get the data set from.
 
-    ``how_to_get`` is also what the tools say of a config whose ``data_root`` does not exist.
+    The mixin stands before the data set in the list of bases. The tools also print ``how_to_get`` for a config whose
+    ``data_root`` does not exist.
     """
 
     how_to_get = ''
 
     def full_init(self):
-        """Load the annotations, and look for the first image, which tells whether the folder is the right one.
+        """Load the annotations, and check that the first image exists, to detect a wrong folder.
 
         Raises:
-            FileNotFoundError: An annotation file or the first image does not exist.
+            FileNotFoundError: If an annotation file or the first image does not exist.
         """
         if self._fully_initialized:
             return
@@ -33,10 +34,10 @@ class Published:
             raise MissingFileError(self._message(first, 'is listed, but does not exist: data_prefix names its folder'))
 
     def filter_data(self):
-        """Leave out nothing.
+        """Filter as MMPretrain does, after checking that there are images.
 
         Raises:
-            ValueError: There is no image.
+            ValueError: If there is no image.
         """
         if not len(self.data_list):
             raise DataError(f'{type(self).__name__}: no image with a label in {self.ann_file}')
@@ -46,7 +47,7 @@ class Published:
         """Run the pipeline on image ``idx``.
 
         Raises:
-            FileNotFoundError: The image is listed in the annotations, but does not exist.
+            FileNotFoundError: If the image does not exist.
         """
         try:
             return super().prepare_data(idx)
@@ -59,10 +60,10 @@ class Published:
 
 
 def class_index(names: Iterable[str], known: Iterable[str], file: str) -> dict[str, int]:
-    """Return the label of each of ``names``, its position.
+    """Return a dict from each of ``names`` to its label, which is its position.
 
     Raises:
-        ValueError: One of them is not ``known`` to the annotation ``file``.
+        ValueError: If one of them is not among the ``known`` names of the annotation ``file``.
 
     Example:
         >>> class_index(('sky', 'cat'), ('cat', 'dog', 'sky'), 'labels.csv')
@@ -76,9 +77,10 @@ def class_index(names: Iterable[str], known: Iterable[str], file: str) -> dict[s
 
 
 def dense_target(num_classes: int, positive, negative=(), ignored=(), rest: int = 0) -> np.ndarray:
-    """Return ``(num_classes,)`` float32 of 1, 0 and -1 (ignored), for ``gt_score``; of several, the first one counts.
+    """Return ``gt_score``, ``(num_classes,)`` float32 of 1 (positive), 0 (negative) and -1 (ignored).
 
-    MMPretrain's heads make 0 and 1 of ``gt_label``; a -1 reaches the loss and the metric through ``gt_score`` only.
+    Classes in none of the lists get ``rest``; a class in several lists counts as in the first of them. MMPretrain's
+    heads turn ``gt_label`` into 0 and 1, so a -1 reaches the loss and the metric through ``gt_score`` only.
 
     Example:
         >>> dense_target(4, positive=[0], ignored=[0, 2])

@@ -1,4 +1,4 @@
-"""``VOCMultiLabel``: Pascal VOC with a choice of what difficult objects are."""
+"""``VOCMultiLabel``: Pascal VOC with a choice of how difficult objects count."""
 
 import logging
 from collections import Counter
@@ -15,7 +15,7 @@ from mmasl.registry import DATASETS
 
 @DATASETS.register_module()
 class VOCMultiLabel(Published, VOC):
-    """MMPretrain's ``VOC`` of 2007 or 2012, where objects that are marked difficult may be ignored.
+    """MMPretrain's ``VOC`` of 2007 or 2012 with the option to ignore objects that are marked difficult.
 
     ::
 
@@ -24,23 +24,25 @@ class VOCMultiLabel(Published, VOC):
         │   ├── Annotations        000001.xml, ...
         │   ├── ImageSets/Main     train.txt, val.txt, trainval.txt, test.txt
         │   └── JPEGImages         000001.jpg, ...
-        └── VOC2012                the same; no annotations of its test images are published
+        └── VOC2012                the same, without annotations of its test images
 
-    A class with difficult objects and others is positive; an object that does not say whether it is difficult is not.
-    Objects whose name is no class are left out, with a warning; ``metainfo=dict(classes=(...))`` sets other classes.
-    A sample has ``img_path``, ``gt_label`` (list), ``gt_label_difficult`` (list), and with ``difficult='ignored'`` also
-    ``gt_score`` (20,) with -1 for the classes that have difficult objects only.
+    A class is positive if the image has an object of it that is not difficult. An object without the entry
+    ``<difficult>`` is not difficult. Objects whose name is not a class are left out with a warning;
+    ``metainfo=dict(classes=(...))`` sets other classes. A sample has ``img_path``, ``gt_label`` (list),
+    ``gt_label_difficult`` (list), and with ``difficult='ignored'`` also ``gt_score`` (20,), which is -1 for the classes
+    with difficult objects only.
 
     Args:
         data_root (str): The folder of one year.
-        difficult (str): What a class is that has difficult objects only: 'negative', as in MMPretrain, 'ignored', as
-            the VOC challenge scores it, or 'positive'.
-        **kwargs: Of :class:`mmpretrain.datasets.VOC`: ``split``, ``image_set_path``, ``pipeline``, ``test_mode``, ...
+        difficult (str): How a class with difficult objects only counts: 'negative' as in MMPretrain, 'ignored' as in
+            the VOC challenge, or 'positive'.
+        **kwargs: Arguments of :class:`mmpretrain.datasets.VOC`: ``split``, ``image_set_path``, ``pipeline``,
+            ``test_mode``, ...
 
     Raises:
-        FileNotFoundError: A file or the first image does not exist.
-        ValueError: Another ``difficult``; an annotation file that is no XML, or not of this format; a name that is a
-            class but for case, blanks or hyphens; no object of one of the classes.
+        FileNotFoundError: If a file or the first image does not exist.
+        ValueError: For another ``difficult``, an annotation file that is not XML or not of this format, or a name that
+            differs from a class only in case, blanks or hyphens; or if no object belongs to one of the classes.
 
     Example:
         >>> import tempfile
@@ -61,7 +63,7 @@ class VOCMultiLabel(Published, VOC):
         super().__init__(data_root, **kwargs)
 
     def load_data_list(self):
-        """Read the image set, and the XML file of each image: a list of dicts."""
+        """Read the image set and the XML file of each image, and return a list of dicts."""
         self._found = Counter()
         lines = [line.strip() for line in list_from_file(self.image_set_path)]
         with_labels = self.ann_prefix is not None
@@ -76,7 +78,7 @@ class VOCMultiLabel(Published, VOC):
         return data_list
 
     def _get_labels_from_xml(self, img_id):
-        """Return the classes with objects, and those with difficult ones; upstream needs ``<difficult>`` in each."""
+        """Return the classes with objects and those with difficult ones; upstream requires ``<difficult>`` in each."""
         path, labels = self.backend.join_path(self.ann_prefix, f'{img_id}.xml'), (set(), set())
         for name, difficult in read_voc(path):
             name, difficult = name.strip(), (difficult or '').strip() or '0'
@@ -88,7 +90,7 @@ class VOCMultiLabel(Published, VOC):
         return tuple(map(list, labels))
 
     def get_data_info(self, idx):
-        """The sample ``idx`` as the pipeline receives it: a dict (see the class)."""
+        """Return the sample ``idx`` as the pipeline receives it, a dict (see the class)."""
         info = super().get_data_info(idx)
         if self.difficult == 'positive':
             info['gt_label'] = sorted({*info['gt_label'], *info['gt_label_difficult']})

@@ -1,4 +1,4 @@
-"""Public functions: validate, choose a backend, reduce. They need torch alone."""
+"""The losses as functions, which validate, choose a backend and reduce. They need torch alone."""
 
 from mmasl.functional.asymmetric_loss import asymmetric_loss
 from mmasl.functional.asymmetric_quality_loss import asymmetric_quality_loss

@@ -1,4 +1,4 @@
-"""Which op runs a loss: ``auto`` takes the fastest that can, a named one runs or raises with the reason."""
+"""The choice of the backend of a loss: ``auto`` takes the fastest that works; a named one runs or raises the reason."""
 
 from collections.abc import Callable
 from functools import cache
@@ -12,7 +12,7 @@ from mmasl.ops.triton_check import checked_triton
 from mmasl.ops.triton_support import triton_unavailable
 
 BACKENDS = ('auto', 'reference', 'plain', 'cpu', 'triton', 'compile')
-FASTEST = {'cpu': 'cpu', 'cuda': 'triton'}  # by the device
+FASTEST = {'cpu': 'cpu', 'cuda': 'triton'}  # for each type of device
 
 
 def check_backend(backend: str) -> None:
@@ -21,15 +21,15 @@ def check_backend(backend: str) -> None:
 
 
 def choose_backend(op: Op, backend: str, pred: Tensor, target: Tensor, *weights: Tensor | None) -> Callable:
-    """The function that runs an op on these tensors.
+    """Return the function that runs an op on these tensors.
 
     Args:
         op: The functions to choose from.
         backend: One of :data:`BACKENDS`.
-        pred, target, weights: The tensors that it shall take.
+        pred, target, weights: The tensors that the function must accept.
 
     Raises:
-        ValueError: An unknown backend, or a named one that cannot take these tensors.
+        ValueError: For an unknown backend, or a named backend that cannot accept these tensors.
 
     Example:
         >>> from mmasl.ops.asymmetric_loss import OP
@@ -67,7 +67,7 @@ def _compile(op: Op) -> Callable:
     compiled = torch.compile(op.reference)
 
     def run(pred, target, weight, class_weight, scale, asymmetry, reduce, check):
-        if check:  # reads values, which a graph cannot hold
+        if check:  # it reads values, which is impossible in a graph
             op.check_target(target, pred.shape[1], asymmetry)
         return compiled(pred, target, weight, class_weight, scale, asymmetry, reduce)
 

@@ -1,4 +1,4 @@
-"""What every loss does between its own constants and its result: validate, choose a backend, run, restore the shape."""
+"""The steps that all losses share: validate, choose a backend, run, restore the shape."""
 
 from collections.abc import Callable
 
@@ -36,7 +36,10 @@ def run_loss(
     flatten_target: Callable = flatten_target,
     flatten_weight: Callable = flatten_weight,
 ) -> Tensor:
-    """Arguments and errors as the public functions say; the last two bring arguments into the form of the op."""
+    """Compute a loss with the arguments and errors of the public functions.
+
+    ``flatten_target`` and ``flatten_weight`` bring these arguments into the form of the op.
+    """
     check_reduction(reduction, avg_factor)
     check_pred(pred)
     flat_target = flatten_target(pred, target)
@@ -64,4 +67,4 @@ def run_loss(
         loss = loss.to(dtype)
     if loss.dim() == 0 or pred.dim() == 2:
         return loss
-    return loss.reshape(pred.shape if loss.dim() == 2 else rows)  # one loss an entry or one a row, as the op gives
+    return loss.reshape(pred.shape if loss.dim() == 2 else rows)  # the op returns a loss per entry or per row

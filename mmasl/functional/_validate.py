@@ -1,4 +1,4 @@
-"""Checks of arguments that the losses share. Each raises before any work is done, with what was expected and came."""
+"""Checks of the arguments of all losses. Each raises before any work, with the expected and the given value."""
 
 import math
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from mmasl.ops.target import check_target
 REDUCTIONS = ('none', 'mean', 'sum')
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 LABELS = (*FLOATS, torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-EPS = torch.finfo(torch.float32).eps  # what the OpenMMLab packages add to avg_factor
+EPS = torch.finfo(torch.float32).eps  # the OpenMMLab packages add it to avg_factor
 
 
 def check_number(name: str, value: float, low: float, high: float = math.inf, *, open_high: bool = False) -> float:
-    """``value`` as a float if it is a finite real number in [low, high], or [low, high) with ``open_high``."""
+    """Return ``value`` as a float; raise unless it is finite and in [low, high], or [low, high) with ``open_high``."""
     bracket = ')' if open_high or high == math.inf else ']'
     real = isinstance(value, Real) and not isinstance(value, bool)
     if not real or not math.isfinite(value) or not low <= value <= high or (open_high and value == high):
@@ -38,13 +38,13 @@ def check_reduction(reduction: str, avg_factor: float | Tensor | None) -> None:
         if avg_factor.numel() != 1:
             raise ValueError(f'avg_factor: expected a number or one element, got shape {tuple(avg_factor.shape)}')
         if avg_factor.device.type != 'cpu' or why_torch_only(avg_factor) is not None:
-            return  # reading it would wait for the device, or cannot be followed
+            return  # reading it would wait for the device, or torch could not record it
         avg_factor = avg_factor.item()
     check_number('avg_factor', avg_factor, 0)
 
 
 def sum_scale(reduction: str, avg_factor: float | Tensor | None) -> float | Tensor | None:
-    """What a sum of losses is multiplied by; None for one over the number of entries that are not ignored."""
+    """Return the factor of the sum of losses, or None to divide it by the number of entries that are not ignored."""
     if reduction != 'mean':
         return 1.0
     if avg_factor is None:
@@ -62,12 +62,12 @@ def check_pred(pred: Tensor) -> None:
 
 
 def rows_and_classes(pred: Tensor) -> tuple[torch.Size, int]:
-    """The shape of the rows of ``pred`` and C; a 1-D ``pred`` is a row of one class for each entry."""
+    """Return the shape of the rows of ``pred`` and C; each entry of a 1-D ``pred`` is a row with one class."""
     return (pred.shape, 1) if pred.dim() == 1 else (pred.shape[:-1], pred.shape[-1])
 
 
 def flatten_target(pred: Tensor, target: Tensor) -> Tensor:
-    """``target`` as dense (R, C) or class indices (R,), for ``pred`` of R rows once flattened."""
+    """Return ``target`` as dense labels (R, C) or class indices (R,), where R is the number of rows of ``pred``."""
     if isinstance(target, tuple):
         raise TypeError(
             'target: expected a tensor, got a tuple; a head that passes (labels, scores) needs '
@@ -105,7 +105,7 @@ def _check_labels(pred: Tensor, target: Tensor) -> None:
 
 
 def flatten_class_index(pred: Tensor, target: Tensor) -> Tensor:
-    """``target`` of the shape of the rows of ``pred``, or with a 1 after it, as class indices (R,) in int64."""
+    """Return ``target``, of the shape of the rows of ``pred`` or with a last axis of 1 as int64 class indices (R,)."""
     _check_labels(pred, target)
     if target.is_floating_point() or target.dtype == torch.bool:
         raise TypeError(
@@ -114,11 +114,11 @@ def flatten_class_index(pred: Tensor, target: Tensor) -> Tensor:
             "row goes in as (labels, scores), to loss_cls.type='mmasl.AsymmetricQualityLoss'"
         )
     _check_class_axis('target', pred, target)
-    return target.reshape(-1).long()  # uint8 too, where torch compares 255 and -1 as equal
+    return target.reshape(-1).long()  # in uint8, torch compares 255 and -1 as equal
 
 
 def index_of_one_class(pred: Tensor, target: Tensor, check_target_range: bool | None) -> Tensor:
-    """Class indices for ``pred`` of one class, 0 and 1 for background, as dense labels; any other target as it is."""
+    """Return class indices for ``pred`` of one class (0, or 1 for background) as dense labels, and others unchanged."""
     if not isinstance(target, Tensor) or pred.dim() < 2 or pred.shape[-1] != 1 or target.shape != pred.shape[:-1]:
         return target
     index = flatten_class_index(pred, target)
@@ -132,12 +132,12 @@ def _is_channels_first(pred: Tensor, other: Tensor) -> bool:
 
 
 def channels_hint(pred: Tensor, other: Tensor) -> str:
-    """The cure where ``other`` would fit ``pred`` with its classes on axis 1."""
+    """Return the cure if ``other`` would fit ``pred`` with its classes on axis 1, and otherwise an empty string."""
     return '; classes come last here: pass pred.movedim(1, -1)' if _is_channels_first(pred, other) else ''
 
 
 def _check_class_axis(name: str, pred: Tensor, other: Tensor) -> None:
-    """Raise where ``other`` has one entry for each row of ``pred`` whether its classes are last or on axis 1."""
+    """Raise if the shape of ``other`` fits the rows of ``pred`` both with its classes last and with them on axis 1."""
     if _is_channels_first(pred, other):
         raise ValueError(
             f'{name}: the shape {tuple(other.shape)} fits pred of shape {tuple(pred.shape)} with its classes last and '
@@ -147,7 +147,7 @@ def _check_class_axis(name: str, pred: Tensor, other: Tensor) -> None:
 
 
 def flatten_weight(pred: Tensor, weight: Tensor | None) -> Tensor | None:
-    """``weight`` as (R,) per row or (R, C) per element; 1-D of length N is per row, even where N = C."""
+    """Return ``weight`` as (R,) per row or (R, C) per element; one of shape (N,) is per row, even if N = C."""
     if weight is None:
         return None
     if not isinstance(weight, Tensor) or weight.dtype.is_complex:
@@ -170,17 +170,17 @@ def flatten_weight(pred: Tensor, weight: Tensor | None) -> Tensor | None:
 
 
 def reads_values(pred: Tensor, check_target_range: bool | None) -> bool:
-    """Whether values in tensors are checked; None means where reading them waits for no device and can be followed."""
+    """Return whether to check values in tensors; None checks them on the CPU unless torch records the operations."""
     if check_target_range is None:
         return pred.is_cpu and why_torch_only(pred) is None
     return check_target_range
 
 
 def copy_constant(name: str, value: Tensor, pred: Tensor, check_target_range: bool | None, **limits) -> Tensor:
-    """A copy of ``value``, 0-d or (C,), in the dtype that ``pred`` is computed in.
+    """Return a copy of ``value``, 0-d or (C,), in the dtype in which ``pred`` is computed.
 
-    A copy, since its owner may change it between the forward pass and a backward pass that computes again.
-    Raises what :func:`check_number` does for an entry outside ``limits``, where values are read.
+    The copy is necessary because the owner may change ``value`` before a backward pass that computes the loss again. If
+    values are read, an entry outside ``limits`` raises the error of :func:`check_number`.
     """
     check_pred(pred)
     if not value.is_floating_point():
@@ -204,7 +204,7 @@ def copy_constant(name: str, value: Tensor, pred: Tensor, check_target_range: bo
 
 
 def as_class_weight(class_weight: Sequence[float] | Tensor | None, num_classes: int | None = None) -> Tensor | None:
-    """The weights of a module's classes in float32; raises now what would else end the first iteration."""
+    """Return the class weights of a module in float32, or raise now what would otherwise stop the first iteration."""
     if class_weight is None:
         return None
     weight = torch.as_tensor(class_weight, dtype=torch.float32)

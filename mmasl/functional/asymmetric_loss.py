@@ -8,7 +8,7 @@ from mmasl.functional._run import run_loss
 from mmasl.functional._validate import check_number, copy_constant
 from mmasl.ops.asymmetric_loss import OP, Asymmetry
 
-SMALLEST_CLIP = 1e-30  # float32 holds it as a normal number; below, m would vanish beside 1 - p
+SMALLEST_CLIP = 1e-30  # a normal number of float32; a smaller margin would vanish beside 1 - p
 
 
 def asymmetric_loss(
@@ -28,7 +28,7 @@ def asymmetric_loss(
     check_target_range: bool | None = None,
     backend: str = 'auto',
 ) -> Tensor:
-    r"""Asymmetric loss (ASL): Eq. 7 of the paper, mixed for soft labels y by Eq. 2.
+    r"""Return the asymmetric loss (ASL): Eq. 7 of the paper, which Eq. 2 mixes for soft labels y.
 
     .. math::
 
@@ -37,48 +37,50 @@ def asymmetric_loss(
         L_- = p_m^{\gamma_-} \log(1 - p_m), \quad
         p = \sigma(z), \quad p_m = \max(p - m, 0)
 
-    Special cases: both exponents and the margin 0 give binary cross-entropy; equal exponents and no margin give focal
+    Special cases: exponents and margin of 0 give binary cross-entropy; equal exponents without a margin give focal
     loss. Negatives with p <= m have neither loss nor gradient. The gradient is that of the equation (Eq. 8).
 
     Args:
         pred: Logits z (N, ..., C) of a floating dtype, classes last; or (N,) of a binary classifier. Half precision is
             computed in float32.
         target: Dense labels of the shape of ``pred``: bool, int or float in [0, 1], -1 for ignored. Or integer class
-            indices (N, ...) or (N, ..., 1): 0 to C-1, C for background, -1 for a row that is ignored as a whole. For
-            one class, (N, 1), integers (N,) are refused, for a 1 could mean the class or background. So are class
-            indices whose shape leaves open whether the classes are last or on axis 1.
-        weight: (N,) for each row (even where N = C), the shape of ``pred``, or that flattened.
+            indices (N, ...) or (N, ..., 1): 0 to C-1, C for background, -1 for a row that is ignored entirely. Integers
+            (N,) for logits (N, 1) of one class are refused, because a 1 could mean the class or background. Class
+            indices are also refused if their shape fits both classes last and classes on axis 1.
+        weight: (N,) with a weight per row (even if N = C), the shape of ``pred``, or that shape flattened.
         gamma_pos: Focusing exponent of positives, real and >= 0.
-        gamma_neg: Focusing exponent of negatives, real and >= 0. A number, or a tensor on the device of ``pred``: 0-d,
-            or (C,) with one for each class. It is taken as it is now and gets no gradient. On a GPU the host does not
+        gamma_neg: Focusing exponent of negatives, real and >= 0. It is a number or a tensor on the device of ``pred``,
+            0-d or (C,) with one exponent per class. A tensor is copied and gets no gradient. On a GPU the host does not
             read it, so it may change between steps without a synchronisation, and inside a CUDA graph.
-        clip: Probability margin m, 0 or in [1e-30, 1). None means 0. Or a tensor, as for ``gamma_neg``, where what is
-            below 1e-30 counts as 0.
-        reduction: ``'none'``; ``'mean'``: the sum over ``avg_factor`` where that is given, else over the number of
-            labels that are not ignored; ``'sum'``.
-        avg_factor: Number or one-element tensor >= 0; 0 divides by float32's epsilon, as OpenMMLab's losses do.
-            Without effect for ``'none'``.
-        alpha: Static weight of focal loss in [0, 1]: positives times alpha, negatives times 1 - alpha. None for none.
-        class_weight: (C,), multiplied to every row.
-        detach_focus: Do not differentiate the focusing weights, as the authors' script does.
-        activated: ``pred`` holds probabilities p in [0, 1] in place of logits, which TOOD passes. Computed in float64
-            (not by Triton); exactly 0 and 1 have a finite loss and gradient.
-        check_target_range: Whether to check the values of ``target``, of probabilities, and those in tensors of
-            constants. None checks on the CPU. It does not check on a GPU, where that would wait for the device, nor
-            inside torch.compile, torch.jit.trace and the transforms of torch.func, which cannot follow it.
-        backend: ``'reference'`` (torch's autograd); with the analytic gradient ``'cpu'`` (compiled), ``'triton'`` or
-            ``'plain'`` (torch operations on any device); ``'compile'`` (the reference under torch.compile); or
-            ``'auto'``: the fastest of the first four that can do what is asked. On a GPU its first call compares Triton
-            with the reference, and warns and does without where they differ. Inside the transforms and tracers named
-            above ``'auto'`` takes the reference. A named backend that cannot do what is asked raises with the reason.
+        clip: Probability margin m, 0 or in [1e-30, 1). None means 0. It may be a tensor like ``gamma_neg``, in which
+            values below 1e-30 count as 0.
+        reduction: ``'none'``, ``'sum'``, or ``'mean'``, which divides the sum by ``avg_factor`` if given, and otherwise
+            by the number of labels that are not ignored.
+        avg_factor: Number or one-element tensor >= 0; 0 divides by float32's epsilon, as OpenMMLab's losses do. It has
+            no effect for ``'none'``.
+        alpha: Static weight of focal loss in [0, 1], which multiplies positives by alpha and negatives by 1 - alpha.
+            None applies no weight.
+        class_weight: Weight of each class, (C,), which multiplies every row.
+        detach_focus: Do not differentiate the focusing weights, as in the authors' script.
+        activated: ``pred`` contains probabilities p in [0, 1] instead of logits, as TOOD passes them. The loss is then
+            computed in float64 (not by Triton); p of exactly 0 and 1 has a finite loss and gradient.
+        check_target_range: Whether to check the values of ``target``, of probabilities, and of ``gamma_neg`` and
+            ``clip`` in tensors. None checks on the CPU. It does not check on a GPU, where reading would wait for the
+            device, nor inside torch.compile, torch.jit.trace and the transforms of torch.func, which cannot record it.
+        backend: ``'reference'`` uses torch's autograd. ``'cpu'`` (compiled), ``'triton'`` and ``'plain'`` (torch
+            operations on any device) use the analytic gradient. ``'compile'`` runs the reference under torch.compile.
+            ``'auto'`` takes the fastest of the first four that can do the work. On a GPU, its first call compares
+            Triton with the reference; if they differ, it warns and does not use Triton. Inside the transforms and
+            tracers named above, ``'auto'`` takes the reference. A named backend that cannot do the work raises the
+            reason.
 
     Returns:
-        Float32 (float64 for float64 ``pred``): a scalar, or the shape of ``pred`` for ``'none'``. Nothing to sum gives
-        a zero that still back-propagates.
+        Float32 (float64 for float64 ``pred``): a scalar, or the shape of ``pred`` for ``'none'``. An empty sum is a
+        zero through which gradients still flow.
 
     Raises:
-        TypeError: ``pred`` or a tensor of constants is not floating point, or class indices are not integers.
-        ValueError: A shape, a value or a combination outside what is said above.
+        TypeError: If ``pred`` or a tensor of constants is not floating point, or class indices are not integers.
+        ValueError: For a shape, a value or a combination that is not described above.
 
     Source: Ridnik et al., "Asymmetric Loss For Multi-Label Classification", ICCV 2021, arXiv 2009.14119v4.
 
@@ -114,7 +116,7 @@ def asymmetric_loss(
 
 @cache_constants
 def make_asymmetry(gamma_pos=0.0, gamma_neg=4.0, clip=0.05, alpha=None, detach_focus=False) -> Asymmetry:
-    """The checked constants of Eq. 7; arguments and errors as :func:`asymmetric_loss` says."""
+    """Return the checked constants of Eq. 7, with the arguments and errors of :func:`asymmetric_loss`."""
     clip = 0.0 if clip is None else check_number('clip', clip, 0, 1, open_high=True)
     if 0 < clip < SMALLEST_CLIP:
         raise ValueError(f'clip: expected 0 or a number in [{SMALLEST_CLIP:g}, 1), got {clip!r}')
@@ -128,7 +130,7 @@ def make_asymmetry(gamma_pos=0.0, gamma_neg=4.0, clip=0.05, alpha=None, detach_f
 
 
 def _asymmetry_of_tensors(pred, check_target_range, gamma_pos, gamma_neg, clip, alpha, detach_focus) -> Asymmetry:
-    """:func:`make_asymmetry` where ``gamma_neg``, ``clip`` or both are tensors."""
+    """Return the constants like :func:`make_asymmetry` if ``gamma_neg``, ``clip`` or both are tensors."""
     of_gamma, of_clip = isinstance(gamma_neg, Tensor), isinstance(clip, Tensor)
     numbers = make_asymmetry(gamma_pos, 0.0 if of_gamma else gamma_neg, None if of_clip else clip, alpha, detach_focus)
     if of_gamma:

@@ -1,4 +1,4 @@
-"""The asymmetric loss of detection heads whose targets are qualities, such as the IoU of a predicted box."""
+"""The asymmetric loss for detection heads whose targets are qualities, such as the IoU of a predicted box."""
 
 import torch
 from torch import Tensor
@@ -33,7 +33,9 @@ def asymmetric_quality_loss(
     check_target_range: bool | None = None,
     backend: str = 'auto',
 ) -> Tensor:
-    r"""Asymmetric loss for quality targets y: negatives as in Eq. 7 of the paper, positives by their quality. Ours.
+    r"""Return the asymmetric loss for quality targets y, which is an addition of this project to the paper.
+
+    Negatives have the loss of Eq. 7 of the paper, and positives have a loss that depends on their quality.
 
     .. math::
 
@@ -43,37 +45,38 @@ def asymmetric_quality_loss(
         \end{cases}, \quad
         p = \sigma(z), \quad p_m = \max(p - m, 0)
 
-    The factor y in brackets stands with ``iou_weighted`` only. The loss of a positive is least at p = y, where
-    :func:`asymmetric_loss` would be least elsewhere for a soft y.
+    The factor y in brackets applies with ``iou_weighted`` only. The loss of a positive has its minimum at p = y; the
+    minimum of :func:`asymmetric_loss` for a soft y is elsewhere.
 
-    Special cases: ``gamma_neg = gamma_pos`` and ``clip=0`` give MMDetection's ``QualityFocalLoss`` with that ``beta``;
-    ``gamma_pos=0``, ``clip=0`` give its ``VarifocalLoss`` with ``gamma_neg`` as ``gamma``, and the same ``alpha`` and
-    ``iou_weighted``; qualities of 0 and 1 alone give :func:`asymmetric_loss`.
+    Special cases: ``gamma_neg = gamma_pos`` and ``clip=0`` give MMDetection's ``QualityFocalLoss`` with that ``beta``.
+    ``gamma_pos=0`` and ``clip=0`` give its ``VarifocalLoss`` with ``gamma_neg`` as ``gamma`` and the same ``alpha`` and
+    ``iou_weighted``. If all qualities are 0 or 1, the loss is :func:`asymmetric_loss`.
 
     Args:
         pred: Logits z (N, ..., C), or (N,) of one class, of a floating dtype. Half precision is computed in float32,
             positives in float64.
-        target: ``(labels, scores)`` of shape (N, ...): class indices, 0 to C-1, C for background, -1 for a row that is
-            ignored as a whole, and the quality of that class, a float in [0, 1]. Or dense scores of the shape of
-            ``pred``, -1 for ignored; or labels alone, with quality 1. A quality of 0 is a negative.
-        weight: (N,) for each row (even where N = C), the shape of ``pred``, or that flattened.
-        gamma_pos: Exponent of the distance of positives from their quality, real and >= 0: ``beta`` of QFL.
+        target: ``(labels, scores)`` of shape (N, ...). The labels are class indices: 0 to C-1, C for background, -1 for
+            a row that is ignored entirely. The scores are the qualities of these classes, floats in [0, 1]. Or dense
+            scores of the shape of ``pred``, -1 for ignored; or labels alone, which have quality 1. A quality of 0 is a
+            negative.
+        weight: (N,) with a weight per row (even if N = C), the shape of ``pred``, or that shape flattened.
+        gamma_pos: Exponent of the distance between a positive's p and its quality, real and >= 0: ``beta`` of QFL.
         gamma_neg: Focusing exponent of negatives, real and >= 0.
         clip: Probability margin m of negatives, 0 or in [1e-30, 1). None means 0.
-        reduction, avg_factor: As :func:`asymmetric_loss` takes them; ``'none'`` has the shape of ``pred``, where QFL
-            sums each row.
-        alpha: Weight of negatives, >= 0: that of VFL. Positives keep theirs, unlike with ``asymmetric_loss``.
+        reduction, avg_factor: See :func:`asymmetric_loss`. The result for ``'none'`` has the shape of ``pred``, while
+            QFL sums each row.
+        alpha: Weight of negatives, >= 0, as in VFL. Unlike in ``asymmetric_loss``, positives are not weighted.
         iou_weighted: Multiply the loss of a positive by its quality, as VFL does.
-        class_weight: (C,), multiplied to every row.
-        activated, check_target_range, backend: As :func:`asymmetric_loss` takes them.
+        class_weight: Weight of each class, (C,), which multiplies every row.
+        activated, check_target_range, backend: See :func:`asymmetric_loss`.
 
     Returns:
-        Float32 (float64 for float64 ``pred``): a scalar, or the shape of ``pred`` for ``'none'``. Nothing to sum gives
-        a zero that still back-propagates.
+        Float32 (float64 for float64 ``pred``): a scalar, or the shape of ``pred`` for ``'none'``. An empty sum is a
+        zero through which gradients still flow.
 
     Raises:
-        TypeError: ``pred`` or scores are not floating point, or labels are not integers.
-        ValueError: A shape, a value or a combination outside what is said above.
+        TypeError: If ``pred`` or the scores are not floating point, or the labels are not integers.
+        ValueError: For a shape, a value or a combination that is not described above.
 
     Source: QFL: Li et al., "Generalized Focal Loss", arXiv 2006.04388; VFL: Zhang et al., "VarifocalNet",
     arXiv 2008.13367; negatives: Ridnik et al., arXiv 2009.14119v4.
@@ -106,7 +109,7 @@ def asymmetric_quality_loss(
 
 @cache_constants
 def make_quality_asymmetry(gamma_pos=2.0, gamma_neg=4.0, clip=0.05, alpha=1.0, iou_weighted=False) -> QualityAsymmetry:
-    """The checked constants; arguments and errors as :func:`asymmetric_quality_loss` says."""
+    """Return the checked constants, with the arguments and errors of :func:`asymmetric_quality_loss`."""
     checked = make_asymmetry(gamma_pos, gamma_neg, clip)
     return QualityAsymmetry(
         checked.gamma_pos, checked.gamma_neg, checked.clip, check_number('alpha', alpha, 0), bool(iou_weighted)
@@ -114,7 +117,7 @@ def make_quality_asymmetry(gamma_pos=2.0, gamma_neg=4.0, clip=0.05, alpha=1.0, i
 
 
 def _flatten_quality_target(pred: Tensor, target: Tensor | tuple[Tensor, Tensor]) -> Tensor | tuple[Tensor, Tensor]:
-    """``target`` as dense (R, C) or as labels and scores, both (R,), for ``pred`` of R rows once flattened."""
+    """Return ``target`` as dense scores (R, C) or as labels and scores (R,), where ``pred`` has R rows."""
     if isinstance(target, Tensor):
         target = flatten_target(pred, target)
         return target if target.dim() == 2 else (target, torch.ones_like(target, dtype=torch.float32))

@@ -1,4 +1,4 @@
-"""What the probability gap of a batch (Eq. 9 and 10 of the paper) is made of."""
+"""The probability gap of a batch (Eq. 9 and 10 of the paper) and the sums from which it is computed."""
 
 import torch
 from torch import Tensor
@@ -9,26 +9,26 @@ from mmasl.ops.target import hard_or_soft, is_ignored
 
 @torch.no_grad()
 def probability_sums(pred: Tensor, target: Tensor, weight: Tensor | None = None, activated: bool = False) -> Tensor:
-    r"""Sums of p_t over the positives and over the negatives of each class, and their numbers.
+    r"""Return the sums of p_t over the positives and over the negatives of each class, and the numbers of both.
 
     .. math::
 
         p_t = p \text{ of a positive}, \quad p_t = 1 - p \text{ of a negative}, \quad p = \sigma(z)
 
-    which is Eq. 9 of the paper. Sums, unlike means, add up over batches, pyramid levels and processes. A soft label y
-    counts as y of a positive and 1 - y of a negative. Class indices are not expanded, no value is read by the host.
+    This is Eq. 9 of the paper. Unlike means, sums can be added over batches, pyramid levels and processes. A soft label
+    y counts as y of a positive and 1 - y of a negative. Class indices are not expanded, and the host reads no value.
 
     Args:
         pred: Logits z (N, ..., C), or (N,) of one class, of a floating dtype. Half precision is computed in float32.
-        target: As :func:`mmasl.asymmetric_loss` takes it, dense or class indices; -1 is left out.
-        weight: As :func:`mmasl.asymmetric_loss` takes it; what weighs 0 is left out, all else counts once.
-        activated: ``pred`` holds probabilities in place of logits.
+        target: Dense labels or class indices as for :func:`mmasl.asymmetric_loss`; -1 is left out.
+        weight: As for :func:`mmasl.asymmetric_loss`. Entries of weight 0 are left out, and all others count once.
+        activated: ``pred`` contains probabilities instead of logits.
 
     Returns:
         (4, C) in float64: the sum of p_t of positives, their number, the sum of p_t of negatives, their number.
 
     Raises:
-        TypeError, ValueError: As :func:`mmasl.asymmetric_loss` raises them for dtypes and shapes.
+        TypeError, ValueError: For the dtypes and shapes that :func:`mmasl.asymmetric_loss` refuses.
 
     Example:
         >>> pred = torch.tensor([[0.0, 0.0], [0.0, 100.0]])
@@ -59,9 +59,9 @@ def probability_sums(pred: Tensor, target: Tensor, weight: Tensor | None = None,
 
 
 def probability_gap(sums: Tensor) -> Tensor:
-    r""":math:`\Delta p = p_t^+ - p_t^-` (Eq. 10), of what :func:`probability_sums` returns or of its sum over classes.
+    r"""Return :math:`\Delta p = p_t^+ - p_t^-` (Eq. 10) from :func:`probability_sums` or from its sum over classes.
 
-    NaN where there is no positive or no negative.
+    The result is NaN if there is no positive or no negative.
 
     Example:
         >>> probability_gap(torch.tensor([1.5, 2.0, 9.0, 10.0]))
@@ -72,7 +72,7 @@ def probability_gap(sums: Tensor) -> Tensor:
 
 
 def _dense(probability, target, kept):
-    """The sum of y p and of y, each class."""
+    """Return the sums of y p and of y for each class."""
     label = hard_or_soft(target).to(probability.dtype, copy=True).masked_fill_(~kept, 0)
     return (label * probability).sum(0, dtype=torch.float64), label.sum(0, dtype=torch.float64)
 

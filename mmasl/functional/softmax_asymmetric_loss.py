@@ -1,4 +1,4 @@
-"""The asymmetric loss for single-label classification: softmax probabilities in place of sigmoid ones."""
+"""The asymmetric loss for single-label classification, with softmax in place of sigmoid probabilities."""
 
 from torch import Tensor
 
@@ -24,7 +24,7 @@ def softmax_asymmetric_loss(
     check_target_range: bool | None = None,
     backend: str = 'auto',
 ) -> Tensor:
-    r"""Single-label asymmetric loss, the authors' variant for softmax heads (appendix G of the paper).
+    r"""Return the single-label asymmetric loss, the authors' variant for softmax heads (appendix G of the paper).
 
     .. math::
 
@@ -34,40 +34,40 @@ def softmax_asymmetric_loss(
 
     with the label y (one-hot, or soft), label smoothing :math:`\epsilon` and class weights v.
 
-    Special cases: **without label smoothing gamma_neg has no effect**, since the terms of the other classes then weigh
-    b = 0; with ``gamma_pos=0`` besides, it is cross-entropy. Both exponents 0 give cross-entropy with label smoothing.
-    Hard labels give timm's ``AsymmetricLossSingleLabel``, its gradient included; a soft label gives the mean of the
-    losses of the hard ones, weighted by it. The defaults are those of the authors' script.
+    Special cases: **without label smoothing, gamma_neg has no effect**, because the terms of the other classes have
+    the weight b = 0; with ``gamma_pos=0``, the loss is then cross-entropy. Exponents of 0 give cross-entropy with label
+    smoothing. Hard labels give the loss and gradient of timm's ``AsymmetricLossSingleLabel``. A soft label gives the
+    mean of the losses of all hard labels, weighted by the soft label. The defaults are those of the authors' script.
 
     Args:
         pred: Logits z (N, ..., C) of a floating dtype, C > 1 classes last. Half precision is computed in float32.
         target: Integer class indices (N, ...) or (N, ..., 1) from 0 to C-1. Or dense labels of the shape of ``pred``,
-            in [0, 1], whose rows sum to 1 (mixup); a row of -1 is ignored.
-        weight: (N,) or (N, ...), for each row.
+            in [0, 1], whose rows sum to 1 (mixup). A row of -1 is ignored.
+        weight: Weight of each row, (N,) or (N, ...).
         gamma_pos: Focusing exponent of the labelled class, real and >= 0.
         gamma_neg: Focusing exponent of the other classes, real and >= 0.
         label_smoothing: :math:`\epsilon` in [0, 1].
-        reduction: ``'none'``: a loss for each row; ``'mean'``: their sum over ``avg_factor`` where that is given, else
-            over the number of rows that are not ignored; ``'sum'``.
-        avg_factor: Number or one-element tensor >= 0; 0 divides by float32's epsilon, as OpenMMLab's losses do.
-            Without effect for ``'none'``.
-        class_weight: (C,), v of the equation. Unlike torch's cross-entropy, and like MMPretrain's, ``'mean'`` does not
-            divide by it.
-        ignore_index: Class index of rows that are ignored. -1 as in every loss of mmasl and as mmasl's mixup leaves
-            it; -100 for labels made for torch's cross-entropy.
-        detach_focus: Do not differentiate the focusing weights. The authors' single-label loss does, unlike their
-            multi-label one.
-        check_target_range: Whether to check the values of ``target``; None as :func:`asymmetric_loss` takes it.
-        backend: As :func:`asymmetric_loss` takes it.
+        reduction: ``'none'`` returns a loss per row, ``'sum'`` their sum, and ``'mean'`` divides the sum by
+            ``avg_factor`` if given, and otherwise by the number of rows that are not ignored.
+        avg_factor: Number or one-element tensor >= 0; 0 divides by float32's epsilon, as OpenMMLab's losses do. It has
+            no effect for ``'none'``.
+        class_weight: (C,), v of the equation. As in MMPretrain's cross-entropy, and unlike in torch's, ``'mean'`` does
+            not divide by it.
+        ignore_index: Class index of ignored rows. It is -1 in all losses of mmasl and for the targets of mmasl's mixup;
+            labels for torch's cross-entropy have -100.
+        detach_focus: Do not differentiate the focusing weights. The authors' single-label loss differentiates them,
+            unlike their multi-label loss.
+        check_target_range: Whether to check the values of ``target``; see :func:`asymmetric_loss` for None.
+        backend: See :func:`asymmetric_loss`.
 
     Returns:
-        Float32 (float64 for float64 ``pred``): a scalar, or the shape (N, ...) for ``'none'``. It is finite at every
-        finite logit: a loss beyond the largest float is that float. Nothing to sum gives a zero that still
-        back-propagates.
+        Float32 (float64 for float64 ``pred``): a scalar, or the shape (N, ...) for ``'none'``. It is finite for all
+        finite logits; a loss beyond the largest float becomes that float. An empty sum is a zero through which
+        gradients still flow.
 
     Raises:
-        TypeError: ``pred`` is not floating point, class indices or ``ignore_index`` are not integers.
-        ValueError: A shape, a value or a combination outside what is said above.
+        TypeError: If ``pred`` is not floating point, or class indices or ``ignore_index`` are not integers.
+        ValueError: For a shape, a value or a combination that is not described above.
 
     Source: https://github.com/Alibaba-MIIL/ASL, ``ASLSingleLabel``; Ridnik et al., ICCV 2021, arXiv 2009.14119v4.
 
@@ -102,7 +102,7 @@ def softmax_asymmetric_loss(
 def make_softmax_asymmetry(
     gamma_pos=0.0, gamma_neg=4.0, label_smoothing=0.1, ignore_index=-1, detach_focus=False
 ) -> SoftmaxAsymmetry:
-    """The checked constants; arguments and errors as :func:`softmax_asymmetric_loss` says."""
+    """Return the checked constants, with the arguments and errors of :func:`softmax_asymmetric_loss`."""
     if not isinstance(ignore_index, int) or isinstance(ignore_index, bool):
         raise TypeError(f'ignore_index: expected an integer class index such as -1 or -100, got {ignore_index!r}')
     return SoftmaxAsymmetry(
@@ -115,8 +115,8 @@ def make_softmax_asymmetry(
 
 
 def _flatten_single_label(pred: Tensor, target: Tensor) -> Tensor:
-    """As :func:`flatten_target`, for a logit of each class."""
-    if rows_and_classes(pred)[1] == 1:  # its probability is 1 whatever the logit
+    """Return the result of :func:`flatten_target`, or raise unless there are two classes or more."""
+    if rows_and_classes(pred)[1] == 1:  # the probability of one class is always 1
         raise ValueError(
             f'pred: expected logits of shape (N, ..., C) for two classes or more, got {tuple(pred.shape)}; a binary '
             'classifier of one logit takes asymmetric_loss'
@@ -125,7 +125,7 @@ def _flatten_single_label(pred: Tensor, target: Tensor) -> Tensor:
 
 
 def _flatten_row_weight(pred: Tensor, weight: Tensor | None) -> Tensor | None:
-    """``weight`` as (R,) for ``pred`` of R rows once flattened."""
+    """Return ``weight`` as (R,), where R is the number of rows of ``pred``."""
     rows = pred.shape[:-1]
     if isinstance(weight, Tensor) and weight.shape not in (rows, (*rows, 1), pred.shape[:1]):
         raise ValueError(

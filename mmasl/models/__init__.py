@@ -1,1 +1,1 @@
-"""Losses, backbones, classifiers and batch augmentations: what MMPretrain and MMDetection call models."""
+"""Losses, backbones, classifiers and batch augmentations, which MMPretrain and MMDetection call models."""

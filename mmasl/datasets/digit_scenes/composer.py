@@ -1,9 +1,9 @@
-"""Layouts of :class:`mmasl.datasets.DigitScenes`: which digits stand where. Pure functions of numbers, numpy only.
+"""Layouts of :class:`mmasl.datasets.DigitScenes`: which digits a scene shows and where. This module needs numpy alone.
 
-A scene is a pure function of (seed, split, index). Only uniform random numbers, element-wise float64 arithmetic and
-operations that IEEE 754 rounds exactly are used (no BLAS, no sine, no resizing library), so the same pixels come out
-on any machine. Layouts are made without pixels, which :mod:`mmasl.datasets.digit_scenes.renderer` draws: labels and
-boxes of a whole split are cheap, and rendering is lazy.
+A scene is a pure function of (seed, split, index). The code uses only uniform random numbers, element-wise float64
+arithmetic and operations that IEEE 754 rounds exactly (no BLAS, no sine, no resizing library), so every machine gets
+the same pixels. A layout has no pixels: :mod:`mmasl.datasets.digit_scenes.renderer` draws them on demand, so the labels
+and boxes of an entire split are cheap.
 """
 
 import functools
@@ -39,7 +39,7 @@ LAYOUT, PIXELS, MISSING_BOXES = 0, 1, 2  # random streams of a scene
 
 
 class Glyph(NamedTuple):
-    """One handwritten digit: ``cells`` (12, 12) in [0, 1], zero-padded by 2, and the ``hull`` (k, 2) of its ink."""
+    """A handwritten digit: its ``cells`` (12, 12) in [0, 1], zero-padded by 2, and the ``hull`` (k, 2) of its ink."""
 
     index: int
     cells: np.ndarray
@@ -47,9 +47,10 @@ class Glyph(NamedTuple):
 
 
 class Digit(NamedTuple):
-    """One digit of a layout: what it is, and the pixel position of glyph coordinates (gx, gy).
+    """A digit of a layout: its class, glyph and colour, and its position in the image.
 
-    ``x = cx + a·gx + b·gy``, ``y = cy + c·gx + d·gy``; ``box`` = (x1, y1, x2, y2) in whole pixels encloses the ink.
+    Glyph coordinates (gx, gy) have the pixel position ``x = cx + a·gx + b·gy``, ``y = cy + c·gx + d·gy``. ``box`` is
+    (x1, y1, x2, y2) in integer pixels and encloses the ink.
     """
 
     label: int
@@ -60,8 +61,7 @@ class Digit(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """The digits of a scene in drawing order, its distinct labels (sorted), those of them that are missing, and the
-    digits that are annotated."""
+    """The digits of a scene in drawing order, its distinct labels (sorted), missing labels and annotated digits."""
 
     digits: list
     labels: list
@@ -70,7 +70,7 @@ class Layout(NamedTuple):
 
 
 class SceneSpec(NamedTuple):
-    """All that a split's scenes depend on; see :class:`mmasl.datasets.DigitScenes` for the fields."""
+    """The constants that determine the scenes of a split; :class:`mmasl.datasets.DigitScenes` explains the fields."""
 
     split: str = 'train'
     image_size: int = 48
@@ -84,7 +84,7 @@ class SceneSpec(NamedTuple):
 
 
 def scene_rng(spec, index, stream):
-    """The random generator of scene ``index``: one for its layout and one for its pixels."""
+    """Return the random generator of one ``stream`` (layout, pixels or missing boxes) of scene ``index``."""
     key = [spec.seed, SPLITS.index(spec.split), int(spec.single), index, stream]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
 
@@ -101,7 +101,7 @@ def bilinear(cells, u, v):
 
 
 def _hull(cells):
-    """Outermost points (k, 2) of the ink, found on a grid of 1/8 cell, in glyph coordinates (centre 0, a cell is 1)."""
+    """Return the outermost points (k, 2) of the ink on a grid of 1/8 cell, in glyph coordinates (centre 0, cell 1)."""
     axis = np.arange(0.0, 11.0, 0.125)
     u, v = np.meshgrid(axis, axis)
     ink = bilinear(cells, u, v) > INK
@@ -114,9 +114,9 @@ def _hull(cells):
 
 @functools.cache
 def load_glyphs(split):
-    """The handwritten digits of a split, ten lists of :class:`Glyph`; no digit is in two splits.
+    """Return the handwritten digits of a split as ten lists of :class:`Glyph`; no digit is in two splits.
 
-    Scikit-learn's ``load_digits`` is divided class by class in a fixed random order that depends on no argument.
+    Each class of scikit-learn's ``load_digits`` is divided in a fixed random order that depends on no argument.
 
     Example:
         >>> [sum(map(len, load_glyphs(split))) for split in SPLITS]
@@ -138,7 +138,7 @@ def load_glyphs(split):
 
 @functools.lru_cache(maxsize=64)
 def class_weights(classes, tail_exponent):
-    """Zipf weights ``rank^-tail_exponent`` (sum 1) over a fixed random order of the classes, as a tuple."""
+    """Return Zipf weights ``rank^-tail_exponent`` (sum 1) over a fixed random order of the classes, as a tuple."""
     count = len(CLASS_NAMES[classes])
     order = np.argsort(np.random.Generator(np.random.PCG64(80)).random(count), kind='stable')
     weights = [0.0] * count
@@ -150,7 +150,9 @@ def class_weights(classes, tail_exponent):
 
 @functools.lru_cache(maxsize=64)
 def label_count_cdf(mean_labels):
-    """Cumulative probabilities of 1 … ``MAX_LABELS`` labels: 1 + a truncated Poisson number, of mean ``mean_labels``.
+    """Return the cumulative probabilities of 1 … ``MAX_LABELS`` labels.
+
+    The number of labels is 1 plus a truncated Poisson number, and its mean is ``mean_labels``.
 
     Example:
         >>> cdf = label_count_cdf(2.9)
@@ -178,7 +180,7 @@ def _class_cdf(classes, tail_exponent):
 
 
 def _distinct_labels(spec, uniform):
-    """Labels of one scene in random order, drawn without replacement by the class weights."""
+    """Return the labels of a scene in random order, drawn without replacement by the class weights."""
     count = len(CLASS_NAMES[spec.classes])
     if spec.single:  # balanced, as ImageNet is
         return [int(uniform() * count)]
@@ -193,7 +195,7 @@ def _distinct_labels(spec, uniform):
 
 
 def _covered(box, other):
-    """Share of ``other`` that ``box`` covers."""
+    """Return the share of ``other`` that ``box`` covers."""
     x1, y1, x2, y2 = box
     u1, v1, u2, v2 = other
     if x1 >= u2 or u1 >= x2 or y1 >= v2 or v1 >= y2:
@@ -202,7 +204,7 @@ def _covered(box, other):
 
 
 def _place(glyph, size, digits, covered, uniform):
-    """A random affine map and box for ``glyph``; the digits so far stay visible. None where no place is found."""
+    """Return a random affine map and box for ``glyph`` that leave the ``digits`` visible, or None if none is found."""
     height = size * (DIGIT_HEIGHT[0] + uniform() * (DIGIT_HEIGHT[1] - DIGIT_HEIGHT[0]))
     wide, slant, tilt = 0.9 + 0.4 * uniform(), 0.5 * uniform() - 0.25, 0.24 * uniform() - 0.12
     hull_x, hull_y = glyph.hull[:, 0], glyph.hull[:, 1]
@@ -228,7 +230,7 @@ def _place(glyph, size, digits, covered, uniform):
 
 
 def sample_layout(spec, index):
-    """Labels and digits of scene ``index`` without its pixels.
+    """Return the labels and digits of scene ``index`` without its pixels.
 
     Example:
         >>> layout = sample_layout(SceneSpec(), 0)
@@ -240,7 +242,7 @@ def sample_layout(spec, index):
     labels = _distinct_labels(spec, uniform)
     missing = sorted(label for label in labels if uniform() < spec.missing_rate)
     repeated = [] if spec.single else [label for label in labels if uniform() < 0.15]
-    while True:  # once, but for scenes so full that a label finds no place
+    while True:  # repeats only if the scene is so full that a label finds no place
         digits, covered = [], []
         for label in labels + repeated:
             pool = pools[label % 10]

@@ -16,24 +16,24 @@ _NUM_SCENES = {'train': 4000, 'val': 1000, 'test': 2000}
 
 @DATASETS.register_module()
 class DigitScenes(BaseDataset):
-    """Scenes of coloured handwritten digits, for multi-label classification and for detection; nothing on disk.
+    """Scenes of coloured handwritten digits for multi-label classification and for detection, without files on disk.
 
-    The handwriting is scikit-learn's ``load_digits`` (1,797 digits of 8×8 pixels). The splits draw from disjoint
-    handwritten digits. Class frequencies follow Zipf's law over a fixed random order of the classes, the same in every
-    split. Scene ``i`` depends on the arguments and on ``i`` only, neither on ``num_scenes`` nor on workers, access
-    order or machine. The image comes with the sample, so a pipeline needs no loading transform::
+    The handwriting is scikit-learn's ``load_digits`` (1,797 digits of 8×8 pixels). No handwritten digit is in two
+    splits. Class frequencies follow Zipf's law over a fixed random order of the classes, which is the same in every
+    split. Scene ``i`` depends only on the arguments and on ``i``, not on ``num_scenes``, workers, access order or
+    machine. The sample contains the image, so a pipeline needs no loading transform::
 
         pipeline=[dict(type='RandomFlip', ...), dict(type='PackInputs')]        # MMPretrain
         pipeline=[dict(type='RandomFlip', ...), dict(type='PackDetInputs')]     # MMDetection
 
     A sample is a dict of
 
-    - ``img`` (image_size, image_size, 3) uint8 in **BGR**, as mmcv loads images; a copy that may be changed;
+    - ``img`` (image_size, image_size, 3) uint8 in **BGR**, as mmcv loads images; transforms may change this copy;
     - ``img_shape``, ``ori_shape`` (h, w), ``height``, ``width``, ``img_id``, ``sample_idx`` and ``img_path``, a virtual
       name;
-    - ``gt_label``: sorted list of the distinct class ids that are labelled (it may be empty with ``missing_rate``);
+    - ``gt_label``: sorted list of the distinct labelled class ids (with ``missing_rate`` it may be empty);
     - ``gt_bboxes`` (n, 4) float32 in (x1, y1, x2, y2), ``gt_bboxes_labels`` (n,) int64, ``gt_ignore_flags`` (n,) bool,
-      and the same as ``instances`` in MMDetection's format. Boxes enclose the whole digit, covered parts included.
+      and the same as ``instances`` in MMDetection's format. A box encloses the entire digit, including covered parts.
 
     Args:
         split (str): 'train', 'val' or 'test'.
@@ -42,24 +42,25 @@ class DigitScenes(BaseDataset):
         mean_labels (float): Mean number of distinct labels of a scene, 1 to 6 (a scene has 1 to 8).
         tail_exponent (float): Exponent of Zipf's law, 0 (balanced) to 2.
         missing_rate (float): Probability in [0, 1) that a label of a training scene is missing, independently for
-            each: it disappears from ``gt_label``, with all boxes of that class in that scene; the pixels stay. The
-            labels missing at one rate are missing at every higher rate. Training only: val and test labels are true.
-        missing_unit (str): What ``missing_rate`` is about. 'label': see there. 'box': each box, independently of all
-            others, as in partially annotated detection; a label is missing where all of its boxes are.
-        seed (int): Other scenes of the same statistics, 0 to 2**32 − 1.
-        classes (str): 'digit_colour': 80 classes such as 'red 3' (class id = 10 · colour + digit). 'digit': 10
-            classes, the colour does not matter.
-        single (bool): Scenes of exactly one digit (and clutter), every class equally likely, for pre-training;
-            ``mean_labels`` and ``tail_exponent`` have no effect.
-        cache (bool): Keep rendered scenes in memory: ``3 · image_size²`` bytes a scene, in each process its own, which
-            all data sets of the same scenes there share.
-        filter_cfg (dict, optional): ``dict(filter_empty_gt=True)`` leaves out scenes without any label left; other
-            keys have no effect.
+            each. A missing label is removed from ``gt_label`` together with all boxes of that class in that scene; the
+            pixels stay. Labels that are missing at one rate are missing at every higher rate. It applies to training
+            only: the labels of val and test are complete.
+        missing_unit (str): 'label' removes labels as above. 'box' removes each box independently of all others, as in
+            partially annotated detection; a label is missing if all of its boxes are.
+        seed (int): 0 to 2**32 − 1. Another seed gives other scenes with the same statistics.
+        classes (str): 'digit_colour' gives 80 classes such as 'red 3' (class id = 10 · colour + digit). 'digit' gives
+            10 classes that ignore the colour.
+        single (bool): Show exactly one digit (and clutter) in each scene, with every class equally likely, for
+            pre-training. ``mean_labels`` and ``tail_exponent`` then have no effect.
+        cache (bool): Keep rendered scenes in memory. Each process keeps its own copy of ``3 · image_size²`` bytes per
+            scene, and all data sets of the same scenes in that process share it.
+        filter_cfg (dict, optional): ``dict(filter_empty_gt=True)`` leaves out scenes without labels; other keys have no
+            effect.
         **kwargs: ``metainfo``, ``indices``, ``serialize_data``, ``pipeline``, ``test_mode``, ``lazy_init`` and
             ``max_refetch`` of :class:`mmengine.dataset.BaseDataset`.
 
     Raises:
-        ValueError: An argument is out of range; a ``missing_rate`` outside training or with ``single``.
+        ValueError: If an argument is out of range, or ``missing_rate`` is set outside training or with ``single``.
 
     Example:
         >>> dataset = DigitScenes(split='test', num_scenes=10)
@@ -125,7 +126,7 @@ class DigitScenes(BaseDataset):
         super().__init__(metainfo=metainfo, data_prefix={}, filter_cfg=filter_cfg, **kwargs)
 
     def load_data_list(self):
-        """Labels and boxes of all scenes, without any pixels: a list of dicts."""
+        """Return the labels and boxes of all scenes, without pixels, as a list of dicts."""
         return [self._annotation(index) for index in range(self.num_scenes)]
 
     def _annotation(self, index):
@@ -144,13 +145,13 @@ class DigitScenes(BaseDataset):
         }
 
     def filter_data(self):
-        """Leave out scenes without a label where ``filter_cfg`` asks for it."""
+        """Leave out scenes without a label if ``filter_cfg`` asks for it."""
         if not (self.filter_cfg or {}).get('filter_empty_gt', False):
             return self.data_list
         return [info for info in self.data_list if info['gt_label']]
 
     def get_data_info(self, idx):
-        """The sample ``idx`` as the pipeline receives it: a dict (see the class), nothing of it shared."""
+        """Return the sample ``idx`` as the pipeline receives it, a dict that shares no memory (see the class)."""
         info = super().get_data_info(idx)
         instances = info['instances']
         info['img'] = self._image(info['img_id'])
@@ -162,7 +163,7 @@ class DigitScenes(BaseDataset):
 
     @force_full_init
     def get_cat_ids(self, idx):
-        """Class ids (list of int) that scene ``idx`` is labelled with; nothing is rendered."""
+        """Return the labelled class ids of scene ``idx`` (list of int) without rendering it."""
         return super().get_data_info(idx)['gt_label']
 
     def _image(self, index):
@@ -174,18 +175,18 @@ class DigitScenes(BaseDataset):
         return image.copy() if self.cache else image
 
     def __getstate__(self):
-        """Rendered scenes are not pickled: they can be made again."""
+        """Return the state without the rendered scenes, which can be rendered again."""
         return {**self.__dict__, '_images': {}}
 
 
-@lru_cache(maxsize=3)  # of one experiment: training, validation, test
+@lru_cache(maxsize=3)  # training, validation and test of one experiment
 def _rendered_scenes(spec):
-    """The images of ``spec`` that this process has rendered, by index: a grid renders its scenes once."""
+    """Return the dict of the images of ``spec`` that this process has rendered, by index; a grid renders them once."""
     return {}
 
 
 def _checked(name, value, low, high, kind=numbers.Real):
-    """``value`` as int or float, if it is a number of ``kind`` in [low, high]."""
+    """Return ``value`` as int or float, or raise unless it is a number of ``kind`` in [low, high]."""
     if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
         what = 'an integer' if kind is numbers.Integral else 'a number'
         raise ValueError(f'{name} must be {what} from {low} to {high}, got {value!r}')

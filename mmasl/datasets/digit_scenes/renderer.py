@@ -1,5 +1,6 @@
-"""Pixels of :class:`mmasl.datasets.DigitScenes`: background, clutter, digits. The rules of
-:mod:`mmasl.datasets.digit_scenes.composer` keep them the same on any machine.
+"""Draws the scenes of :class:`mmasl.datasets.DigitScenes`: background, clutter and digits.
+
+It keeps the rules of :mod:`mmasl.datasets.digit_scenes.composer`, so the pixels are the same on any machine.
 """
 
 from math import ceil, floor, sqrt
@@ -29,7 +30,7 @@ def _paint(image, box, alpha, colour):
 
 
 def glyph_opacity(glyph, affine, box):
-    """Opacity (h, w) in [0, 1] of a glyph drawn into the pixels of ``box`` (x1, y1, x2, y2)."""
+    """Return the opacity (h, w) in [0, 1] of a glyph in the pixels of ``box`` (x1, y1, x2, y2)."""
     cx, cy, a, b, c, d = affine
     det = a * d - b * c
     x = (np.arange(box[0], box[2]) + (0.5 - cx))[None, :]
@@ -40,7 +41,7 @@ def glyph_opacity(glyph, affine, box):
 
 
 def _background(size, rng):
-    """A gradient between two dark colours, with noise of random strength."""
+    """Return a gradient between two dark colours with noise of random strength."""
     first, second = 10.0 + 95.0 * rng.random((2, 3, 1, 1))
     dx, dy = rng.random(2) - 0.5
     axis = np.arange(size) / size - 0.5
@@ -54,7 +55,7 @@ def _clip_box(cx, cy, rx, ry, size):
 
 
 def _draw_blob(image, size, uniform, colour):
-    """A soft ellipse: filled, so that it is no digit."""
+    """Draw a soft ellipse, which is filled and therefore looks like no digit."""
     cx, cy, rx, ry = (
         uniform() * size,
         uniform() * size,
@@ -69,7 +70,7 @@ def _draw_blob(image, size, uniform, colour):
 
 
 def _draw_fragment(image, size, uniform, colour, pools):
-    """One quarter of a handwritten digit: strokes without a class. A quarter of a 1 looks like a 1, so none of it."""
+    """Draw one quarter of a handwritten digit other than 1, because a quarter of a 1 still looks like a 1."""
     pool = pools[(0, 2, 3, 4, 5, 6, 8, 9)[int(8 * uniform())]]
     glyph = pool[int(uniform() * len(pool))]
     quarter = np.zeros_like(glyph.cells)
@@ -86,7 +87,7 @@ def _draw_fragment(image, size, uniform, colour, pools):
 
 
 def _draw_line(image, size, uniform, colour):
-    """A thin faint straight line across the image."""
+    """Draw a thin, faint, straight line across the image."""
     x1, y1, dx, dy = uniform() * size, uniform() * size, uniform() - 0.5, uniform() - 0.5
     length = sqrt(max(dx * dx + dy * dy, 1e-6))
     axis = np.arange(size) + 0.5
@@ -96,7 +97,7 @@ def _draw_line(image, size, uniform, colour):
 
 
 def render_scene(spec, index, layout=None):
-    """Pixels of scene ``index``: uint8 (image_size, image_size, 3) in **RGB**.
+    """Return the pixels of scene ``index``, uint8 (image_size, image_size, 3) in **RGB**.
 
     Example:
         >>> from mmasl.datasets.digit_scenes.composer import SceneSpec

@@ -1,6 +1,6 @@
 """Tiny data sets in the on-disk formats of the published ones, with real JPEGs, for tests and for trying a config.
 
-One module writes one format and draws its folders. What is written depends on :class:`Size` only, byte for byte.
+Each module writes one format and shows its folders. The bytes that are written depend on :class:`Size` only.
 """
 
 import json
@@ -19,13 +19,13 @@ _RECORD = 'miniature.json'
 
 
 def make_miniature(name: str, out: str | os.PathLike, size: Size = DEFAULT_SIZE, overwrite: bool = False) -> Path:
-    """Write the miniature ``name`` into the folder ``out``, all of it or nothing.
+    """Write the miniature ``name`` into the folder ``out``; if it fails, nothing is written.
 
     Args:
         name: One of ``NAMES``.
-        out: Folder that is empty or does not exist. It gets a file ``miniature.json`` that says what it is.
+        out: Folder that is empty or does not exist. A file ``miniature.json`` in it records its contents.
         size: Number of images, their size and their seed.
-        overwrite: Replace an earlier miniature in ``out``. A folder of anything else is refused all the same.
+        overwrite: Replace an earlier miniature in ``out``. A folder with other contents is still refused.
 
     Returns:
         ``out``.

@@ -8,17 +8,17 @@ from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
 from mmasl.datasets.miniatures.scenes import Scene, Size, scenes, unlabelled_scene, write_jpeg
 
-# MS-COCO's names by category id; 11 of the ids 1 to 90 are not in use.
+# MS-COCO's names by category id; some of the ids 1 to 90 are not in use.
 _NAMES = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta['categories']
 CATEGORIES = [{'id': i, 'name': name} for i, name in enumerate(_NAMES) if name not in ('__background__', 'N/A')]
 LICENSES = [{'id': 1, 'name': 'BSD 3-Clause (scikit-learn load_digits)'}]
 
 
 def write(root: Path, size: Size) -> None:
-    """Write train and val in the layouts of both years; the labels of MS-COCO's test images are not published.
+    """Write train and val in the layouts of 2014 and 2017; the labels of MS-COCO's test images are not published.
 
-    One image more in each split has no annotation, as some of MS-COCO have none, and one annotation is a crowd with
-    its mask as run lengths::
+    Each split has one additional image without annotations, as MS-COCO has. One annotation is a crowd whose mask is
+    stored as run lengths::
 
         coco
         ├── annotations
@@ -29,7 +29,7 @@ def write(root: Path, size: Size) -> None:
     """
     for split in ('train', 'val'):
         pictures = [*scenes(split, size), unlabelled_scene(split, size)]
-        ids = [9 + 16 * index for index in range(len(pictures))]  # gapped, as the ids of MS-COCO are
+        ids = [9 + 16 * index for index in range(len(pictures))]  # with gaps, as in MS-COCO
         for year in (2014, 2017):
             prefix = f'COCO_{split}{year}_' if year == 2014 else ''
             names = [f'{prefix}{image_id:012d}.jpg' for image_id in ids]
@@ -75,7 +75,7 @@ def coco_annotation(number: int, image_id: int, category_id: int, box: Sequence[
 
 
 def _run_lengths(bbox: list[int], height: int, width: int) -> dict:
-    """Return the mask of a box as MS-COCO stores crowds: run lengths along the columns, background first."""
+    """Return the mask of a box in MS-COCO's format of crowds: run lengths along the columns, background first."""
     x, y, w, h = bbox
     counts = [x * height + y, *[h, height - h] * (w - 1), h, (width - x - w) * height + height - y - h]
     return {'size': [height, width], 'counts': counts}

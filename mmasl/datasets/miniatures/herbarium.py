@@ -1,4 +1,4 @@
-"""Herbarium 2020 in miniature: ten species, the digits."""
+"""Herbarium 2020 in miniature; its ten species are the digits."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ _SPECIES = ['nullus', 'primus', 'secundus', 'tertius', 'quartus', 'quintus', 'se
 
 
 def write(root: Path, size: Size) -> None:
-    """Write ``train``, with one digit an image; there are no labels of the challenge's test images.
+    """Write ``train`` with one digit per image; the labels of the challenge's test images are not published.
 
     ::
 

@@ -1,4 +1,4 @@
-"""NUS-WIDE in miniature: the authors' CSV file and the original concept files, with the same pictures."""
+"""NUS-WIDE in miniature, as the authors' CSV file and as the original concept files of the same pictures."""
 
 import csv
 from pathlib import Path
@@ -8,7 +8,7 @@ from mmasl.datasets.nus_wide import CONCEPTS
 
 
 def write(root: Path, size: Size) -> None:
-    """Write train and test; one image more in each has no label. The 81st concept, zebra, has no image.
+    """Write train and test, each with one additional image without labels. The 81st concept, zebra, has no image.
 
     ::
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mmasl.datasets.miniatures.scenes import CLASSES, Size, scenes, write_jpeg
 
-NUM_CLASSES, NUM_TRAINABLE = 48, 40  # as many of the 80 kinds of digits, the others fall on them
+NUM_CLASSES, NUM_TRAINABLE = 48, 40  # the 80 kinds of digits are mapped onto these classes
 _ANNOTATIONS = {
     'train': 'oidv6-train-annotations-human-imagelabels.csv',
     'validation': 'validation-annotations-human-imagelabels.csv',
@@ -13,7 +13,7 @@ _ANNOTATIONS = {
 
 
 def write(root: Path, size: Size) -> None:
-    """Write the three splits. Of each image the positives are verified, and about one in 16 of the negatives.
+    """Write the three splits. The positives of each image are verified, and about one in 16 of its negatives.
 
     ::
 

@@ -1,4 +1,4 @@
-"""Pictures of one's own in miniature: a CSV file with the names of the labels, and pictures in two subfolders."""
+"""A user's own pictures in miniature: a CSV file with the names of the labels, and pictures in two subfolders."""
 
 import csv
 from pathlib import Path
@@ -9,7 +9,7 @@ CLASSES = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight
 
 
 def write(root: Path, size: Size) -> None:
-    """Write the three splits. Every second picture has a label that is ignored: it says ``?name``.
+    """Write the three splits. Every second picture has one ignored label, which the file writes as ``?name``.
 
     ::
 

@@ -1,4 +1,4 @@
-"""The pictures of the miniatures: scenes of :class:`mmasl.datasets.DigitScenes` in the shapes of photographs."""
+"""The pictures of the miniatures: scenes of :class:`mmasl.datasets.DigitScenes` with the shapes of photographs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ CLASSES = CLASS_NAMES['digit_colour']
 
 
 class Size(NamedTuple):
-    """How large a miniature is: images of each split, the shorter side of an image in pixels, and the scenes' seed."""
+    """The size of a miniature: images per split, the shorter side of an image in pixels, and the seed of the scenes."""
 
     train: int = 64
     val: int = 32
@@ -25,7 +25,7 @@ class Size(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """One picture: ``image`` (H, W, 3) uint8 RGB, and for each digit its class and (x1, y1, x2, y2) in pixels."""
+    """A picture: ``image`` (H, W, 3) uint8 RGB, and the class and the box (x1, y1, x2, y2) in pixels of each digit."""
 
     image: np.ndarray
     labels: list[int]
@@ -33,7 +33,7 @@ class Scene(NamedTuple):
 
 
 def scenes(split: str, size: Size, num_classes: int = len(CLASSES), **spec) -> Iterator[Scene]:
-    """Yield the scenes of ``split``, in turn 4:3 and 3:4; classes from ``num_classes`` on start again at 0.
+    """Yield the scenes of ``split``, alternating between 4:3 and 3:4, with each class taken modulo ``num_classes``.
 
     Example:
         >>> shapes = [scene.image.shape for scene in scenes('val', Size(val=2))]
@@ -54,13 +54,13 @@ def unlabelled_scene(split: str, size: Size) -> Scene:
 
 
 def write_jpeg(path: Path, scene: Scene) -> None:
-    """Write the picture of ``scene``, and the folder where it is missing."""
+    """Write the picture of ``scene``, and make its folder if necessary."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(scene.image).save(path, quality=95)
 
 
 def _photo(spec: SceneSpec, index: int, layout: Layout) -> np.ndarray:
-    """The square scene with its last row or column repeated, which leaves the boxes where they are."""
+    """Return the square scene with its last row or column repeated, which does not move the boxes."""
     more = spec.image_size // 3
     margins = ((0, 0), (0, more), (0, 0)) if index % 2 == 0 else ((0, more), (0, 0), (0, 0))
     return np.pad(render_scene(spec, index, layout), margins, mode='edge')

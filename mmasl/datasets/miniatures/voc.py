@@ -10,7 +10,7 @@ from mmasl.datasets.miniatures.scenes import Scene, Size, scenes, write_jpeg
 
 
 def write(root: Path, size: Size) -> None:
-    """Write VOC2007, and VOC2012 with its test images but without their annotations. Every fifth object is difficult.
+    """Write VOC2007, and VOC2012 whose test images have no annotations. Every fifth object is difficult.
 
     ::
 
@@ -49,7 +49,7 @@ def _annotation(filename: str, scene: Scene, objects: int) -> ElementTree.Elemen
     for number, (label, box) in enumerate(zip(scene.labels, scene.boxes, strict=True), start=objects):
         item = ElementTree.SubElement(root, 'object')
         _add(item, name=VOC2007_CATEGORIES[label], truncated=0, difficult=int(number % 5 == 4))
-        # VOC counts pixels from 1, the last one included
+        # VOC counts pixels from 1 and includes the last one
         xmin, ymin, xmax, ymax = box[0] + 1, box[1] + 1, box[2], box[3]
         _add(ElementTree.SubElement(item, 'bndbox'), xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax)
     return root

@@ -1,4 +1,4 @@
-"""The authors' image transforms, where upstream's are something else."""
+"""The image transforms of the authors that differ from those of MMPretrain and MMCV."""
 
 from mmasl.datasets.transforms.cutout import Cutout
 from mmasl.datasets.transforms.rand_augment import RandAugment

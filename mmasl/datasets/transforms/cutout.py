@@ -11,9 +11,10 @@ from mmasl.registry import TRANSFORMS
 class Cutout(BaseTransform):
     """Fill a rectangle in every image with one random color.
 
-    Its sides are ``factor`` times those of the image, its center is uniform over the image, and what lies outside is
-    lost: at ``factor`` 0.5 19 % of the pixels are covered on average. MMPretrain's ``Cutout`` has a fixed
-    color and a size in pixels. Reads and writes ``img``; random numbers are NumPy's global ones, as upstream's are.
+    The sides of the rectangle are ``factor`` times those of the image. Its center is uniform over the image and the
+    part outside is cut off, so ``factor`` 0.5 covers 19 % of the pixels on average. MMPretrain's ``Cutout`` has a fixed
+    color and a size in pixels. The transform reads and writes ``img`` and uses NumPy's global random numbers, as
+    MMPretrain's transforms do.
 
     Args:
         factor (float): Sides of the rectangle relative to the image's, above 0, at most 1.
@@ -40,11 +41,11 @@ class Cutout(BaseTransform):
         for side in image.shape[:2]:
             half = int(self.factor * side + 0.5) // 2
             center = np.random.randint(side)
-            # Both ends are filled: that is how Pillow draws the authors' rectangle.
+            # Both ends are filled, because Pillow draws the authors' rectangle in this way.
             spans.append((max(center - half, 0), center + half))
         (top, bottom), (left, right) = spans
         color = np.random.randint(256, size=image.shape[2:]).tolist()
-        # OpenCV, since NumPy takes many times as long to repeat three values.
+        # OpenCV is many times faster than NumPy at repeating three values.
         cv2.rectangle(image, (left, top), (right, bottom), color, cv2.FILLED)
         results['img'] = image
         return results

@@ -1,4 +1,4 @@
-"""The RandAugment of the authors' script: that of the package ``randaugment``."""
+"""The RandAugment of the authors' script, which comes from the package ``randaugment``."""
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ def _enhance(kind):
 
 
 def _cutout(image, size):
-    """A square of a fixed color around a random point, 20 pixels wide at most."""
+    """Draw a square of a fixed color, at most 20 pixels wide, around a random point."""
     (width, height), half = image.size, int(size) // 2
     x, y = np.random.randint(width), np.random.randint(height)
     image = image.copy()
@@ -27,7 +27,7 @@ def _cutout(image, size):
     return image
 
 
-# For each operation: the magnitude at levels 0 ... 9, whether its sign is random, and what it does to an RGB image.
+# Each operation has its magnitudes at levels 0 ... 9, a flag for a random sign, and a function of an RGB image.
 OPERATIONS = {
     'Invert': (np.zeros(10), False, lambda image, _: ImageOps.invert(image)),
     'Cutout': (np.linspace(0, 20, 10).round(), False, _cutout),
@@ -38,7 +38,7 @@ OPERATIONS = {
     'TranslateX': (np.linspace(0, 150 / 331, 10), True, lambda im, s: _affine(im, (1, 0, s * im.width, 0, 1, 0))),
     'TranslateY': (np.linspace(0, 150 / 331, 10), True, lambda im, s: _affine(im, (1, 0, 0, 0, 1, s * im.height))),
     'ShearY': (np.linspace(0, 0.3, 10), True, lambda im, s: _affine(im, (1, 0, 0, s, 1, 0), Image.Resampling.BICUBIC)),
-    # always counterclockwise, as there
+    # always counterclockwise, as in the package
     'Rotate': (np.linspace(0, 30, 10), False, lambda image, angle: image.rotate(angle, fillcolor=GRAY)),
     'Equalize': (np.zeros(10), False, lambda image, _: ImageOps.equalize(image)),
     'Contrast': (np.linspace(0, 0.9, 10), True, _enhance(ImageEnhance.Contrast)),
@@ -50,18 +50,19 @@ OPERATIONS = {
 
 @TRANSFORMS.register_module()
 class RandAugment(BaseTransform):
-    """Apply ``num_ops`` random operations, each with probability ``prob``, at a level from 1 to 9 drawn for each.
+    """Apply ``num_ops`` random operations, each with probability ``prob`` and at its own random level from 1 to 9.
 
-    The fifteen operations, their magnitudes and, to the last bit, their pixels are those of the package ``randaugment``
-    1.0.2, which the authors' script imports. MMPretrain's ``RandAugment`` differs in what it draws: one level for all
-    (or a continuous one), no Cutout but SolarizeAdd, both directions of rotation, posterizing down to 0 bits, and a
-    rotation whose border is blue (its 128 reaches OpenCV as (128, 0, 0)). At equal magnitudes its operations are these,
-    up to one gray value on average; Equalize and AutoContrast take over thirty times as long. Reads and writes ``img``,
-    BGR as MMCV loads it; random numbers are NumPy's global ones, as upstream's are.
+    The fifteen operations, their magnitudes and their pixels are bit by bit those of the package ``randaugment`` 1.0.2,
+    which the authors' script imports. MMPretrain's ``RandAugment`` draws other operations: it has one level for all
+    operations (or a continuous one), SolarizeAdd in place of Cutout, both directions of rotation, posterizing down to 0
+    bits, and rotations with a blue border (its 128 reaches OpenCV as (128, 0, 0)). At equal magnitudes, its operations
+    agree with these up to one gray value on average; its Equalize and AutoContrast take over thirty times as long. The
+    transform reads and writes ``img`` in BGR, as MMCV loads it, and uses NumPy's global random numbers, as MMPretrain's
+    transforms do.
 
     Args:
-        num_ops (int): Number of operations that are drawn, with repetition, at least 1.
-        prob (float): The probability that a drawn operation is applied, in [0, 1].
+        num_ops (int): Number of operations, drawn with repetition, at least 1.
+        prob (float): Probability in [0, 1] that a drawn operation is applied.
 
     Raises:
         ValueError: If an argument is outside its range.
@@ -101,12 +102,12 @@ def apply(image: Image.Image, name: str, level: int) -> Image.Image:
     """Apply one operation to an RGB image.
 
     Args:
-        image: Any size.
-        name: A key of ``OPERATIONS``.
-        level: 0 ... 9.
+        image: RGB image of any size.
+        name: Key of ``OPERATIONS``.
+        level: Integer from 0 to 9.
 
     Returns:
-        Another image of the same size.
+        A new image of the same size.
     """
     magnitudes, signed, operation = OPERATIONS[name]
     sign = np.random.choice((-1, 1)) if signed else 1

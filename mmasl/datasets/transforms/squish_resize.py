@@ -1,4 +1,4 @@
-"""Resizing to a fixed size whatever the aspect ratio, with the pixels that Pillow gives."""
+"""Resizing to a fixed size that ignores the aspect ratio and gives the same pixels as Pillow."""
 
 import torch
 from mmcv.transforms import BaseTransform
@@ -9,15 +9,15 @@ from mmasl.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class SquishResize(BaseTransform):
-    """Resize an image to ``scale``, no crop and no padding: torchvision's ``Resize(scale)`` of a Pillow image.
+    """Resize an image to ``scale`` without crop or padding, as torchvision's ``Resize(scale)`` of a Pillow image does.
 
-    The filter is bilinear with antialiasing. MMCV's ``Resize(scale, backend='pillow')`` is the same thing, up to one
-    gray value where rounding differs, and takes several times as long; its default backend has no antialiasing, so
-    that a network whose weights were trained with it sees other images. Reads ``img``; writes ``img``, ``img_shape``,
+    The filter is bilinear with antialiasing. MMCV's ``Resize(scale, backend='pillow')`` agrees up to one gray value of
+    rounding and takes several times as long. MMCV's default backend has no antialiasing, so a network that was trained
+    with antialiasing would see different images. The transform reads ``img`` and writes ``img``, ``img_shape``,
     ``scale``, ``scale_factor`` and ``keep_ratio``.
 
     Args:
-        scale (int | tuple[int, int]): Width and height, or both, above 0.
+        scale (int | tuple[int, int]): Width and height above 0, or one number for both.
 
     Raises:
         ValueError: If a side is below 1, or when called with an image that is not 8-bit.
@@ -39,8 +39,8 @@ class SquishResize(BaseTransform):
         if image.dtype != 'uint8':
             raise ValueError(f"results['img']: expected dtype uint8, got {image.dtype}")
         (width, height), (old_height, old_width) = self.scale, image.shape[:2]
-        # The batch dimension first, which gives it the stride of an image: else torch writes the result in planes, and
-        # that and the way back to pixels takes longer than the resizing.
+        # The batch dimension is added first and so gets the stride of an image. Otherwise torch writes the result in
+        # planes, and writing and reordering these takes longer than the resizing.
         pixels = torch.from_numpy(image)[None].permute(0, 3, 1, 2)
         pixels = interpolate(pixels, (height, width), mode='bilinear', antialias=True)
         results.update(

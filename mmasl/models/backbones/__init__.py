@@ -1,4 +1,4 @@
-"""Backbones that come with the project; OFA-595 is made of MMPretrain's parts and imported when it is named."""
+"""Backbones of this project; those that need MMPretrain (OFA-595, TIMMBackbone) are imported when they are named."""
 
 from mmasl.models.backbones.digit_net import DigitNet
 

@@ -11,21 +11,21 @@ from mmasl.registry import MODELS
 
 @MODELS.register_module()
 class DigitNet(BaseModule):
-    """Six 3x3 convolutions in four stages of stride 2, 4, 8 and 16, each followed by batch norm and ReLU.
+    """A backbone of six 3x3 convolutions, each followed by batch norm and ReLU, in stages of stride 2, 4, 8 and 16.
 
-    Made for the 48-pixel scenes of ``DigitScenes``, where its 0.21 M parameters play the part that an ImageNet
-    backbone plays for MS-COCO. Any image size works.
+    It is made for the 48-pixel scenes of ``DigitScenes``, where its 0.21 M parameters have the role of an ImageNet
+    backbone for MS-COCO. It accepts any image size.
 
     Args:
         in_channels (int): Channels of the input images, at least 1.
         out_indices (Sequence[int]): Stages whose feature maps are returned, each in 0 ... 3 (negative ones count from
-            the end), without repetition. A neck such as ``GlobalAveragePooling`` or a feature pyramid takes them.
-        frozen_stages (int): Stages 0 ... ``frozen_stages`` keep their weights and statistics; -1 freezes none.
-        init_cfg (dict | list[dict], optional): MMEngine's initialization config. By default He initialization for
+            the end), without repetition. A neck such as ``GlobalAveragePooling`` or a feature pyramid uses them.
+        frozen_stages (int): The stages 0 ... ``frozen_stages`` keep their weights and statistics; -1 freezes none.
+        init_cfg (dict | list[dict], optional): MMEngine's initialization config. The default is He initialization for
             the convolutions, in the fan-out mode of ResNet.
 
     Raises:
-        ValueError: If ``in_channels`` < 1, or ``out_indices`` or ``frozen_stages`` name a stage that does not exist.
+        ValueError: If ``in_channels`` < 1, or if ``out_indices`` or ``frozen_stages`` name a stage that does not exist.
 
     Example:
         >>> import torch
@@ -80,7 +80,7 @@ class DigitNet(BaseModule):
             x (Tensor): Images of shape ``(N, in_channels, H, W)``.
 
         Returns:
-            tuple[Tensor, ...]: For each stage s in ``out_indices`` a map of shape
+            tuple[Tensor, ...]: For each stage s in ``out_indices``, a map of shape
             ``(N, stage_channels[s][-1], ceil(H / strides[s]), ceil(W / strides[s]))``.
         """
         x = x.contiguous(memory_format=torch.channels_last)  # about a tenth faster on CPUs
@@ -92,7 +92,7 @@ class DigitNet(BaseModule):
         return tuple(features)
 
     def train(self, mode: bool = True) -> 'DigitNet':
-        """Set the mode, and keep the frozen stages frozen."""
+        """Set the training mode, except for the frozen stages."""
         super().train(mode)
         for stage in self.stages[: self.frozen_stages + 1]:
             stage.eval()

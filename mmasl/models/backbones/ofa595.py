@@ -9,7 +9,7 @@ from mmpretrain.models.utils import InvertedResidual
 from mmasl.registry import MODELS
 
 STEM, LAST = 24, 1152
-# channels, stride of the first block, squeeze and excitation, activation; of each block kernel size and expansion
+# Channels, stride of the first block, squeeze and excitation, activation, and each block's kernel size and expansion
 STAGES = (
     (24, 1, False, 'ReLU', [3], [1]),
     (32, 2, False, 'ReLU', [3, 5, 3], [3, 4, 3]),
@@ -21,7 +21,7 @@ STAGES = (
 
 
 def _blocks() -> list[list]:
-    """The rows that MobileNetV3 keeps of each block: kernel, expanded channels, channels, SE, activation, stride."""
+    """Return MobileNetV3's row for each block: kernel, expanded channels, channels, SE, activation, stride."""
     rows, width = [], STEM
     for channels, stride, squeeze, activation, kernels, expansions in STAGES:
         for number, (kernel, expansion) in enumerate(zip(kernels, expansions, strict=True)):
@@ -34,15 +34,15 @@ def _blocks() -> list[list]:
 class OFA595(MobileNetV3):
     """``flops@595M_top1@80.0_finetune@75`` of `Once for All <https://arxiv.org/abs/1908.09791>`_, without its head.
 
-    A MobileNetV3 that was found by search: 20 inverted residual blocks of mixed kernel sizes and widths. With a
-    pooling, a hidden layer of 1,536 channels and 1,000 classes (a ``LinearNeck`` and a ``LinearClsHead``) it is the
-    published network of 9.1 M parameters and, at 236 pixels, 595 M multiply-adds.
+    It is a MobileNetV3 with 20 inverted residual blocks, whose kernel sizes and widths were found by a search. With
+    pooling, a hidden layer of 1,536 channels and 1,000 classes (a ``LinearNeck`` and a ``LinearClsHead``), it is the
+    published network with 9.1 M parameters and 595 M multiply-adds at 236 pixels.
     ``tools/model_converters/ofa595_to_mmasl.py`` converts the published weights.
 
     Args:
-        out_indices (Sequence[int]): Layers whose feature maps are returned: 0 is the stem, 1 ... 20 the blocks, 21 the
-            last convolution, whose 1,152 channels go to the pooling.
-        norm_cfg (dict): Config of the normalization; the published one is the default.
+        out_indices (Sequence[int]): Layers whose feature maps are returned. 0 is the stem, 1 ... 20 are the blocks, and
+            21 is the last convolution, whose 1,152 channels go to the pooling.
+        norm_cfg (dict): Config of the normalization. The default is that of the published network.
         **kwargs: ``conv_cfg``, ``frozen_stages``, ``norm_eval``, ``with_cp`` and ``init_cfg`` of MMPretrain's
             ``MobileNetV3``.
 
@@ -63,7 +63,7 @@ class OFA595(MobileNetV3):
         super().__init__('ofa595', out_indices=out_indices, norm_cfg=norm_cfg or dict(type='BN'), **kwargs)
 
     def _make_layer(self) -> list[str]:
-        """Build what upstream's does, from a stem of another width to a last convolution of another one."""
+        """Build the layers as MMPretrain's method does, but with other widths of the stem and the last convolution."""
         common = dict(conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg)
         width, hswish = STEM, dict(type='HSwish')
         layers = [ConvModule(3, width, 3, stride=2, padding=1, act_cfg=hswish, **common)]

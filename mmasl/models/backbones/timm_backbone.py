@@ -1,4 +1,4 @@
-"""MMPretrain's ``TIMMBackbone`` with what fine-tuning in small batches on a CPU needs."""
+"""MMPretrain's ``TIMMBackbone`` with two options for fine-tuning in small batches on a CPU."""
 
 import torch
 from mmpretrain.models import TIMMBackbone as MMPretrainTIMMBackbone
@@ -10,7 +10,7 @@ from mmasl.registry import MODELS
 
 @MODELS.register_module()
 class TIMMBackbone(MMPretrainTIMMBackbone):
-    """A backbone of timm whose batch-norm statistics may stay frozen, and whose memory layout may be channels-last.
+    """A backbone of timm with options for frozen batch-norm statistics and for the channels-last memory layout.
 
     ::
 
@@ -18,11 +18,11 @@ class TIMMBackbone(MMPretrainTIMMBackbone):
 
     Args:
         model_name (str): Name of the timm model.
-        norm_eval (bool): Keep the statistics of batch norm as they were loaded, as MMDetection's backbones do; its
-            weight and bias are trained all the same.
+        norm_eval (bool): Keep the loaded statistics of batch norm, as MMDetection's backbones do. Its weight and bias
+            are still trained.
         channels_last (bool): Store images and weights with the channels last, which is faster on CPUs (1.3 times for
             EfficientNet-Lite0) and on GPUs in half precision. The result is the same up to rounding.
-        **kwargs: Of MMPretrain's ``TIMMBackbone``: ``features_only``, ``out_indices``, ``init_cfg``, ...
+        **kwargs: Arguments of MMPretrain's ``TIMMBackbone``: ``features_only``, ``out_indices``, ``init_cfg``, ...
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class TIMMBackbone(MMPretrainTIMMBackbone):
         return super().forward(x.contiguous(memory_format=self.memory_format))
 
     def train(self, mode: bool = True):
-        """Set the training mode, except for the statistics of batch norm where they are frozen."""
+        """Set the training mode, except for frozen statistics of batch norm."""
         super().train(mode)
         if mode and self.norm_eval:
             for module in self.modules():

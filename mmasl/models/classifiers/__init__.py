@@ -1,4 +1,4 @@
-"""Whole models, where MMPretrain's parts do not suffice."""
+"""Complete models for inputs that MMPretrain's classifiers do not take."""
 
 from mmasl.models.classifiers.feature_classifier import FeatureClassifier
 

@@ -10,21 +10,21 @@ from mmasl.registry import MODELS
 
 @MODELS.register_module()
 class FeatureClassifier(BaseModel):
-    """Standardised vectors, hidden layers with ReLU and dropout if any, and a linear layer: one logit a class.
+    """A classifier with one logit per class: standardised inputs, optional hidden layers with ReLU, a linear layer.
 
-    The loss is called as MMPretrain's multi-label head does: dense targets, ``avg_factor`` the number of samples. Take
-    one that ignores -1, as those of this package do.
+    It calls the loss as MMPretrain's multi-label head does, with dense targets and the number of samples as
+    ``avg_factor``. The loss must ignore -1, as the losses of this package do.
 
     Args:
         loss: Config of the loss.
-        data_root: The data that are trained on, as of :class:`mmasl.datasets.Features`; they say how many inputs and
-            classes there are.
-        in_channels, num_classes: Instead of ``data_root``.
-        hidden: Widths of the hidden layers; none gives a linear classifier.
-        dropout: Behind each hidden layer; of a linear classifier, on its inputs.
+        data_root: The training data as for :class:`mmasl.datasets.Features`, which give the numbers of inputs and
+            classes.
+        in_channels, num_classes: The numbers of inputs and classes, in place of ``data_root``.
+        hidden: Widths of the hidden layers; an empty sequence gives a linear classifier.
+        dropout: Dropout rate after each hidden layer, or on the inputs of a linear classifier.
 
     Raises:
-        ValueError: With neither ``data_root`` nor both numbers.
+        ValueError: If neither ``data_root`` nor both numbers are given.
 
     Example:
         >>> import torch
@@ -46,13 +46,13 @@ class FeatureClassifier(BaseModel):
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         if data_root is not None:
-            from mmasl.datasets.features import read_features  # loads MMPretrain, which a detector need not
+            from mmasl.datasets.features import read_features  # imports MMPretrain, which detectors do not need
 
             arrays = read_features(data_root)
             in_channels, num_classes = arrays['train_x'].shape[1], arrays['train_y'].shape[1]
         if in_channels is None or num_classes is None:
             raise ValueError('data_root: expected it, or in_channels and num_classes')
-        # momentum=None: evaluation standardises by the mean over all batches, not by the last few
+        # With momentum=None, evaluation standardises by the mean over all batches, not over the latest ones.
         layers: list[nn.Module] = [nn.BatchNorm1d(in_channels, momentum=None, affine=False)]
         if not hidden:
             layers.append(nn.Dropout(dropout))
@@ -71,7 +71,7 @@ class FeatureClassifier(BaseModel):
             mode: 'tensor', 'loss' or 'predict'.
 
         Returns:
-            Logits ``(N, C)``; a dict with ``loss``; or for each sample a dict of ``pred_score`` and ``gt_score``.
+            Logits ``(N, C)``, a dict with ``loss``, or per sample a dict with ``pred_score`` and ``gt_score``.
         """
         logits = self.layers(inputs)
         if mode == 'loss':

@@ -1,4 +1,4 @@
-"""The losses as modules that hold parameters and forward to :mod:`mmasl.functional`; they need torch alone."""
+"""The losses as modules that store parameters and call :mod:`mmasl.functional`; they need torch alone."""
 
 from mmasl.models.losses.adaptive_asymmetric_loss import AdaptiveAsymmetricLoss
 from mmasl.models.losses.asymmetric_loss import AsymmetricLoss

@@ -1,4 +1,4 @@
-"""The asymmetric loss as a module that OpenMMLab heads build from a config."""
+"""The asymmetric loss as a module, which OpenMMLab heads build from a config."""
 
 import inspect
 from collections.abc import Sequence
@@ -11,25 +11,25 @@ from mmasl.functional.asymmetric_loss import asymmetric_loss, make_asymmetry
 
 
 class AsymmetricLoss(nn.Module):
-    """Asymmetric loss (ASL, Eq. 7): :func:`mmasl.asymmetric_loss` with its parameters held.
+    """Asymmetric loss (ASL, Eq. 7), a module that stores the parameters of :func:`mmasl.asymmetric_loss`.
 
-    A config written for MMPretrain's ``AsymmetricLoss`` keeps its arguments when it says ``mmasl.AsymmetricLoss``, all
-    but ``use_sigmoid=False``.
+    It takes the arguments of MMPretrain's ``AsymmetricLoss``, except for ``use_sigmoid=False``, so a config written for
+    that loss needs only the new type.
 
     Args:
         gamma_pos, gamma_neg, clip, reduction: See :func:`mmasl.asymmetric_loss`.
-        loss_weight: Multiplies what is returned, for every reduction.
-        use_sigmoid: True or left out. MMDetection reads it from the *config*, so write it there: a head without it
-            builds C + 1 channels. Where it is written, integer targets (N,) for logits (N, 1) are the class indices of
-            a detection head: 0 is the one class, 1 is background. Where it is left out, they are refused.
-        eps: Accepted for configs written for MMPretrain, and without effect: nothing is clamped.
+        loss_weight: Factor of the result, for every reduction.
+        use_sigmoid: True or left out. MMDetection reads it from the *config*, and a head without it builds C + 1
+            channels, so write it there. If it is True, integer targets (N,) for logits (N, 1) are the class indices of
+            a detection head: 0 is the one class, 1 is background. If it is left out, such targets are refused.
+        eps: Accepted for configs written for MMPretrain. It has no effect, because nothing is clamped.
         alpha, detach_focus, activated, check_target_range, backend: See :func:`mmasl.asymmetric_loss`.
-        class_weight: A weight for each class, as a sequence; kept as a buffer that the checkpoint leaves out.
-        num_classes: If given, logits of another number of classes are refused.
+        class_weight: Sequence of one weight per class. It becomes a buffer that is not part of the checkpoint.
+        num_classes: If given, logits with another number of classes are refused.
 
     Raises:
-        TypeError: Positional arguments. Their order is MMPretrain's here and another one in the authors' code.
-        ValueError: ``use_sigmoid=False``, a parameter out of range, or logits that do not have ``num_classes``.
+        TypeError: For positional arguments, because their order differs between MMPretrain and the authors' code.
+        ValueError: For ``use_sigmoid=False``, a parameter out of range, or logits without ``num_classes`` classes.
 
     Example:
         >>> loss = AsymmetricLoss(gamma_neg=2.0, clip=0.2)
@@ -92,7 +92,10 @@ class AsymmetricLoss(nn.Module):
         avg_factor: float | Tensor | None = None,
         reduction_override: str | None = None,
     ) -> Tensor:
-        """Arguments as :func:`mmasl.asymmetric_loss`; ``reduction_override`` replaces ``reduction`` for this call."""
+        """Return the loss; the arguments are those of :func:`mmasl.asymmetric_loss`.
+
+        ``reduction_override`` replaces ``reduction`` for this call.
+        """
         found = rows_and_classes(pred)[1]
         if self.num_classes not in (None, found):
             raise ValueError(
@@ -129,7 +132,7 @@ class AsymmetricLoss(nn.Module):
 
 
 def describe(loss: nn.Module, *names: str) -> str:
-    """The parameters of a loss for its repr: those in ``names``, and what else is not at its default."""
+    """Return the parameters of a loss for its repr: those in ``names`` and those that differ from their defaults."""
     defaults = {}
     for cls in type(loss).__mro__:
         if issubclass(cls, nn.Module) and cls is not nn.Module:

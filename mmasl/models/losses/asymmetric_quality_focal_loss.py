@@ -1,4 +1,4 @@
-"""The one loss that needs MMDetection: imported when a config names it, not with the others."""
+"""The one loss that needs MMDetection; it is imported only when a config names it."""
 
 from mmdet.models.losses import QualityFocalLoss
 
@@ -8,11 +8,12 @@ from mmasl.registry import MODELS
 
 @MODELS.register_module()
 class AsymmetricQualityFocalLoss(AsymmetricQualityLoss, QualityFocalLoss):
-    """:class:`AsymmetricQualityLoss` for the DETR family, whose heads pass ``(labels, scores)`` if they are asked
-    ``isinstance(loss_cls, QualityFocalLoss)``, and class indices to any other loss.
+    """:class:`AsymmetricQualityLoss` as a subclass of ``QualityFocalLoss``, for the DETR family.
+
+    These heads pass ``(labels, scores)`` to an instance of ``QualityFocalLoss`` and class indices to any other loss.
 
     Args:
-        args, kwargs: Those of :class:`AsymmetricQualityLoss`; nothing of ``QualityFocalLoss`` is used.
+        args, kwargs: Arguments of :class:`AsymmetricQualityLoss`; nothing of ``QualityFocalLoss`` is used.
 
     Example:
         >>> from mmengine.registry import MODELS

@@ -1,4 +1,4 @@
-"""The asymmetric loss for quality targets as a module that detection heads build from a config."""
+"""The asymmetric loss for quality targets as a module, which detection heads build from a config."""
 
 from collections.abc import Sequence
 
@@ -9,10 +9,10 @@ from mmasl.models.losses.asymmetric_loss import AsymmetricLoss
 
 
 class AsymmetricQualityLoss(AsymmetricLoss):
-    """Asymmetric loss for quality targets: :func:`mmasl.asymmetric_quality_loss` with its parameters held.
+    """Asymmetric loss for quality targets, a module with the parameters of :func:`mmasl.asymmetric_quality_loss`.
 
-    For GFL, LD, RTMDet and TOOD, which pass ``(labels, scores)``, and for VFNet, which passes dense scores. The DETR
-    family passes scores alone, to ``mmasl.AsymmetricQualityFocalLoss``.
+    It is for GFL, LD, RTMDet and TOOD, which pass ``(labels, scores)``, and for VFNet, which passes dense scores. The
+    DETR family passes scores only to a ``QualityFocalLoss`` and needs ``mmasl.AsymmetricQualityFocalLoss``.
 
     Args:
         gamma_pos, gamma_neg, clip, reduction: See :func:`mmasl.asymmetric_quality_loss`.
@@ -20,7 +20,7 @@ class AsymmetricQualityLoss(AsymmetricLoss):
         alpha, iou_weighted, activated, check_target_range, backend: See :func:`mmasl.asymmetric_quality_loss`.
 
     Raises:
-        ValueError: ``use_sigmoid=False``, a parameter out of range, or logits that do not have ``num_classes``.
+        ValueError: For ``use_sigmoid=False``, a parameter out of range, or logits without ``num_classes`` classes.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Registers the losses, which themselves need torch alone: what the registry imports when a config names one."""
+"""Registers the losses, which need torch alone; the registry imports this module when a config names a loss."""
 
 from mmasl.models import losses
 from mmasl.registry import MODELS

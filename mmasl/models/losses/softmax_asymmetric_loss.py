@@ -1,4 +1,4 @@
-"""The single-label asymmetric loss as a module that OpenMMLab heads build from a config."""
+"""The single-label asymmetric loss as a module, which OpenMMLab heads build from a config."""
 
 from collections.abc import Sequence
 
@@ -11,22 +11,22 @@ from mmasl.models.losses.asymmetric_loss import describe
 
 
 class SoftmaxAsymmetricLoss(nn.Module):
-    """Single-label asymmetric loss for softmax heads: :func:`mmasl.softmax_asymmetric_loss` with its parameters held.
+    """Single-label asymmetric loss, a module that stores the parameters of :func:`mmasl.softmax_asymmetric_loss`.
 
-    For ``LinearClsHead`` and its like, with class indices or the scores of mixup:
+    It is for softmax heads such as ``LinearClsHead``, with class indices or the scores of mixup as targets:
     ``loss=dict(type='mmasl.SoftmaxAsymmetricLoss', gamma_neg=4.0, label_smoothing=0.1)``.
-    Without label smoothing ``gamma_neg`` has no effect, and with ``gamma_pos=0`` besides it is cross-entropy.
+    Without label smoothing, ``gamma_neg`` has no effect; with ``gamma_pos=0`` the loss is then cross-entropy.
 
     Args:
         gamma_pos, gamma_neg, label_smoothing, reduction: See :func:`mmasl.softmax_asymmetric_loss`.
-        loss_weight: Multiplies what is returned, for every reduction.
-        use_sigmoid: Must be False. MMDetection reads it from the *config*, where it is False if left out.
-        class_weight: A weight for each class, as a sequence; kept as a buffer that the checkpoint leaves out.
+        loss_weight: Factor of the result, for every reduction.
+        use_sigmoid: Must be False. MMDetection reads it from the *config*, where it is False by default.
+        class_weight: Sequence of one weight per class. It becomes a buffer that is not part of the checkpoint.
         ignore_index, detach_focus, check_target_range, backend: See :func:`mmasl.softmax_asymmetric_loss`.
 
     Raises:
-        TypeError: Positional arguments, or an ``ignore_index`` that is not an integer.
-        ValueError: ``use_sigmoid=True``, or a parameter out of range.
+        TypeError: For positional arguments, or an ``ignore_index`` that is not an integer.
+        ValueError: For ``use_sigmoid=True``, or a parameter out of range.
 
     Example:
         >>> loss = SoftmaxAsymmetricLoss(gamma_pos=1.0, label_smoothing=0.2)
@@ -55,7 +55,7 @@ class SoftmaxAsymmetricLoss(nn.Module):
                 'use_sigmoid: expected False, got True; the multi-label (sigmoid) form is another loss, '
                 'mmasl.AsymmetricLoss'
             )
-        # Raises now, not at the first iteration.
+        # This raises here and not at the first iteration.
         make_softmax_asymmetry(gamma_pos, gamma_neg, label_smoothing, ignore_index, detach_focus)
         check_reduction(reduction, None)
         check_backend(backend)
@@ -82,7 +82,10 @@ class SoftmaxAsymmetricLoss(nn.Module):
         avg_factor: float | Tensor | None = None,
         reduction_override: str | None = None,
     ) -> Tensor:
-        """Arguments as the function's; ``reduction_override`` replaces ``reduction`` for this call."""
+        """Return the loss; the arguments are those of :func:`mmasl.softmax_asymmetric_loss`.
+
+        ``reduction_override`` replaces ``reduction`` for this call.
+        """
         loss = softmax_asymmetric_loss(
             pred,
             target,
