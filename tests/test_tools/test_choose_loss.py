@@ -52,15 +52,15 @@ def test_the_verdict(gains, choice, words):
 def test_a_run_and_its_continuation(data, capsys, monkeypatch):
     assert main(['my.npz', *QUICK, '--losses', 'ASL', '--test']) == 0
     out = capsys.readouterr().out
-    report = json.loads(Path('choose_loss/choose_loss.json').read_text())
+    report = json.loads(Path('work_dirs/choose_loss/choose_loss.json').read_text())
     assert out.splitlines()[-1].startswith(report['verdict']) and report['choice'] in ('cross-entropy', 'ASL')
     assert set(report['losses']) == {'cross-entropy', 'ASL'} and len(report['losses']['ASL']['folds']) == 3
     assert 0 < report['losses']['cross-entropy']['test'] <= 100
-    assert len(list(Path('choose_loss/trials').iterdir())) == 3
-    assert Path('choose_loss/choose_loss.png').stat().st_size > 1000
+    assert len(list(Path('work_dirs/choose_loss/trials').iterdir())) == 3
+    assert Path('work_dirs/choose_loss/choose_loss.png').stat().st_size > 1000
     monkeypatch.setattr(tool, 'train', lambda *args: pytest.fail('it was trained before'))
     assert main(['my.npz', *QUICK, '--losses', 'ASL']) == 0
-    assert json.loads(Path('choose_loss/choose_loss.json').read_text())['verdict'] == report['verdict']
+    assert json.loads(Path('work_dirs/choose_loss/choose_loss.json').read_text())['verdict'] == report['verdict']
     arrays = dict(np.load('my.npz'))
     np.savez('my.npz', **(arrays | dict(train_y=1 - arrays['train_y'])))
     with pytest.raises(pytest.fail.Exception):  # other labels

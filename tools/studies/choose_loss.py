@@ -7,6 +7,7 @@ tools/misc/extract_features.py; the test split is touched by --test alone, at th
 """
 
 import hashlib
+import json
 import sys
 from pathlib import Path
 
@@ -60,7 +61,9 @@ def parse_args(argv=None):
     parser.add_argument(
         '--hidden', type=positive, nargs='*', default=[512], help='hidden layers; none: a linear classifier'
     )
-    parser.add_argument('--dropout', type=float, default=0.2, help='behind hidden layers')
+    parser.add_argument(
+        '--dropout', type=float, default=0.5, help='behind hidden layers; of a linear classifier, on its inputs'
+    )
     parser.add_argument('--test', action='store_true', help='at the end measure baseline and choice on the test split')
     parser.add_argument('--out', default='work_dirs/choose_loss', metavar='DIR', help='folder for the results')
     return parser.parse_args(argv)
@@ -92,8 +95,9 @@ def run_trials(x: torch.Tensor, y: torch.Tensor, args, folder: Path) -> dict[str
 
 def training(args) -> dict:
     """Return how a classifier is trained, whatever its loss."""
-    dropout = args.dropout if args.hidden else 0.0
-    return dict(hidden=args.hidden, dropout=dropout, epochs=args.epochs, batch_size=64, weight_decay=1e-2, ema=None)
+    return dict(
+        hidden=args.hidden, dropout=args.dropout, epochs=args.epochs, batch_size=64, weight_decay=1e-2, ema=None
+    )
 
 
 def chosen_trials(name: str, args) -> list[tuple[dict, float]]:
@@ -120,6 +124,11 @@ def judge(values: dict[str, np.ndarray]) -> tuple[str, str]:
     if all(g.mean() < -2 * g.std(ddof=1) / len(g) ** 0.5 for g in gains.values()):
         return BASELINE, f'take {BASELINE}: {worth}, and that is the best of the others'
     return BASELINE, f'no loss is ahead by more than the folds differ, take {BASELINE}: {worth}'
+
+
+def read_report(folder: Path) -> dict:
+    """Return what a run has left in its folder."""
+    return json.loads((folder / 'choose_loss.json').read_text())
 
 
 def describe(loss: dict) -> str:

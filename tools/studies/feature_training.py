@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from mmasl import asymmetric_loss
 from mmasl.evaluation import multilabel_metrics
 from mmasl.functional.probability_sums import probability_gap, probability_sums
+from mmasl.models.losses.adaptive_asymmetric_loss import RELATIVE_STEPS, AdaptiveAsymmetricLoss
+from mmasl.registry import MODELS
 
-ADAPTIVE = dict(delta_p_target=0.1, step_size=0.1, momentum=0.9, gamma_neg_bounds=(0.0, 10.0))
 POINTS = 20  # of a course, about
 
 
@@ -40,21 +41,36 @@ class Stack(nn.Module):
 
 
 class Asymmetry:
-    """The constants of every run, and Eq. 11 for those whose loss is adaptive: ``mmasl.AdaptiveAsymmetricLoss``."""
+    """The constants of every run, and Eq. 11 for those whose loss is adaptive: ``mmasl.AdaptiveAsymmetricLoss``.
 
-    def __init__(self, losses: list[dict], total: int) -> None:
-        self.gamma_pos = [loss.get('gamma_pos', 0.0) for loss in losses]
-        self.gamma_neg = torch.tensor([loss.get('gamma_neg', 4.0) for loss in losses])
-        self.clip = torch.tensor([loss.get('clip', 0.05) for loss in losses])
-        adaptive = [index for index, loss in enumerate(losses) if 'Adaptive' in loss['type']]
-        rules = [ADAPTIVE | losses[index] for index in adaptive]
-        steps = [rule['relative_step'] / total if 'relative_step' in rule else rule['step_size'] for rule in rules]
+    Beside the loss's own arguments a config may have ``relative_step``, λ times the number of steps, and of a fixed
+    loss ``course``: where gamma_neg starts and ends on a straight line, with no feedback.
+    """
+
+    def __init__(self, configs: list[dict], total: int) -> None:
+        own = ('relative_step', 'course')
+        losses = [MODELS.build({k: v for k, v in config.items() if k not in own}) for config in configs]
+        self.gamma_pos = [loss.gamma_pos for loss in losses]
+        self.gamma_neg, self.clip = (
+            torch.tensor([float(getattr(loss, name)) for loss in losses]) for name in ('gamma_neg', 'clip')
+        )
+        adaptive = [index for index, loss in enumerate(losses) if isinstance(loss, AdaptiveAsymmetricLoss)]
+        steps = [self._step_size(losses[index], configs[index], total) for index in adaptive]
         self.adaptive, self.step_size = torch.tensor(adaptive, dtype=torch.long), torch.tensor(steps)
-        self.target, self.momentum = (torch.tensor([r[k] for r in rules]) for k in ('delta_p_target', 'momentum'))
-        self.bounds = torch.tensor([rule['gamma_neg_bounds'] for rule in rules]).reshape(-1, 2).unbind(1)
-        self.sums = torch.zeros(4, len(rules), dtype=torch.float64)
-        self.courses = [(i, *loss['course']) for i, loss in enumerate(losses) if 'course' in loss]
+        self.target, self.momentum = (
+            torch.tensor([getattr(losses[index], name) for index in adaptive])
+            for name in ('delta_p_target', 'momentum')
+        )
+        bounds = [losses[index].bounds['gamma_neg'] for index in adaptive]
+        self.bounds = torch.tensor(bounds).reshape(-1, 2).unbind(1)
+        self.sums = torch.zeros(4, len(adaptive), dtype=torch.float64)
+        self.courses = [(index, *config['course']) for index, config in enumerate(configs) if 'course' in config]
         self.total = total
+
+    @staticmethod
+    def _step_size(loss: AdaptiveAsymmetricLoss, config: dict, total: int) -> float:
+        relative = config.get('relative_step', RELATIVE_STEPS['gamma_neg'])
+        return loss.steps.get('gamma_neg', relative / total)
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the sum of all runs' losses of ``(runs, N, C)``, each the mean over the samples."""
