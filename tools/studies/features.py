@@ -1,5 +1,20 @@
-"""Losses on features of photographs: a cell trains small classifiers with many losses and rates side by side."""
+"""Losses on frozen features of photographs: each cell trains small classifiers with many losses side by side.
 
+    python tools/studies/features.py rows --features data/features     # the losses, a linear and a hidden layer
+    python tools/studies/features.py map --features data/features      # against how much the model memorises
+    python tools/studies/features.py paper --features data/features    # Fig. 4 to 7 and Table 3 on MS-COCO
+    python tools/studies/features.py design --features data/features   # the settings of adaptive asymmetry
+    python tools/studies/features.py report                            # tables and the map, from the finished cells
+
+``data/features`` has the folders voc and coco; docs/choose.md has the commands that make them. Finished cells are in
+``results/features.jsonl``, one a line with all that it depends on: stop whenever you like, the same command goes on.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
@@ -10,31 +25,143 @@ from feature_training import drop_positives, measure, train
 
 from mmasl.datasets.features import read_features
 
+RESULTS = Path(__file__).parent / 'results' / 'features.jsonl'
 SHOWN = ('mAP', 'CF1', 'OF1', 'delta_p', 'pt_pos', 'pt_neg')
 DEFAULTS = dict(
     split='test', images=None, missing=0.0, views=1, hidden=[], dropout=0.2, weight_decay=1e-2, batch_size=64, ema=None
 )
 EPOCHS = dict(coco=12, voc=20)
+RATES = dict(voc=[3e-4, 1e-3], coco=[1e-3, 3e-3, 1e-2])
+HIDDEN = dict(hidden=[512], dropout=0.0)
+MISSING = (0.0, 0.4)
 
 
 def fixed(gamma_pos: float, gamma_neg: float, clip: float) -> dict:
     return dict(type='mmasl.AsymmetricLoss', gamma_pos=gamma_pos, gamma_neg=gamma_neg, clip=clip)
 
 
-FIXED = dict(
-    ce=fixed(0.0, 0.0, 0.0),
-    fl=fixed(2.0, 2.0, 0.0),
-    af=fixed(0.0, 3.0, 0.0),
-    pm=fixed(2.0, 2.0, 0.3),
-    asl=fixed(0.0, 4.0, 0.05),
-    asl2=fixed(0.0, 2.0, 0.2),
+def adaptive(target: float = 0.1, start: float = 2.0, clip: float = 0.05, relative_step: float = 40, **more) -> dict:
+    constants = dict(gamma_pos=0.0, gamma_neg=start, clip=clip, delta_p_target=target, relative_step=relative_step)
+    return dict(type='mmasl.AdaptiveAsymmetricLoss', **constants, **more)
+
+
+def course(start: float, end: float) -> dict:
+    return dict(fixed(0.0, start, 0.05), course=[start, end])
+
+
+LOSSES = {
+    'CE': fixed(0.0, 0.0, 0.0),
+    'focal': fixed(2.0, 2.0, 0.0),
+    'AF': fixed(0.0, 3.0, 0.0),
+    'margin': fixed(2.0, 2.0, 0.3),
+    'ASL 4/.05': fixed(0.0, 4.0, 0.05),
+    'ASL 2/.2': fixed(0.0, 2.0, 0.2),
+    'CE, m=.05': fixed(0.0, 0.0, 0.05),
+    'ASL 1/.05': fixed(0.0, 1.0, 0.05),
+    'adaptive': adaptive(),
+    'adaptive from 0': adaptive(start=0.0),
+    'adaptive from 1': adaptive(start=1.0),
+    'adaptive from 1 to 0': adaptive(0.0, 1.0),
+}
+NO_MARGIN = {'adaptive from 0, m=0': adaptive(start=0.0, clip=0.0)}
+
+
+def some(*names: str) -> dict[str, dict]:
+    return {name: LOSSES[name] for name in names}
+
+
+UNDER_HIDDEN = some(
+    'CE',
+    'focal',
+    'ASL 4/.05',
+    'ASL 2/.2',
+    'CE, m=.05',
+    'adaptive',
+    'adaptive from 0',
+    'adaptive from 2',
+    'adaptive to 0',
 )
+MAPPED = some('CE', 'focal', 'ASL 4/.05', 'ASL 2/.2', 'CE, m=.05', 'adaptive', 'adaptive from 0') | NO_MARGIN
+REGIMES = {  # what moves how much the model memorises
+    'voc': [
+        dict(hidden=[512], dropout=0.5),
+        dict(hidden=[512], dropout=0.8),
+        dict(dropout=0.5),
+        dict(dropout=0.8),
+        dict(HIDDEN, images=500),
+        dict(images=500),
+        dict(HIDDEN, epochs=5),
+        dict(HIDDEN, ema=0.99),
+        dict(HIDDEN, weight_decay=1.0),
+        dict(hidden=[512], dropout=0.5, views=2),
+    ],
+    'coco': [dict(hidden=[512], dropout=0.5), dict(hidden=[512], dropout=0.8), dict(dropout=0.5)],
+}
+STEPS = {f'λ={k}/steps': adaptive(start=1.0, relative_step=k) for k in (4, 13, 40, 130, 400)}
+for size in (0.1, 0.01):
+    STEPS[f'λ={size}'] = dict(adaptive(start=1.0), step_size=size)
+    del STEPS[f'λ={size}']['relative_step']
+CHANGES = {
+    'target -0.1': adaptive(-0.1),
+    'target 0': adaptive(0.0),
+    'adaptive': adaptive(),
+    'λ=10/steps': adaptive(relative_step=10),
+    'λ=160/steps': adaptive(relative_step=160),
+    'γ₋ at most 4': adaptive(gamma_neg_bounds=[0.0, 4.0]),
+    'γ₋ 4 to 0, no feedback': course(4.0, 0.0),
+    'γ₋ 2 to 0, no feedback': course(2.0, 0.0),
+    'γ₋ 0 to 4, no feedback': course(0.0, 4.0),
+}
 
 
 def make_spec(data: str, losses: dict[str, dict], rates: list[float], seed: int, **changes) -> dict:
     """All that a cell depends on."""
     length = {} if 'steps' in changes else dict(epochs=EPOCHS.get(data, 20))
     return dict(DEFAULTS, data=data, losses=losses, rates=rates, seed=seed, **length) | changes
+
+
+def rows(seeds: int) -> Iterator[dict]:
+    """A linear classifier, its rates chosen by the validation split with two seeds, and a hidden layer."""
+    for seed, missing, data in product(range(seeds), MISSING, ('coco', 'voc')):
+        for split in ('test', 'val')[: 2 if seed < 2 else 1]:
+            yield make_spec(data, LOSSES, RATES[data], seed, split=split, missing=missing)
+        yield make_spec(data, UNDER_HIDDEN, [1e-3], seed, missing=missing, **HIDDEN)
+
+
+def regimes(seeds: int) -> Iterator[dict]:
+    for seed, data in product(range(seeds), REGIMES):
+        for changes, missing in product(REGIMES[data], MISSING):
+            yield make_spec(data, MAPPED, [1e-3], seed, missing=missing, **changes)
+
+
+def paper_losses() -> dict[str, dict]:
+    """The settings of Fig. 5 to 7 and Tables 2 and 3, by gamma_pos/gamma_neg/clip."""
+    settings = [(g, g, 0) for g in (0, 1, 2, 3, 4, 6)]  # Fig. 5
+    settings += product((0, 1, 2, 3, 4), (2, 4), (0,))  # Fig. 6
+    settings += [(g, g, m) for g in (0, 2, 4) for m in (0.05, 0.1, 0.2, 0.3, 0.4)]  # Fig. 7
+    settings += product((0,), (2, 3, 4), (0, 0.05, 0.2))  # Table 2
+    losses = {'/'.join(f'{value:g}' for value in setting): fixed(*map(float, setting)) for setting in settings}
+    return losses | {f'target {target:g}': adaptive(target, 1.0) for target in (0.0, 0.1, 0.2, 0.3)}  # Table 3
+
+
+def paper(seeds: int) -> Iterator[dict]:
+    for seed, rate in product(range(seeds), (1e-3, 3e-3)):
+        yield make_spec('coco', paper_losses(), [rate], seed)
+
+
+def design(seeds: int) -> Iterator[dict]:
+    """What the default of adaptive asymmetry was chosen by, on validation splits alone."""
+    for seed, data, missing in product(range(seeds), ('voc', 'coco'), MISSING):
+        losses = some('CE', 'ASL 2/.2') | CHANGES
+        yield make_spec(data, losses, [1e-3, 3e-3], seed, split='val', missing=missing)
+        yield make_spec(data, losses, [1e-3], seed, split='val', missing=missing, **HIDDEN)
+    for seed, (steps, batch) in product(range(seeds), ((500, 64), (2000, 64), (2000, 16), (2000, 256), (8000, 64))):
+        losses = STEPS | some('CE', 'ASL 2/.2', 'CE, m=.05')
+        for data, missing, rate in (('voc', 0.4, 1e-3), ('coco', 0.0, 3e-3)):
+            yield make_spec(data, losses, [rate], seed, split='val', missing=missing, steps=steps, batch_size=batch)
+
+
+STAGES = dict(rows=rows, map=regimes, paper=paper, design=design)
 
 
 @lru_cache(maxsize=4)
@@ -47,29 +174,71 @@ def arrays(folder: Path, data: str, split: str, views: int):
     return x, y, torch.from_numpy(found[0][f'{split}_x']), torch.from_numpy(found[0][f'{split}_y'])
 
 
-def run_cell(folder: Path, spec: dict) -> list[dict]:
+def run_cell(folder: Path, spec: dict) -> dict:
     """Train, on all training images or a part by the seed, and measure on held-out and on training images."""
     x, y, held_x, held_y = arrays(folder, spec['data'], spec['split'], spec['views'])
     if spec['images'] is not None:
-        rows = torch.from_numpy(np.random.default_rng(spec['seed']).permutation(len(y))[: spec['images']])
-        x, y = x[:, rows], y[rows]
+        chosen = torch.from_numpy(np.random.default_rng(spec['seed']).permutation(len(y))[: spec['images']])
+        x, y = x[:, chosen], y[chosen]
     y = drop_positives(y, spec['missing'], spec['seed'])
     runs = [(loss, rate) for rate, loss in product(spec['rates'], spec['losses'].values())]
     names = [dict(loss=name, lr=rate) for rate, name in product(spec['rates'], spec['losses'])]
-    model, course = train(x, y, runs, spec)
-    steps = course.pop('step')
-    rows = np.random.default_rng(0).permutation(len(y))[:2000]
+    model, courses = train(x, y, runs, spec)
+    steps = courses.pop('step')
+    chosen = np.random.default_rng(0).permutation(len(y))[:2000]
     thirds = np.array_split(np.argsort(-(y == 1).sum(0).numpy(), kind='stable'), 3)
-    held_scores, scores = model.scores(held_x), model.scores(x[0, rows])
+    held_scores, scores = model.scores(held_x), model.scores(x[0, chosen])
     results = []
     for index, name in enumerate(names):
-        held_out, learned = measure(held_scores[index], held_y), measure(scores[index], y[rows])
+        held_out, learned = measure(held_scores[index], held_y), measure(scores[index], y[chosen])
         result = dict(name, **{key: round(float(held_out[key]), 3) for key in SHOWN})
         result['groups'] = [round(float(np.nanmean(held_out['AP'][third])), 3) for third in thirds]
         result['train'] = {key: round(float(learned[key]), 3) for key in SHOWN}
         if spec['missing'] and spec['split'] == 'val':  # what a user can see
             seen = drop_positives(held_y, spec['missing'], spec['seed'])
             result['mAP_seen'] = round(measure(held_scores[index], seen)['mAP'], 3)
-        result['course'] = {key: [round(value, 3) for value in values[index]] for key, values in course.items()}
+        result['course'] = {key: [round(value, 3) for value in values[index]] for key, values in courses.items()}
         results.append(result)
     return dict(steps=steps, runs=results)
+
+
+def read_cells(file: Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def run_stage(specs: list[dict], folder: Path, file: Path) -> None:
+    """Run what has no line in ``file`` yet, one after the other in this process, and append each."""
+    done = {json.dumps(cell['spec'], sort_keys=True) for cell in read_cells(file)}
+    left = [spec for spec in specs if json.dumps(json.loads(json.dumps(spec)), sort_keys=True) not in done]
+    print(f'{len(specs)} cells, {len(specs) - len(left)} of them finished before', flush=True)
+    for number, spec in enumerate(left, start=1):
+        start = time.perf_counter()
+        result = run_cell(folder, spec)
+        seconds = round(time.perf_counter() - start, 1)
+        with open(file, 'a') as lines:
+            lines.write(json.dumps(dict(spec=spec, result=result, seconds=seconds)) + '\n')
+        print(f'[{number}/{len(left)}] {spec["data"]}, {seconds:.0f} s', flush=True)
+
+
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('stage', choices=[*STAGES, 'report'])
+    parser.add_argument('--features', type=Path, default=Path('data/features'), help='has the folders voc and coco')
+    parser.add_argument('--seeds', type=int, default=5)
+    parser.add_argument('--results', type=Path, default=RESULTS, help='file of the finished cells')
+    parser.add_argument(
+        '--out', type=Path, default=Path(__file__).parents[2] / 'docs', help='report: folder of choose.md'
+    )
+    args = parser.parse_args(argv)
+    if args.stage == 'report':
+        from features_report import write_report
+
+        write_report(read_cells(args.results), args.out)
+        return 0
+    torch.set_num_threads(1)
+    run_stage(list(STAGES[args.stage](args.seeds)), args.features, args.results)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -14,7 +14,7 @@ from mmasl.models.losses.asymmetric_loss import AsymmetricLoss
 
 # λ times the number of steps, and the start: see docs/adaptive.md for what they were chosen by.
 RELATIVE_STEPS = {'gamma_neg': 40.0, 'clip': 2.0}
-START = 1.0
+START = 2.0
 ADAPTED = {'gamma_neg': ('gamma_neg',), 'clip': ('clip',), 'both': ('gamma_neg', 'clip')}
 
 
@@ -64,7 +64,7 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
         >>> for _ in range(3):
         ...     loss(pred, target).backward()
         >>> loss.gamma_neg, loss.delta_p  # moved twice by 0.5 * (-0.3808 - 0.1)
-        (tensor(1.4808, dtype=torch.float64), tensor(-0.3808, dtype=torch.float64))
+        (tensor(2.4808, dtype=torch.float64), tensor(-0.3808, dtype=torch.float64))
     """
 
     def __init__(

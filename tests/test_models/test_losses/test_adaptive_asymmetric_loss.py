@@ -84,7 +84,7 @@ def test_the_step_size_follows_from_the_length_of_the_training(said_by):
         loss = train(AdaptiveAsymmetricLoss(**defaults))
     else:
         loss = train(AdaptiveAsymmetricLoss(total_steps=80, **defaults))
-    assert moved(loss).item() == pytest.approx(1 - 40 / 80 * (GAP - 0.2))
+    assert moved(loss).item() == pytest.approx(2 - 40 / 80 * (GAP - 0.2))
     assert loss.steps == dict(gamma_neg=0.5, clip=0.025)
 
 

@@ -1,0 +1,209 @@
+"""Tables and the map of regimes, from the cells of features.py."""
+
+from collections import defaultdict
+from pathlib import Path
+from statistics import mean
+
+from mmasl.analysis.report import insert, plus_minus, pyplot, save_figure, spread, table
+
+FIXED = ('CE', 'focal', 'AF', 'margin', 'ASL 4/.05', 'ASL 2/.2', 'CE, m=.05', 'ASL 1/.05')
+ADAPTIVE = ('adaptive', 'adaptive from 1', 'adaptive from 0', 'adaptive from 1 to 0')
+NAMES = dict(voc='VOC', coco='COCO')
+
+
+def regime(spec: dict) -> tuple:
+    """What a cell's runs are compared within: all of its spec but losses, rates, seed and split."""
+    keys = (
+        'data',
+        'missing',
+        'hidden',
+        'dropout',
+        'images',
+        'epochs',
+        'steps',
+        'batch_size',
+        'weight_decay',
+        'ema',
+        'views',
+    )
+    return tuple(str(spec.get(key)) for key in keys)
+
+
+def collect(cells: list[dict]) -> dict:
+    """Return runs[regime][split][loss][rate][seed]."""
+    runs = defaultdict(lambda: defaultdict(lambda: defaultdict(lambda: defaultdict(dict))))
+    for cell in cells:
+        spec = cell['spec']
+        for run in cell['result']['runs']:
+            runs[regime(spec)][spec['split']][run['loss']][run['lr']][spec['seed']] = run
+    return runs
+
+
+def tuned(splits: dict) -> dict[str, dict[int, dict]]:
+    """Return for each loss its test runs by seed, with the rate that is best on the validation split, if it was run."""
+    chosen = {}
+    for loss, by_rate in splits['test'].items():
+        rates = splits['val'].get(loss, {})
+        rates = {rate: mean(run.get('mAP_seen', run['mAP']) for run in runs.values()) for rate, runs in rates.items()}
+        rates = {rate: value for rate, value in rates.items() if rate in by_rate}
+        chosen[loss] = by_rate[max(rates, key=rates.get) if rates else next(iter(by_rate))]
+    return chosen
+
+
+def values(runs: dict[int, dict], *path: str) -> list[float]:
+    found = []
+    for run in runs.values():
+        for key in path:
+            run = run[key]
+        found.append(run)
+    return found
+
+
+def difference(runs: dict, other: dict) -> list[float]:
+    return [runs[seed]['mAP'] - other[seed]['mAP'] for seed in runs if seed in other]
+
+
+def describe(key: tuple) -> str:
+    data, missing, hidden, dropout, images, epochs, steps, _, decay, ema, views = key
+    words = [
+        NAMES[data],
+        f'{100 * float(missing):g} %',
+        'linear' if hidden == '[]' else 'hidden 512',
+        f'dropout {dropout}',
+    ]
+    words += [f'{images} images'] if images != 'None' else []
+    words += [f'{epochs} epochs'] if epochs not in ('12', '20') else []
+    words += [f'decay {decay}'] if decay != '0.01' else []
+    words += [f'EMA {ema}'] if ema != 'None' else []
+    return ', '.join(words + (['flips'] if views != '1' else []))
+
+
+def rows_table(runs: dict) -> str:
+    """The losses in the linear classifier and under the hidden layer that memorises."""
+    lines = []
+    for key in sorted(runs):
+        chosen = tuned(runs[key])
+        if 'adaptive' not in chosen:
+            continue
+        line = [f'{describe(key)} ({len(chosen["CE"])})']
+        line += [plus_minus(spread(values(chosen[n], 'mAP'))) if n in chosen else '' for n in (*FIXED, *ADAPTIVE)]
+        best = max((n for n in FIXED if n in chosen), key=lambda n: mean(values(chosen[n], 'mAP')))
+        gain = difference(chosen['adaptive'], chosen[best])
+        lines.append([*line, f'{plus_minus(spread(gain), 2, sign=True)} ({best})'])
+    return table(['data, missing, classifier (seeds)', *FIXED, *ADAPTIVE, 'adaptive − best fixed'], lines)
+
+
+def mapped(runs: dict) -> list[dict]:
+    """One point a regime: how much cross-entropy memorises, and what the others are worth against it."""
+    points = []
+    for key in sorted(runs):
+        chosen = tuned(runs[key])
+        if not {'CE', 'ASL 4/.05', 'ASL 2/.2', 'adaptive from 0', 'CE, m=.05'} <= chosen.keys():
+            continue
+        ce = chosen['CE']
+        worth = {name: difference(chosen[name], ce) for name in chosen if name != 'CE'}
+        best_asl = max(('ASL 4/.05', 'ASL 2/.2'), key=lambda name: mean(worth[name]))
+        gap = mean(values(ce, 'train', 'mAP')) - mean(values(ce, 'mAP'))
+        certainty = mean(values(ce, 'train', 'pt_pos')) - mean(values(ce, 'pt_pos'))
+        points.append(
+            dict(key=key, name=describe(key), ce=spread(values(ce, 'mAP')), gap=gap, certainty=certainty)
+            | dict(train=mean(values(ce, 'train', 'mAP')), pt_pos=mean(values(ce, 'train', 'pt_pos')))
+            | dict(
+                asl=worth[best_asl], adaptive=worth['adaptive from 0'], focal=worth['focal'], margin=worth['CE, m=.05']
+            )
+        )
+    return points
+
+
+def map_table(points: list[dict]) -> str:
+    head = [
+        'regime',
+        'CE',
+        'its training mAP',
+        'p_t⁺ of training',
+        '− held out',
+        'focal − CE',
+        'ASL − CE',
+        'm=.05 − CE',
+    ]
+    head.append('adaptive from 0 − CE')
+    lines = [
+        [point['name'], plus_minus(point['ce']), f'{point["train"]:.1f}', f'{point["pt_pos"]:.2f}']
+        + [f'{point["certainty"]:+.2f}']
+        + [plus_minus(spread(point[name]), sign=True) for name in ('focal', 'asl', 'margin', 'adaptive')]
+        for point in sorted(points, key=lambda point: point['certainty'])
+    ]
+    return table(head, lines)
+
+
+def draw_map(points: list[dict], path: Path) -> None:
+    figure, axes = pyplot().subplots(1, 2, figsize=(10, 4), sharex=True, sharey=True, layout='constrained')
+    for axis, (name, title) in zip(axes, (('asl', 'ASL'), ('adaptive', 'adaptive')), strict=True):
+        for missing, color in (('0.0', 'C0'), ('0.4', 'C3')):
+            for data, marker in (('voc', 'o'), ('coco', 's')):
+                these = [point for point in points if point['key'][0] == data and point['key'][1] == missing]
+                x, y = [point['certainty'] for point in these], [mean(point[name]) for point in these]
+                label = f'{NAMES[data]}, {100 * float(missing):g} % missing'
+                axis.plot(x, y, marker, color=color, label=label, alpha=0.8)
+        axis.axhline(0, color='k', lw=0.8, ls=':')
+        axis.set(title=f'{title} against cross-entropy', xlabel='p$_t^+$ of training images − of held-out ones (CE)')
+    axes[0].set_ylabel('mAP beyond cross-entropy')
+    axes[0].legend(frameon=False, fontsize=8)
+    save_figure(figure, path)
+
+
+def paper_table(runs: dict) -> str:
+    """Every setting with the better of its two rates, all alike."""
+    lines = []
+    for key in sorted(runs):
+        losses = runs[key]['test']
+        if '6/6/0' not in losses:
+            continue
+        for loss, by_rate in losses.items():
+            if '/' not in loss and not loss.startswith('target') or loss.startswith('ASL'):
+                continue
+            usable = {rate: found for rate, found in by_rate.items() if rate in (1e-3, 3e-3)}
+            rate = max(usable, key=lambda rate: mean(values(usable[rate], 'mAP')))
+            found = usable[rate]
+            last = [run['course']['gamma_neg'][-1] for run in found.values() if 'course' in run]
+            more = f'{mean(last):.1f}' if loss.startswith('target') and last else ''
+            lines.append(
+                [loss, f'{plus_minus(spread(values(found, "mAP")), 2)} ({len(found)})', f'{rate:g}']
+                + [plus_minus(spread(values(found, 'delta_p')), 2), more]
+            )
+    return table(['γ₊/γ₋/m', 'mAP (seeds)', 'rate', 'Δp, held out', 'γ₋ at the end'], lines)
+
+
+def steps_table(runs: dict) -> str:
+    """λ by the length of the training and the batch, on validation splits."""
+    lines, head = [], None
+    for key in sorted(runs, key=lambda key: (key[0], int(key[6]) if key[6] != 'None' else 0, int(key[7]))):
+        losses = runs[key]['val']
+        if 'λ=400/steps' not in losses:
+            continue
+        found = {loss: next(iter(by_rate.values())) for loss, by_rate in losses.items()}
+        found = {loss: runs_ for loss, runs_ in found.items() if loss.startswith('λ') or loss in FIXED}
+        head = head or list(found)
+        line = [f'{NAMES[key[0]]}, {100 * float(key[1]):g} %, {key[6]} steps of {key[7]} ({len(found["CE"])})']
+        lines.append(line + [f'{mean(values(found[name], "mAP")):.1f}' for name in head])
+    return table(['data, missing, training (seeds)', *(head or [])], lines)
+
+
+def write_report(cells: list[dict], out: Path) -> None:
+    """Put the tables between their marks in choose.md and adaptive.md, and draw the map beside them."""
+    runs = collect(cells)
+    points = mapped(runs)
+    draw_map(points, out / 'choose' / 'map')
+    for page, parts in (
+        ('choose.md', dict(rows=rows_table(runs), map=map_table(points), paper=paper_table(runs))),
+        ('adaptive.md', dict(length=steps_table(runs))),
+    ):
+        text = (out / page).read_text()
+        for name, part in parts.items():
+            text = insert(
+                text,
+                part,
+                f'<!-- {name}: begin (written by tools/studies/features.py report) -->',
+                f'<!-- {name}: end -->',
+            )
+        (out / page).write_text(text)
