@@ -18,6 +18,8 @@ from mmasl.registry import HOOKS
 
 # How the names end that MMPretrain's and MMDetection's heads give their classification losses.
 LOSS_NAMES = ('loss_module', 'loss_cls')
+RECENT = 10  # measurements of training batches that a validation is compared with
+LEARNED_BY_HEART = 0.15  # docs/choose.md, the map: from here on asymmetric losses fell behind cross-entropy
 SIGMOID_BY_NATURE = ('FocalLoss',)  # MMPretrain's, which has no use_sigmoid
 
 
@@ -31,6 +33,10 @@ class ProbabilityGapHook(Hook):
     assigned anchors or points. The scalars go to the JSON log, to TensorBoard and to any other vis backend. The hook
     logs nothing for a batch without positives or without negatives. It does not change the training, to the last bit.
     For held-out data use :class:`mmasl.evaluation.MultiLabelMetric`, with ``per_class=True`` also for each class.
+
+    After a validation with that metric the hook also logs ``val/pt_pos_excess``, ``pt_pos`` of the latest training
+    batches minus that of the held-out images. It says how far the model has learned its training labels by heart, and
+    with it whether asymmetry is likely to pay. Where it is large, the hook says so once.
 
     Args:
         losses: Names of loss modules, such as ``'head.loss_module'``. None means every ``loss_module`` and ``loss_cls``
@@ -58,6 +64,7 @@ class ProbabilityGapHook(Hook):
         self._handles: list = []
         self._measure = False
         self._warned = False
+        self._advised = False
 
     def before_run(self, runner: Runner) -> None:
         find_losses(runner.model, self.losses)  # refuses before anything is loaded
@@ -92,6 +99,21 @@ class ProbabilityGapHook(Hook):
             parts.clear()
             for name, value in scalars(sums).items():
                 runner.message_hub.update_scalar(f'train/{prefix}{name}', value)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        hub = runner.message_hub
+        held_out = [value for name, value in (metrics or {}).items() if name.endswith('/pt_pos')]
+        if len(held_out) != 1 or 'train/pt_pos' not in hub.log_scalars:
+            return
+        excess = float(hub.get_scalar('train/pt_pos').data[0][-RECENT:].mean() - held_out[0])
+        hub.update_scalar('val/pt_pos_excess', excess)
+        if excess > LEARNED_BY_HEART and not self._advised:
+            self._advised = True
+            runner.logger.info(
+                f'ProbabilityGapHook: positives of training images are surer by {excess:.2f} than held-out ones. '
+                'Where a model learns labels by heart, cross-entropy was the best loss most of the time, above all '
+                'where labels are missing; see docs/choose.md'
+            )
 
     def after_train(self, runner: Runner) -> None:
         while self._handles:

@@ -211,6 +211,25 @@ def test_a_model_without_a_classification_loss_is_refused():
         measure(nn.Linear(2, 2))
 
 
+@pytest.mark.parametrize('limit', [-1.0, 1.0])
+def test_a_validation_says_how_much_surer_training_positives_are(tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(probability_gap_hook, 'LEARNED_BY_HEART', limit)
+    evaluator = dict(type='mmasl.MultiLabelMetric')
+    config = write_config(
+        tmp_path, CLASSIFICATION, "custom_hooks = [dict(type='mmasl.ProbabilityGapHook', interval=1)]\n"
+    )
+    cfg = Config.fromfile(config)
+    cfg.merge_from_dict(dict(work_dir='validated', experiment_name=f'validated {limit}'))
+    cfg.val_evaluator, cfg.test_evaluator = evaluator, evaluator
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    line = json.loads((last_log('validated') / 'vis_data' / 'scalars.json').read_text().splitlines()[-1])
+    trained = runner.message_hub.get_scalar('train/pt_pos').data[0]
+    assert line['pt_pos_excess'] == pytest.approx(trained.mean() - line['multi-label/pt_pos'])
+    log = next(last_log('validated').glob('*.log')).read_text()
+    assert ('positives of training images are surer by' in log) == (limit < 0)
+
+
 def test_interval_follows_the_logger_and_its_end_of_epoch(tmp_path):
     """Four iterations an epoch, the logger's interval being 3: it logs the third, and measured is the last one too."""
     changes = {'train_dataloader.batch_size': 4, 'default_hooks.logger': dict(type='LoggerHook', interval=3)}
