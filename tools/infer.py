@@ -148,15 +148,15 @@ def main(argv=None) -> None:
     progress.close()
     if args.out is not None:
         write_json(Path(args.out), rows) if args.out.endswith('.json') else write_csv(Path(args.out), rows)
-    places = ' and '.join(place for place in (args.out, args.show_dir) if place)
+    outputs = ' and '.join(output for output in (args.out, args.show_dir) if output)
     skipped = [row['picture'] for row in rows if 'error' in row]
     if skipped:
         more = ', ...' if len(skipped) > 3 else ''
         raise UserError(
             f'{len(skipped)} of {len(rows)} pictures could not be read ({", ".join(skipped[:3])}{more}); '
-            f'the others are done{": " + places if places else ""}'
+            f'the others are done{": " + outputs if outputs else ""}'
         )
-    cli.say(f'done: {len(rows)} pictures' + (f' in {places}' if places else ''))
+    cli.say(f'done: {len(rows)} pictures' + (f' in {outputs}' if outputs else ''))
 
 
 if __name__ == '__main__':

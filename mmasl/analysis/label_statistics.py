@@ -35,7 +35,7 @@ class LabelStatistics:
         """Return the figures by name; a figure that does not exist for this kind is None."""
         positive, per_image = self.positive, self.labels_per_image
         negatives = None if self.negative is None else int(self.negative.sum())
-        whole = positive.sum() + self.ignored.sum() if negatives is None else self.images * len(positive)
+        total = positive.sum() + self.ignored.sum() if negatives is None else self.images * len(positive)
         ordered = np.sort(positive)[::-1]
         return dict(
             kind=self.kind,
@@ -46,7 +46,7 @@ class LabelStatistics:
             share_of_images_without_label=round(float(np.mean(per_image == 0)), 4),
             # of labels, as the paper has it: 2.9 / (80 - 2.9) = 0.0376 for MS-COCO
             positive_negative_ratio=None if not negatives else round(float(positive.sum() / negatives), 6),
-            share_ignored=round(float(self.ignored.sum() / max(whole, 1)), 4),
+            share_ignored=round(float(self.ignored.sum() / max(total, 1)), 4),
             most_frequent_class=int(ordered[0]),
             rarest_class=int(ordered[-1]),
             classes_without_label=int(np.sum(positive == 0)),

@@ -6,12 +6,12 @@ from pathlib import Path
 from statistics import mean, stdev
 
 
-def read_scalars(place: Path) -> Iterator[dict]:
+def read_scalars(path: Path) -> Iterator[dict]:
     """Yield the entries of MMEngine's JSON logs: of one file, or of all runs in a work directory, the oldest first.
 
     Of a run that goes on, the last line may be half written: it is left out.
     """
-    for log in [place] if place.is_file() else sorted(place.glob('*/vis_data/scalars.json')):
+    for log in [path] if path.is_file() else sorted(path.glob('*/vis_data/scalars.json')):
         for line in log.read_text().splitlines():
             try:
                 yield json.loads(line)

@@ -89,8 +89,8 @@ def _read(path: str, *identity) -> dict[str, np.ndarray]:
         held_out = np.zeros(len(arrays['train_x']), bool)
         held_out[np.random.default_rng(0).permutation(len(held_out))[::5]] = True
         for name in 'xy':
-            whole = arrays[f'train_{name}']
-            arrays[f'train_{name}'], arrays[f'val_{name}'] = whole[~held_out], whole[held_out]
+            array = arrays[f'train_{name}']
+            arrays[f'train_{name}'], arrays[f'val_{name}'] = array[~held_out], array[held_out]
     width, num_classes = arrays['train_x'].shape[-1], arrays['train_y'].shape[-1]
     for split in ('train', 'val', 'test'):
         x, y = (arrays[f'{split}_{name}'] for name in 'xy')

@@ -40,10 +40,10 @@ class MissingLabels:
         >>> from mmasl.datasets.miniatures import make_miniature
         >>> root = str(make_miniature('coco', tempfile.mkdtemp()))
         >>> file = 'annotations/instances_train2014.json'
-        >>> whole = CocoMultiLabel(file, data_root=root, data_prefix='train2014')
-        >>> whole.get_data_info(1)['gt_label']
+        >>> complete = CocoMultiLabel(file, data_root=root, data_prefix='train2014')
+        >>> complete.get_data_info(1)['gt_label']
         [1, 2, 56]
-        >>> MissingLabels(whole, missing_rate=0.6).get_data_info(1)['gt_label']
+        >>> MissingLabels(complete, missing_rate=0.6).get_data_info(1)['gt_label']
         [1, 56]
     """
 

@@ -237,7 +237,7 @@ def as_number(value: float) -> float:
     return float(value) if value >= torch.finfo(torch.float32).tiny else 0.0
 
 
-def whole(gamma: float) -> int:
+def compiled_exponent(gamma: float) -> int:
     """The exponent where the kernels have it without a power, else -1."""
     return int(gamma) if gamma in (0, 1, 2, 3, 4) else -1
 

@@ -118,10 +118,14 @@ def test_its_minimum_lies_at_the_quality_and_that_of_soft_labels_elsewhere():
 
 
 def test_torch_compile_traces_it_without_a_break(logits, target):
-    def both(z):
+    def both_forms_loss(z):
         return sum(asymmetric_quality_loss(z, form, avg_factor=16) for form in (target, dense(target)))
 
-    agree(torch.compile(both, fullgraph=True, backend='aot_eager')(logits), both(logits), logits)
+    agree(
+        torch.compile(both_forms_loss, fullgraph=True, backend='aot_eager')(logits),
+        both_forms_loss(logits),
+        logits,
+    )
 
 
 def test_scores_that_require_grad_get_one_from_auto(logits, target):

@@ -92,21 +92,23 @@ def test_mmpretrain_loss():
     with pytest.raises(ValueError, match='use_sigmoid: expected True, got False'):
         mmasl.AsymmetricLoss(use_sigmoid=False)
 
-    def both(pred, target, **options):
+    def compare(pred, target, **options):
         losses = upstream(reduction='none', **options), mmasl.AsymmetricLoss(reduction='none', **options)
         return tuple(loss(pred, target) for loss in losses)
 
     hard = torch.tensor([[1.0, 0, 1]])
-    close(*both(torch.tensor([[1.0, 0.5, -2]]), hard))
-    theirs, here = both(torch.tensor([[1.0, 0.0]]), torch.tensor([[-1.0, 0.0]]))
+    close(*compare(torch.tensor([[1.0, 0.5, -2]]), hard))
+    theirs, here = compare(torch.tensor([[1.0, 0.0]]), torch.tensor([[-1.0, 0.0]]))
     assert theirs[0, 0] > 30 and here[0, 0] == 0  # -1
-    theirs, here = both(torch.tensor([[-200.0, 0.0]]), torch.tensor([[1.0, 0.0]]), **plain)
+    theirs, here = compare(torch.tensor([[-200.0, 0.0]]), torch.tensor([[1.0, 0.0]]), **plain)
     assert theirs[0, 0] == pytest.approx(18.42, abs=0.01) and here[0, 0] == 200  # eps
     pred = torch.tensor([[1.0, 1.0]], requires_grad=True)
-    theirs, here = (torch.autograd.grad(loss.sum(), pred)[0] for loss in both(pred, torch.full((1, 2), 0.5), **plain))
+    theirs, here = (
+        torch.autograd.grad(loss.sum(), pred)[0] for loss in compare(pred, torch.full((1, 2), 0.5), **plain)
+    )
     assert (theirs == 0).all()  # soft labels
     close(here, pred.detach().sigmoid() - 0.5)
-    theirs, here = both(torch.tensor([[20.0, -20]]).half(), torch.tensor([[0.0, 1]]).half())
+    theirs, here = compare(torch.tensor([[20.0, -20]]).half(), torch.tensor([[0.0, 1]]).half())
     assert theirs.dtype == torch.float16 and theirs.isinf().any()
     assert here.dtype == torch.float32 and here.isfinite().all()
     upstream(reduction='foo'), upstream()(torch.zeros(1, 2), torch.full((1, 2), 2.0))  # neither raises

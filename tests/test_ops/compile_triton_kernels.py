@@ -29,9 +29,9 @@ def compile_kernel(kernel, types: dict[str, str], capability: int, **constants) 
         from triton.backends.compiler import GPUTarget
         from triton.compiler import ASTSource
 
-        places = {(names.index(name),): value for name, value in constants.items()}
-        attributes = {(place,): [['tt.divisibility', 16]] for place in aligned}
-        source = ASTSource(kernel, types | dict.fromkeys(constants, 'constexpr'), places, attributes)
+        constants_at = {(names.index(name),): value for name, value in constants.items()}
+        attributes = {(index,): [['tt.divisibility', 16]] for index in aligned}
+        source = ASTSource(kernel, types | dict.fromkeys(constants, 'constexpr'), constants_at, attributes)
         return triton.compile(source, target=GPUTarget('cuda', capability, 32)).asm['ptx']
     compiler = triton.compiler.compiler
     compiler.make_stub = lambda *args, **kwargs: None  # it links with libcuda, which a machine without a GPU lacks

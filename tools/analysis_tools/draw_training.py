@@ -41,21 +41,21 @@ from mmasl.analysis.report import pyplot, read_scalars, save_figure
 SYMBOLS = dict(pt_pos='$p_t^+$', pt_neg='$p_t^-$', delta_p=r'$\Delta p$', gamma_neg=r'$\gamma_-$')
 
 
-def read_log(place: Path, figure: str) -> dict[int, list[float]]:
+def read_log(path: Path, figure: str) -> dict[int, list[float]]:
     """The figure's values of each logged iteration, from a work directory (all its runs) or from one JSON log.
 
     Raises:
         UserError: There is no log, or it has not what the figure shows.
     """
     keys, hook = FIGURES[figure]['keys'], FIGURES[figure]['hook']
-    entries = list(read_scalars(place))
+    entries = list(read_scalars(path))
     if not entries:
-        raise UserError(f'{place}: expected a work directory with a JSON log (<time>/vis_data/scalars.json)')
+        raise UserError(f'{path}: expected a work directory with a JSON log (<time>/vis_data/scalars.json)')
     # What a resumed run has logged again replaces the earlier run's.
     curve = {entry['step']: [entry[key] for key in keys] for entry in entries if all(key in entry for key in keys)}
     if not curve:
         raise UserError(
-            f'{place}: the log has no {", ".join(keys)}; train with --cfg-options default_hooks.gap.type={hook}'
+            f'{path}: the log has no {", ".join(keys)}; train with --cfg-options default_hooks.gap.type={hook}'
         )
     return dict(sorted(curve.items()))
 
@@ -100,10 +100,10 @@ def draw_fig9(curves: dict[str, dict], window: int):
 @command
 def main(argv=None) -> None:
     args = parse_args(argv)
-    labels = args.labels or [place.name for place in args.logs]
+    labels = args.labels or [path.name for path in args.logs]
     if len(set(labels)) != len(args.logs):
         raise UserError(f'--labels: expected {len(args.logs)} different names, got {", ".join(labels)}')
-    curves = {label: read_log(place, args.figure) for label, place in zip(labels, args.logs, strict=True)}
+    curves = {label: read_log(path, args.figure) for label, path in zip(labels, args.logs, strict=True)}
     drawing = (draw_fig4 if args.figure == 'fig4' else draw_fig9)(curves, args.smooth)
     drawing.tight_layout()
     save_figure(drawing, args.out / args.figure)

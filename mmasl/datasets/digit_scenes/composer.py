@@ -203,7 +203,7 @@ def _covered(box, other):
     return (min(x2, u2) - max(x1, u1)) * (min(y2, v2) - max(y1, v1)) / ((u2 - u1) * (v2 - v1))
 
 
-def _place(glyph, size, digits, covered, uniform):
+def _random_position(glyph, size, digits, covered, uniform):
     """Return a random affine map and box for ``glyph`` that leave the ``digits`` visible, or None if none is found."""
     height = size * (DIGIT_HEIGHT[0] + uniform() * (DIGIT_HEIGHT[1] - DIGIT_HEIGHT[0]))
     wide, slant, tilt = 0.9 + 0.4 * uniform(), 0.5 * uniform() - 0.25, 0.24 * uniform() - 0.12
@@ -248,9 +248,9 @@ def sample_layout(spec, index):
             pool = pools[label % 10]
             glyph = pool[int(uniform() * len(pool))]
             colour = label // 10 if spec.classes == 'digit_colour' else int(uniform() * len(COLOURS))
-            place = _place(glyph, spec.image_size, digits, covered, uniform)
-            if place is not None:
-                digits.append(Digit(label, glyph, colour, *place))
+            position = _random_position(glyph, spec.image_size, digits, covered, uniform)
+            if position is not None:
+                digits.append(Digit(label, glyph, colour, *position))
         if len({digit.label for digit in digits}) == len(labels):
             annotated = [digit for digit in digits if digit.label not in missing]
             if spec.missing_unit == 'box':

@@ -11,7 +11,7 @@ from torch import Tensor
 from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry, margin_logit, margin_logit_tensor
 from mmasl.ops.asymmetric_loss.reference import asymmetric_loss_reference
 from mmasl.ops.target import check_target
-from mmasl.ops.triton_support import Launch, Plan, as_number, may_ignore, refuse, run_on_triton, whole
+from mmasl.ops.triton_support import Launch, Plan, as_number, compiled_exponent, may_ignore, refuse, run_on_triton
 
 BLOCK = 1024  # logits in a tile: 8 a thread, so that float32 is read 16 bytes at a time twice
 WARPS = 4
@@ -81,8 +81,8 @@ def _launch(
         *clip,
         1.0 if alpha is None else as_number(alpha),
         1.0 if alpha is None else as_number(1 - alpha),
-        GAMMA_POS=whole(asymmetry.gamma_pos),
-        GAMMA_NEG=-1 if asymmetry.has_tensors else whole(gamma_neg),
+        GAMMA_POS=compiled_exponent(asymmetry.gamma_pos),
+        GAMMA_NEG=-1 if asymmetry.has_tensors else compiled_exponent(gamma_neg),
         MARGIN=margin,
         ALPHA=alpha is not None,
         DETACH=asymmetry.detach_focus,

@@ -8,7 +8,7 @@ from torch import Tensor
 from mmasl.ops.softmax_asymmetric_loss.asymmetry import SoftmaxAsymmetry, smoothed
 from mmasl.ops.softmax_asymmetric_loss.reference import softmax_asymmetric_loss_reference
 from mmasl.ops.softmax_asymmetric_loss.target import check_single_label
-from mmasl.ops.triton_support import Launch, Plan, as_number, may_ignore, refuse, run_on_triton, whole
+from mmasl.ops.triton_support import Launch, Plan, as_number, compiled_exponent, may_ignore, refuse, run_on_triton
 
 TILE = 1024  # logits, where a row has fewer: several rows
 MOST_COLUMNS = 4096  # of a row at a time
@@ -59,8 +59,8 @@ def _launch(
     tensors = (pred, target, weight, class_weight, what.out)
     numbers = (total, *map(as_number, (own, other, asymmetry.gamma_pos, asymmetry.gamma_neg)), asymmetry.ignore_index)
     constants = dict(
-        GAMMA_POS=whole(asymmetry.gamma_pos),
-        GAMMA_NEG=whole(asymmetry.gamma_neg),
+        GAMMA_POS=compiled_exponent(asymmetry.gamma_pos),
+        GAMMA_NEG=compiled_exponent(asymmetry.gamma_neg),
         DETACH=asymmetry.detach_focus,
         INDEX=target.dim() == 1,
         SMOOTH=other != 0,
