@@ -157,12 +157,9 @@ def library_state():
     """Return a phrase on the compiled CPU library, without which the losses run in torch operations."""
     try:
         from mmasl.ops.asymmetric_loss import OP
-        from mmasl.ops.cpu_library import BUILD, LEVELS
     except ImportError as error:
         return f'unknown: {error}'
-    if OP.library.reason is None:
-        return f'compiled, {LEVELS[OP.library.level]}'
-    return f'not compiled, the losses run in torch operations: {OP.library.reason}. To compile it: {BUILD}'
+    return OP.library.status
 
 
 def report(found, errors, tasks, venv=''):

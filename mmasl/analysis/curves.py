@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mmasl.analysis.p_star import p_star
-from mmasl.functional.asymmetric_loss import make_asymmetry
+from mmasl.functional.asymmetric_loss import DEFAULTS, make_asymmetry
 
 
 def positive_loss(p, gamma_pos: float = 0.0) -> Tensor:
@@ -43,7 +43,7 @@ def positive_gradient(p, gamma_pos: float = 0.0) -> Tensor:
     return -((1 - p) ** gamma) * (1 - p - gamma * torch.xlogy(p, p))
 
 
-def negative_loss(p, gamma_neg: float = 4.0, clip: float | None = 0.05) -> Tensor:
+def negative_loss(p, gamma_neg: float = DEFAULTS.gamma_neg, clip: float | None = DEFAULTS.clip) -> Tensor:
     r"""Return the loss of a negative, which is 0 up to the margin and, without a margin, infinite at p = 1.
 
     .. math:: -L_- = -p_m^{\gamma_-} \log(1 - p_m), \quad p_m = \max(p - m, 0) \quad \text{(Eq. 6)}
@@ -61,7 +61,7 @@ def negative_loss(p, gamma_neg: float = 4.0, clip: float | None = 0.05) -> Tenso
     return p_m**asymmetry.gamma_neg * _log_loss(p, p_m, asymmetry.clip)
 
 
-def negative_gradient(p, gamma_neg: float = 4.0, clip: float | None = 0.05) -> Tensor:
+def negative_gradient(p, gamma_neg: float = DEFAULTS.gamma_neg, clip: float | None = DEFAULTS.clip) -> Tensor:
     r"""Return the derivative of :func:`negative_loss` with respect to the logit: 0 up to the margin, then positive.
 
     .. math:: -\frac{dL_-}{dz} = p_m^{\gamma_-} \left[\frac{1}{1 - p_m} -
@@ -88,7 +88,7 @@ def negative_gradient(p, gamma_neg: float = 4.0, clip: float | None = 0.05) -> T
     return torch.where(active, slope, 0.0)
 
 
-def largest_gradient(gamma_neg: float = 4.0, clip: float | None = 0.05) -> float:
+def largest_gradient(gamma_neg: float = DEFAULTS.gamma_neg, clip: float | None = DEFAULTS.clip) -> float:
     """Return the least upper bound of :func:`negative_gradient` over p.
 
     It is the gradient at p* if p* exists. For cross-entropy it is 1, at p = 1. For cross-entropy shifted by more than
@@ -104,7 +104,7 @@ def largest_gradient(gamma_neg: float = 4.0, clip: float | None = 0.05) -> float
     return clip * (1 - clip) if clip else 1.0
 
 
-def normalised_gradient(p, gamma_neg: float = 4.0, clip: float | None = 0.05) -> Tensor:
+def normalised_gradient(p, gamma_neg: float = DEFAULTS.gamma_neg, clip: float | None = DEFAULTS.clip) -> Tensor:
     """Return :func:`negative_gradient` divided by its largest value, so that each curve of Fig. 3 has a maximum of 1.
 
     The paper does not say how it normalises; this is the project's choice.

@@ -2,12 +2,12 @@
 
 import math
 
-from mmasl.functional.asymmetric_loss import make_asymmetry
+from mmasl.functional.asymmetric_loss import DEFAULTS, make_asymmetry
 
 HIGHEST_LOGIT = 700.0  # exp of it is still a float
 
 
-def p_star(gamma_neg: float = 4.0, clip: float | None = 0.05) -> float | None:
+def p_star(gamma_neg: float = DEFAULTS.gamma_neg, clip: float | None = DEFAULTS.clip) -> float | None:
     r"""Return the p in (m, 1) at which the gradient of a negative has its maximum.
 
     .. math:: \frac{d}{dp} \left( \frac{dL_-}{dz} \right) = 0

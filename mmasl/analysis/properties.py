@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from mmasl.functional.asymmetric_loss import make_asymmetry
+from mmasl.functional.asymmetric_loss import DEFAULTS, make_asymmetry
 
 # Where limits are taken: two distances from it, far below any margin, whose powers the log of the gradient still holds.
 NEAR, NEARER = 1e-290, 1e-300
@@ -34,7 +34,9 @@ class GradientProperties(NamedTuple):
     continuous: bool
 
 
-def gradient_properties(gamma_neg: float = 4.0, clip: float | None = 0.05) -> GradientProperties:
+def gradient_properties(
+    gamma_neg: float = DEFAULTS.gamma_neg, clip: float | None = DEFAULTS.clip
+) -> GradientProperties:
     """Compute the row of Table 1 for a loss with these constants from values of Eq. 8.
 
     The exponents of the gradient decide: G ~ (p - m)^a just above the margin and G ~ (1 - p)^b just below 1. a > 1 is a

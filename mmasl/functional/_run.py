@@ -1,11 +1,13 @@
 """The steps that all losses share: validate, choose a backend, run, restore the shape."""
 
+import warnings
 from collections.abc import Callable
+from functools import cache
 
+import torch
 from torch import Tensor
 
-from mmasl.compat import at_least_float32
-from mmasl.functional._backend import choose_backend
+from mmasl.compat import at_least_float32, why_torch_only
 from mmasl.functional._validate import (
     check_class_weight,
     check_pred,
@@ -18,6 +20,12 @@ from mmasl.functional._validate import (
 )
 from mmasl.ops import Op
 from mmasl.ops.probabilities import check_probabilities, logits_of
+from mmasl.ops.triton_check import checked_triton
+from mmasl.ops.triton_support import triton_unavailable
+
+BACKENDS = ('auto', 'reference', 'plain', 'cpu', 'triton', 'compile')
+FASTEST = {'cpu': 'cpu', 'cuda': 'triton'}  # for each type of device
+WARNED: list[Op] = []  # the op whose first call on the CPU warned that losses are slow, if there was one
 
 
 def run_loss(
@@ -25,13 +33,13 @@ def run_loss(
     asymmetry: tuple,
     pred: Tensor,
     target: Tensor,
+    *,
     weight: Tensor | None,
     class_weight: Tensor | None,
     reduction: str,
     avg_factor: float | Tensor | None,
     check_target_range: bool | None,
     backend: str,
-    *,
     activated: bool = False,
     flatten_target: Callable = flatten_target,
     flatten_weight: Callable = flatten_weight,
@@ -68,3 +76,71 @@ def run_loss(
     if loss.dim() == 0 or pred.dim() == 2:
         return loss
     return loss.reshape(pred.shape if loss.dim() == 2 else rows)  # the op returns a loss per entry or per row
+
+
+def check_backend(backend: str) -> None:
+    if backend not in BACKENDS:
+        raise ValueError(f'backend: expected one of {BACKENDS}, got {backend!r}')
+
+
+def choose_backend(op: Op, backend: str, pred: Tensor, target: Tensor, *weights: Tensor | None) -> Callable:
+    """Return the function that runs an op on these tensors.
+
+    Args:
+        op: The functions to choose from.
+        backend: One of :data:`BACKENDS`.
+        pred, target, weights: The tensors that the function must accept.
+
+    Raises:
+        ValueError: For an unknown backend, or a named backend that cannot accept these tensors.
+
+    Example:
+        >>> from mmasl.ops.asymmetric_loss import OP
+        >>> choose_backend(OP, 'auto', torch.zeros(1, 2, device='meta'), torch.zeros(1, 2)).__name__
+        'asymmetric_loss_plain'
+    """
+    check_backend(backend)
+    if backend == 'auto':
+        for each in (FASTEST.get(pred.device.type, 'plain'), 'plain'):
+            if _why_not(op, each, pred, target, *weights) is None:
+                if each == 'plain' and pred.is_cpu:
+                    _warn_of_slow_losses(op)
+                return checked_triton(op) if each == 'triton' else getattr(op, each)
+        return op.reference
+    reason = _why_not(op, backend, pred, target, *weights)
+    if reason is not None:
+        raise ValueError(f"backend: {backend!r} cannot be used because {reason}; expected 'auto' or 'reference'")
+    return _compile(op) if backend == 'compile' else getattr(op, backend)
+
+
+def _warn_of_slow_losses(op: Op) -> None:
+    """Warn that the CPU library is missing, once in a process whatever number of losses it uses."""
+    if not WARNED:
+        WARNED.append(op)
+        warnings.warn(f'the CPU library of the losses is {op.library.status}', stacklevel=5)
+
+
+def _why_not(op: Op, backend: str, pred: Tensor, *others: Tensor | None) -> str | None:
+    if backend == 'reference':
+        return None
+    if backend == 'cpu' and not (pred.is_cpu and op.library.reason is None):
+        return op.library.reason if pred.is_cpu else f'pred is on {pred.device}'
+    reason = why_torch_only(pred)
+    if reason is not None or backend == 'compile':
+        return reason
+    for other in others:
+        if other is not None and other.requires_grad:
+            return 'a target or weight requires grad, which only the reference differentiates'
+    return triton_unavailable(pred) if backend == 'triton' else None
+
+
+@cache
+def _compile(op: Op) -> Callable:
+    compiled = torch.compile(op.reference)
+
+    def run(pred, target, weight, class_weight, scale, asymmetry, reduce, check):
+        if check:  # it reads values, which is impossible in a graph
+            op.check_target(target, pred.shape[1], asymmetry)
+        return compiled(pred, target, weight, class_weight, scale, asymmetry, reduce)
+
+    return run

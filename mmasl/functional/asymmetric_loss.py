@@ -8,6 +8,7 @@ from mmasl.functional._run import run_loss
 from mmasl.functional._validate import check_number, copy_constant
 from mmasl.ops.asymmetric_loss import OP, Asymmetry
 
+DEFAULTS = Asymmetry()  # of every function and module of this loss
 SMALLEST_CLIP = 1e-30  # a normal number of float32; a smaller margin would vanish beside 1 - p
 
 
@@ -15,15 +16,15 @@ def asymmetric_loss(
     pred: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
-    gamma_pos: float = 0.0,
-    gamma_neg: float | Tensor = 4.0,
-    clip: float | Tensor | None = 0.05,
+    gamma_pos: float = DEFAULTS.gamma_pos,
+    gamma_neg: float | Tensor = DEFAULTS.gamma_neg,
+    clip: float | Tensor | None = DEFAULTS.clip,
     reduction: str = 'mean',
     avg_factor: float | Tensor | None = None,
     *,
-    alpha: float | None = None,
+    alpha: float | None = DEFAULTS.alpha,
     class_weight: Tensor | None = None,
-    detach_focus: bool = False,
+    detach_focus: bool = DEFAULTS.detach_focus,
     activated: bool = False,
     check_target_range: bool | None = None,
     backend: str = 'auto',
@@ -104,18 +105,24 @@ def asymmetric_loss(
         asymmetry,
         pred,
         target,
-        weight,
-        class_weight,
-        reduction,
-        avg_factor,
-        check_target_range,
-        backend,
+        weight=weight,
+        class_weight=class_weight,
+        reduction=reduction,
+        avg_factor=avg_factor,
+        check_target_range=check_target_range,
+        backend=backend,
         activated=activated,
     )
 
 
 @cache_constants
-def make_asymmetry(gamma_pos=0.0, gamma_neg=4.0, clip=0.05, alpha=None, detach_focus=False) -> Asymmetry:
+def make_asymmetry(
+    gamma_pos=DEFAULTS.gamma_pos,
+    gamma_neg=DEFAULTS.gamma_neg,
+    clip=DEFAULTS.clip,
+    alpha=DEFAULTS.alpha,
+    detach_focus=DEFAULTS.detach_focus,
+) -> Asymmetry:
     """Return the checked constants of Eq. 7, with the arguments and errors of :func:`asymmetric_loss`."""
     clip = 0.0 if clip is None else check_number('clip', clip, 0, 1, open_high=True)
     if 0 < clip < SMALLEST_CLIP:

@@ -15,19 +15,21 @@ from mmasl.functional._validate import (
 from mmasl.functional.asymmetric_loss import make_asymmetry
 from mmasl.ops.asymmetric_quality_loss import OP, QualityAsymmetry
 
+DEFAULTS = QualityAsymmetry()  # of every function and module of this loss
+
 
 def asymmetric_quality_loss(
     pred: Tensor,
     target: Tensor | tuple[Tensor, Tensor],
     weight: Tensor | None = None,
-    gamma_pos: float = 2.0,
-    gamma_neg: float = 4.0,
-    clip: float | None = 0.05,
+    gamma_pos: float = DEFAULTS.gamma_pos,
+    gamma_neg: float = DEFAULTS.gamma_neg,
+    clip: float | None = DEFAULTS.clip,
     reduction: str = 'mean',
     avg_factor: float | Tensor | None = None,
     *,
-    alpha: float = 1.0,
-    iou_weighted: bool = False,
+    alpha: float = DEFAULTS.alpha,
+    iou_weighted: bool = DEFAULTS.iou_weighted,
     class_weight: Tensor | None = None,
     activated: bool = False,
     check_target_range: bool | None = None,
@@ -96,19 +98,25 @@ def asymmetric_quality_loss(
         make_quality_asymmetry(gamma_pos, gamma_neg, clip, alpha, iou_weighted),
         pred,
         target,
-        weight,
-        class_weight,
-        reduction,
-        avg_factor,
-        check_target_range,
-        backend,
+        weight=weight,
+        class_weight=class_weight,
+        reduction=reduction,
+        avg_factor=avg_factor,
+        check_target_range=check_target_range,
+        backend=backend,
         activated=activated,
         flatten_target=_flatten_quality_target,
     )
 
 
 @cache_constants
-def make_quality_asymmetry(gamma_pos=2.0, gamma_neg=4.0, clip=0.05, alpha=1.0, iou_weighted=False) -> QualityAsymmetry:
+def make_quality_asymmetry(
+    gamma_pos=DEFAULTS.gamma_pos,
+    gamma_neg=DEFAULTS.gamma_neg,
+    clip=DEFAULTS.clip,
+    alpha=DEFAULTS.alpha,
+    iou_weighted=DEFAULTS.iou_weighted,
+) -> QualityAsymmetry:
     """Return the checked constants, with the arguments and errors of :func:`asymmetric_quality_loss`."""
     checked = make_asymmetry(gamma_pos, gamma_neg, clip)
     return QualityAsymmetry(

@@ -7,20 +7,22 @@ from mmasl.functional._run import run_loss
 from mmasl.functional._validate import check_number, flatten_target, flatten_weight, rows_and_classes
 from mmasl.ops.softmax_asymmetric_loss import OP, SoftmaxAsymmetry
 
+DEFAULTS = SoftmaxAsymmetry()  # of every function and module of this loss
+
 
 def softmax_asymmetric_loss(
     pred: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
-    gamma_pos: float = 0.0,
-    gamma_neg: float = 4.0,
-    label_smoothing: float = 0.1,
+    gamma_pos: float = DEFAULTS.gamma_pos,
+    gamma_neg: float = DEFAULTS.gamma_neg,
+    label_smoothing: float = DEFAULTS.label_smoothing,
     reduction: str = 'mean',
     avg_factor: float | Tensor | None = None,
     *,
     class_weight: Tensor | None = None,
-    ignore_index: int = -1,
-    detach_focus: bool = False,
+    ignore_index: int = DEFAULTS.ignore_index,
+    detach_focus: bool = DEFAULTS.detach_focus,
     check_target_range: bool | None = None,
     backend: str = 'auto',
 ) -> Tensor:
@@ -87,12 +89,12 @@ def softmax_asymmetric_loss(
         asymmetry,
         pred,
         target,
-        weight,
-        class_weight,
-        reduction,
-        avg_factor,
-        check_target_range,
-        backend,
+        weight=weight,
+        class_weight=class_weight,
+        reduction=reduction,
+        avg_factor=avg_factor,
+        check_target_range=check_target_range,
+        backend=backend,
         flatten_target=_flatten_single_label,
         flatten_weight=_flatten_row_weight,
     )
@@ -100,7 +102,11 @@ def softmax_asymmetric_loss(
 
 @cache_constants
 def make_softmax_asymmetry(
-    gamma_pos=0.0, gamma_neg=4.0, label_smoothing=0.1, ignore_index=-1, detach_focus=False
+    gamma_pos=DEFAULTS.gamma_pos,
+    gamma_neg=DEFAULTS.gamma_neg,
+    label_smoothing=DEFAULTS.label_smoothing,
+    ignore_index=DEFAULTS.ignore_index,
+    detach_focus=DEFAULTS.detach_focus,
 ) -> SoftmaxAsymmetry:
     """Return the checked constants, with the arguments and errors of :func:`softmax_asymmetric_loss`."""
     if not isinstance(ignore_index, int) or isinstance(ignore_index, bool):

@@ -37,6 +37,13 @@ class Library:
     level: int
     reason: str | None
 
+    @property
+    def status(self) -> str:
+        """One phrase: the instruction set, or why there is no library and the command that compiles it."""
+        if self.reason is None:
+            return f'compiled, {LEVELS[self.level]}'
+        return f'not compiled, the losses run in torch operations: {self.reason}. To compile it: {BUILD}'
+
 
 def load(folder: Path, function: str) -> Library:
     """The library ``_cpu`` of a folder, or the reason why it cannot be used.

@@ -8,7 +8,7 @@ import torch.nn.functional as F  # noqa: N812
 from timm.loss.asymmetric_loss import AsymmetricLossSingleLabel
 
 from mmasl import softmax_asymmetric_loss
-from mmasl.functional import _backend
+from mmasl.functional import _run
 from mmasl.testing import assert_close, exact_softmax_asymmetric_loss
 from tests.test_ops.triton_device import INTERPRETER, quiet
 
@@ -227,7 +227,7 @@ def test_torch_compile_traces_it_without_a_break(logits, labels):
 
 
 def test_the_compile_backend_checks_single_labels(monkeypatch):
-    monkeypatch.setattr(_backend, '_compile', _backend._compile.__wrapped__)  # not its cache
+    monkeypatch.setattr(_run, '_compile', _run._compile.__wrapped__)  # not its cache
     monkeypatch.setattr(torch, 'compile', lambda function: function)
     pred = torch.zeros(2, 3)
     loss = softmax_asymmetric_loss(pred, torch.tensor([2, 0]), label_smoothing=0, backend='compile')

@@ -1,12 +1,15 @@
 """The compiled libraries are used only where they were built, from the sources that are here."""
 
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
+import torch
 
-from mmasl.ops.asymmetric_loss import LIBRARY, cpu
-from mmasl.ops.cpu_library import load
+from mmasl.functional import _run
+from mmasl.ops.asymmetric_loss import LIBRARY, OP, cpu
+from mmasl.ops.cpu_library import LEVELS, load
 
 FOLDER = Path(cpu.__file__).parent
 compiled = pytest.mark.skipif(LIBRARY.run is None, reason=str(LIBRARY.reason))
@@ -36,3 +39,30 @@ def test_what_is_no_library(tmp_path):
     path.write_text('no library')
     library = load(tmp_path, 'mmasl_asymmetric_loss')
     assert library.run is None and library.reason.startswith(f'{path} cannot be loaded: ')
+
+
+def test_a_missing_library_is_warned_of_once(monkeypatch):
+    missing = OP._replace(library=load(Path('nowhere'), 'mmasl_asymmetric_loss'))
+    monkeypatch.setattr(_run, 'WARNED', [])
+    pred = torch.zeros(1, 2)
+    text = (
+        'the CPU library of the losses is not compiled, the losses run in torch operations: cpu.cpp was not compiled: '
+    )
+    with pytest.warns(UserWarning, match=f'{text}.*. To compile it: python setup.py build_ext --inplace --force$'):
+        assert _run.choose_backend(missing, 'auto', pred, pred) is missing.plain
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert _run.choose_backend(missing, 'auto', pred, pred) is missing.plain
+        assert _run.choose_backend(missing, 'plain', pred, pred) is missing.plain
+    with pytest.raises(ValueError, match="backend: 'cpu' cannot be used because cpu.cpp was not compiled: nowhere"):
+        _run.choose_backend(missing, 'cpu', pred, pred)
+
+
+@compiled
+def test_a_library_that_is_there_is_used_without_a_word(monkeypatch):
+    monkeypatch.setattr(_run, 'WARNED', [])
+    pred = torch.zeros(1, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert _run.choose_backend(OP, 'auto', pred, pred) is OP.cpu
+    assert OP.library.status == f'compiled, {LEVELS[OP.library.level]}'

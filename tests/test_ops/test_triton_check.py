@@ -5,8 +5,8 @@ import warnings
 import pytest
 import torch
 
-from mmasl.functional import _backend
-from mmasl.functional._backend import choose_backend
+from mmasl.functional import _run
+from mmasl.functional._run import choose_backend
 from mmasl.ops import triton_check
 from mmasl.ops.asymmetric_loss import OP, Asymmetry
 from mmasl.ops.asymmetric_quality_loss import OP as QUALITY_OP
@@ -78,7 +78,7 @@ def test_kernels_that_fail_are_warned_of_once_and_replaced(broken, reason):
 
 def test_auto_takes_checked_kernels_and_a_named_backend_the_kernels_themselves(monkeypatch):
     pred = torch.zeros(1, 2, device='cuda' if GPU else 'meta')
-    monkeypatch.setitem(_backend.FASTEST, 'meta', 'triton')
+    monkeypatch.setitem(_run.FASTEST, 'meta', 'triton')
     assert choose_backend(OP, 'auto', pred, pred) is checked_triton(OP)
     assert choose_backend(OP, 'triton', pred, pred) is OP.triton
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from mmasl.functional._backend import check_backend
+from mmasl.functional._run import check_backend
 from mmasl.functional._validate import as_class_weight, check_reduction, index_of_one_class, rows_and_classes
-from mmasl.functional.asymmetric_loss import asymmetric_loss, make_asymmetry
+from mmasl.functional.asymmetric_loss import DEFAULTS, asymmetric_loss, make_asymmetry
 
 
 class AsymmetricLoss(nn.Module):
@@ -40,16 +40,16 @@ class AsymmetricLoss(nn.Module):
     def __init__(
         self,
         *,
-        gamma_pos: float = 0.0,
-        gamma_neg: float = 4.0,
-        clip: float | None = 0.05,
+        gamma_pos: float = DEFAULTS.gamma_pos,
+        gamma_neg: float = DEFAULTS.gamma_neg,
+        clip: float | None = DEFAULTS.clip,
         reduction: str = 'mean',
         loss_weight: float = 1.0,
         use_sigmoid: bool | None = None,
         eps: float = 1e-8,
-        alpha: float | None = None,
+        alpha: float | None = DEFAULTS.alpha,
         class_weight: Sequence[float] | Tensor | None = None,
-        detach_focus: bool = False,
+        detach_focus: bool = DEFAULTS.detach_focus,
         activated: bool = False,
         check_target_range: bool | None = None,
         backend: str = 'auto',

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from mmasl.functional.asymmetric_quality_loss import asymmetric_quality_loss, make_quality_asymmetry
+from mmasl.functional.asymmetric_quality_loss import DEFAULTS, asymmetric_quality_loss, make_quality_asymmetry
 from mmasl.models.losses.asymmetric_loss import AsymmetricLoss
 
 
@@ -32,14 +32,14 @@ class AsymmetricQualityLoss(AsymmetricLoss):
     def __init__(
         self,
         *,
-        gamma_pos: float = 2.0,
-        gamma_neg: float = 4.0,
-        clip: float | None = 0.05,
+        gamma_pos: float = DEFAULTS.gamma_pos,
+        gamma_neg: float = DEFAULTS.gamma_neg,
+        clip: float | None = DEFAULTS.clip,
         reduction: str = 'mean',
         loss_weight: float = 1.0,
         use_sigmoid: bool | None = None,
-        alpha: float = 1.0,
-        iou_weighted: bool = False,
+        alpha: float = DEFAULTS.alpha,
+        iou_weighted: bool = DEFAULTS.iou_weighted,
         class_weight: Sequence[float] | Tensor | None = None,
         activated: bool = False,
         check_target_range: bool | None = None,

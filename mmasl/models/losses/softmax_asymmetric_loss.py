@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from mmasl.functional._backend import check_backend
+from mmasl.functional._run import check_backend
 from mmasl.functional._validate import as_class_weight, check_reduction
-from mmasl.functional.softmax_asymmetric_loss import make_softmax_asymmetry, softmax_asymmetric_loss
+from mmasl.functional.softmax_asymmetric_loss import DEFAULTS, make_softmax_asymmetry, softmax_asymmetric_loss
 from mmasl.models.losses.asymmetric_loss import describe
 
 
@@ -37,15 +37,15 @@ class SoftmaxAsymmetricLoss(nn.Module):
     def __init__(
         self,
         *,
-        gamma_pos: float = 0.0,
-        gamma_neg: float = 4.0,
-        label_smoothing: float = 0.1,
+        gamma_pos: float = DEFAULTS.gamma_pos,
+        gamma_neg: float = DEFAULTS.gamma_neg,
+        label_smoothing: float = DEFAULTS.label_smoothing,
         reduction: str = 'mean',
         loss_weight: float = 1.0,
         use_sigmoid: bool = False,
         class_weight: Sequence[float] | Tensor | None = None,
-        ignore_index: int = -1,
-        detach_focus: bool = False,
+        ignore_index: int = DEFAULTS.ignore_index,
+        detach_focus: bool = DEFAULTS.detach_focus,
         check_target_range: bool | None = None,
         backend: str = 'auto',
     ):
