@@ -88,7 +88,24 @@ def class_counts(model: nn.Module) -> Iterator[tuple[str, int]]:
 
 
 def check_labels(key: str, dataset, num_classes: int) -> None:
-    """Raise where a picture of a classifier has a label that is no class, or one twice, or where none has any.
+    """Raise where a picture of a classifier has a label that is no class, or one twice, or where none has any."""
+    found = [has_label(key, part, num_classes) for part in innermost(dataset)]  # all of them are checked
+    if not any(found):
+        raise UserError(f'{key}: none of its {len(dataset)} pictures has a label')
+
+
+def innermost(dataset) -> Iterator:
+    """Yield the data sets that ``dataset`` wraps, or itself."""
+    inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    if inner == [None]:
+        yield dataset
+    else:
+        for part in inner:
+            yield from innermost(part)
+
+
+def has_label(key: str, dataset, num_classes: int) -> bool:
+    """Check the labels of one data set, and return whether it has any or does not tell.
 
     Data sets of this package read names, so that their labels are classes; of those only the first label is looked for.
     """
@@ -97,10 +114,10 @@ def check_labels(key: str, dataset, num_classes: int) -> None:
         try:
             labels = list(dataset.get_cat_ids(index))
         except (AttributeError, NotImplementedError, KeyError, TypeError):
-            return  # a data set that does not tell
+            return True
         found = found or bool(labels)
         if ours and found:
-            return
+            return True
         wrong = [label for label in labels if not (isinstance(label, Integral) and 0 <= label < num_classes)]
         if wrong or len(set(labels)) != len(labels):
             what = f'the label {wrong[0]!r}' if wrong else f'the labels {labels}, one of them twice'
@@ -108,8 +125,7 @@ def check_labels(key: str, dataset, num_classes: int) -> None:
                 f'{key}: {dataset.get_data_info(index).get("img_path", f"picture {index}")} has {what}; expected '
                 f'different indices of classes, integers from 0 to {num_classes - 1}'
             )
-    if not found:
-        raise UserError(f'{key}: none of its {len(dataset)} pictures has a label')
+    return found
 
 
 def shown(names: Sequence[str]) -> str:

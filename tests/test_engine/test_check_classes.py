@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from mmengine.dataset import BaseDataset
+from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 from torch import nn
 
 from mmasl.datasets import DigitScenes
 from mmasl.engine.check_classes import check_classes
+from mmasl.engine.seeding import SeededDataset
 from mmasl.errors import UserError
 from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, Refusals, load_main, write_config
 
@@ -94,6 +95,15 @@ def test_data_of_a_classifier(what):
     with pytest.raises(UserError) as caught:
         check_classes(classifier(), {'data': dataset})
     assert message in str(caught.value)
+
+
+def test_data_sets_in_wrappers():
+    wrong = SeededDataset(RepeatDataset(Labels([0], [1, 1]), times=2))
+    with pytest.raises(UserError, match=r'data: 1.jpg has the labels \[1, 1\], one of them twice'):
+        check_classes(classifier(), {'data': wrong})
+    check_classes(classifier(), {'data': ConcatDataset([Labels([]), Labels([1])])})
+    with pytest.raises(UserError, match='data: none of its 2 pictures has a label'):
+        check_classes(classifier(), {'data': ConcatDataset([Labels([]), Labels([])])})
 
 
 def test_two_data_sets():
