@@ -158,7 +158,8 @@ def check_schedule(runner: Runner, checkpoint: dict, path: str) -> None:
     found = [f'{key} {old} in the checkpoint, {new} in the config' for key, old, new in changes(runner, checkpoint)]
     if found:
         raise UserError(
-            f'--resume: {path} was written with another schedule, which would replace that of the config: '
+            f'--resume: {path} (of epoch {checkpoint["meta"].get("epoch")}) was written with another schedule, which '
+            f'would replace that of the config (max_epochs={runner.max_epochs}): '
             f'{"; ".join(found[:3])}. To go on as it began, leave these as they were; to extend a training or to '
             f'change its learning rate, start a new one from its weights, without --resume: '
             f'--cfg-options load_from={path}'
