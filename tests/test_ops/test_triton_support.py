@@ -88,7 +88,8 @@ def test_the_host_reads_no_value(launches, function, make_target, make_arguments
 
 @pytest.mark.parametrize('per_class', [False, True])
 def test_the_host_reads_no_value_while_the_asymmetry_adapts(launches, per_class):
-    loss = AdaptiveAsymmetricLoss(adapt='both', per_class=per_class, num_classes=COLUMNS, backend='triton').to('meta')
+    kinds = dict(adapt='both', per_class=per_class, num_classes=COLUMNS, total_steps=100)
+    loss = AdaptiveAsymmetricLoss(**kinds, backend='triton').to('meta')
     for _ in range(3):
         loss(torch.zeros(100, COLUMNS, device='meta', requires_grad=True), class_index('meta')).backward()
     assert launches.launches == 9

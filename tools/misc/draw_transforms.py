@@ -8,6 +8,19 @@ import argparse
 import sys
 from pathlib import Path
 
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(description='Draw the transforms of the paper beside those of upstream.')
+    parser.add_argument('out', type=Path, help='the PNG to write')
+    parser.add_argument('--image', type=Path, help='a picture of your own instead of one of scikit-learn')
+    parser.add_argument('--tile', type=int, default=110, help='pixels a side of each small picture')
+    parser.add_argument('--seed', type=int, default=0)
+    return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and mistakes are answered before what is imported below, which takes seconds
+
 import mmcv
 import numpy as np
 from mmengine.registry import init_default_scope
@@ -31,15 +44,6 @@ ROWS = {
         type='RandAugment', policies='timm_increasing', num_policies=2, magnitude_level=9
     ),
 }
-
-
-def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description='Draw the transforms of the paper beside those of upstream.')
-    parser.add_argument('out', type=Path, help='the PNG to write')
-    parser.add_argument('--image', type=Path, help='a picture of your own instead of one of scikit-learn')
-    parser.add_argument('--tile', type=int, default=110, help='pixels a side of each small picture')
-    parser.add_argument('--seed', type=int, default=0)
-    return parser.parse_args(argv)
 
 
 def examples(image: np.ndarray) -> dict[str, list[np.ndarray]]:
