@@ -6,7 +6,7 @@
     python tools/studies/features.py design --features data/features   # the settings of adaptive asymmetry
     python tools/studies/features.py report                            # tables and the map, from the finished cells
 
-``data/features`` has the folders voc and coco; docs/choose.md has the commands that make them. Finished cells are in
+``data/features`` has the folders voc and coco, which ``photo_features.sh`` makes. Finished cells are in
 ``results/features.jsonl``, one a line with all that it depends on: stop whenever you like, the same command goes on.
 """
 
