@@ -93,7 +93,7 @@ def data_sets(folder: Path | None) -> dict[str, tuple[dict, list[int]]]:
         'highest tenths': tops(),
         'teacher, 2.5 % positive': teacher(),
     }
-    found = {name: (data, [512]) for name, data in small.items()}
+    found = {name: (data, [128]) for name, data in small.items()}
     if folder is not None:
         found['VOC val'] = photographs(folder, 'voc'), []
         found['VOC val, 40 % missing'] = photographs(folder, 'voc', 0.4), []
@@ -105,9 +105,9 @@ def cost(name: str, data: dict, hidden: list[int], out: Path, seeds: int) -> dic
     """Cross-validate, train what each loss has chosen, and compare on the test split."""
     out.mkdir(parents=True, exist_ok=True)
     np.savez(out / 'data.npz', **data)
-    hidden = ['--hidden', *map(str, hidden)]
-    choose_loss.main([str(out / 'data.npz'), *hidden, '--out', str(out)])
-    args = choose_loss.parse_args([str(out / 'data.npz'), *hidden])
+    options = [str(out / 'data.npz'), '--trials', '3', '--out', str(out), '--hidden', *map(str, hidden)]
+    choose_loss.main(options)
+    args = choose_loss.parse_args(options)
     report = choose_loss.read_report(out)
     runs = [
         ({k: v for k, v in loss['setting'].items() if k != 'lr'}, loss['setting']['lr'])

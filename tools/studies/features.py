@@ -78,8 +78,8 @@ UNDER_HIDDEN = some(
     'CE, m=.05',
     'adaptive',
     'adaptive from 0',
-    'adaptive from 2',
-    'adaptive to 0',
+    'adaptive from 1',
+    'adaptive from 1 to 0',
 )
 MAPPED = some('CE', 'focal', 'ASL 4/.05', 'ASL 2/.2', 'CE, m=.05', 'adaptive', 'adaptive from 0') | NO_MARGIN
 REGIMES = {  # what moves how much the model memorises
