@@ -39,6 +39,8 @@ def _multi_label(summary):
         reason = f'one positive to {1 / ratio:.1f} negatives is mild: a small asymmetry at most is worth a trial'
         yield 'mild asymmetric focusing', asymmetric(gamma_pos=0.0, gamma_neg=1.0, clip=0.0), reason
         return
+    reason = 'the cheapest step against missing labels: negatives below p = 0.05 get no gradient'
+    yield 'margin on cross-entropy', asymmetric(gamma_pos=0.0, gamma_neg=0.0, clip=0.05), reason
     reason = f'one positive to {1 / ratio:.0f} negatives' if ratio else 'positives are few'
     reason += ': γ₊=0 keeps their gradient'
     if summary['imbalance'] >= LONG_TAIL:
@@ -52,9 +54,9 @@ def _multi_label(summary):
     yield 'margin on focal loss', asymmetric(gamma_pos=2.0, gamma_neg=2.0, clip=0.3), reason
     reason = 'both, with the best values of Table 2; γ₋=2, m=0.2 (Fig. 4) next'
     yield 'ASL', asymmetric(gamma_pos=0.0, gamma_neg=4.0, clip=0.05), reason
-    adaptive = dict(type='mmasl.AdaptiveAsymmetricLoss', gamma_pos=0.0, clip=0.05, delta_p_target=0.1)
-    reason = 'finds γ₋ while it trains, if you would rather choose a probability gap than an exponent (Table 3)'
-    yield 'adaptive ASL', adaptive, reason
+    reason = 'finds γ₋ while it trains; ahead of the fixed losses on photographs where labels were missing and the model '
+    reason += 'did not learn its training labels by heart (docs/choose.md)'
+    yield 'adaptive ASL', dict(type='mmasl.AdaptiveAsymmetricLoss', delta_p_target=0.1), reason
 
 
 def _single_label(summary):

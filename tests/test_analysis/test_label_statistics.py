@@ -74,6 +74,7 @@ def test_the_ladder_follows_the_statistics():
     assert names == [
         'cross-entropy',
         'focal loss',
+        'margin on cross-entropy',
         'asymmetric focusing',
         'margin on focal loss',
         'ASL',

@@ -44,7 +44,7 @@ LADDER = {
     BASELINE: trials(fixed(0.0, 0.0, 0.0), rates=(1e-4, 3e-4, 6e-4, 1e-3, 3e-3, 1e-2)),
     'focal loss': trials(fixed(1.0, 1.0, 0.0), fixed(2.0, 2.0, 0.0)),
     'asymmetric focusing': trials(fixed(0.0, 2.0, 0.0), fixed(0.0, 4.0, 0.0)),
-    'margin on focal loss': trials(fixed(1.0, 1.0, 0.2), fixed(2.0, 2.0, 0.3)),
+    'margin': trials(fixed(0.0, 0.0, 0.05), fixed(2.0, 2.0, 0.3)),
     'ASL': trials(fixed(0.0, 2.0, 0.2), fixed(0.0, 4.0, 0.05)),
     'adaptive ASL': trials(adaptive(0.0), adaptive(0.1)),
 }
