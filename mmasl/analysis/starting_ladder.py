@@ -54,8 +54,8 @@ def _multi_label(summary):
     yield 'margin on focal loss', asymmetric(gamma_pos=2.0, gamma_neg=2.0, clip=0.3), reason
     reason = 'both, with the best values of Table 2; γ₋=2, m=0.2 (Fig. 4) next'
     yield 'ASL', asymmetric(gamma_pos=0.0, gamma_neg=4.0, clip=0.05), reason
-    reason = 'finds γ₋ while it trains; ahead of the fixed losses on photographs where labels were missing and the model '
-    reason += 'did not learn its training labels by heart (docs/choose.md)'
+    reason = 'finds γ₋ while it trains; on photographs it was ahead where labels were missing and the model did not '
+    reason += 'learn its training labels by heart (docs/choose.md)'
     yield 'adaptive ASL', dict(type='mmasl.AdaptiveAsymmetricLoss', delta_p_target=0.1), reason
 
 
