@@ -10,7 +10,7 @@ SITE := $(VENV)/lib/python3*/site-packages
 UV := $(VENV)/bin/uv
 UV_INSTALL := $(UV) pip install --python $(VENV)/bin/python --no-deps $(if $(WHEELHOUSE),--find-links $(WHEELHOUSE))
 
-.PHONY: packages install demo demo-det test test-all bench bench-gpu docs lint check format requirements
+.PHONY: packages install demo demo-det test test-all bench bench-gpu docs wheel lint check format requirements
 
 install: packages  ## the whole set-up into $(VENV); again: a no-op, or the end of what was cut short
 	@tools/misc/install_mmcv.sh $(VENV)/bin/python $(MMCV)
@@ -55,6 +55,10 @@ bench-gpu: install  ## a GPU in under eight minutes: the tests that are for one,
 docs: install  ## the documentation as pages in docs/_build; a warning or a dead link is an error
 	$(VENV)/bin/python -m sphinx -q -W --keep-going -c docs . docs/_build
 	@echo file://$(CURDIR)/docs/_build/docs/index.html
+
+wheel: install  ## a wheel with the compiled library, for every Python 3 on Linux
+	rm -rf build/wheel && $(VENV)/bin/python -m build --wheel --no-isolation --outdir build/wheel
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/auditwheel repair --plat manylinux_2_28_$(shell uname -m) -w dist build/wheel/*.whl
 
 check:  ## versions and known troubles of the environment
 	$(VENV)/bin/python -m mmasl.check_env

@@ -1,11 +1,15 @@
 """Packaging of mmasl. Imports neither torch nor mmasl; the pinned development stack is in ``requirements/``."""
 
+import os
 import re
 import runpy
 import shutil
+import sys
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
@@ -14,9 +18,9 @@ INIT = (ROOT / 'mmasl/__init__.py').read_text(encoding='utf-8')
 
 DIGEST = runpy.run_path(str(ROOT / 'mmasl/ops/cpu_sources.py'))['digest']
 
-# Plain shared libraries for ctypes, built in seconds. Where that fails the losses run in torch operations instead. They
-# are linked without an OpenMP of their own: they use the one that torch has loaded, as two in one process fight for the
-# cores.
+# Plain shared libraries for ctypes. Where they cannot be built the losses run in torch operations instead. They are
+# linked without an OpenMP of their own: they use the one that torch has loaded, as two in one process fight for the
+# cores. macOS and Windows always take torch operations.
 KERNELS = [
     Extension(
         f'mmasl.ops.{op}._cpu',
@@ -32,6 +36,36 @@ KERNELS = [
 
 # What mim and the model hub look for in the installed package, under mmasl/.mim.
 MIM_PARTS = ('configs', 'tools', 'model-index.yml', 'dataset-index.yml')
+
+
+NOT_COMPILED = """
+mmasl: the CPU library was not compiled, so the losses run in torch operations, which are several times slower on a CPU.
+mmasl: To compile it, install a C++ compiler (apt-get install g++) and run this command again with --force-reinstall.
+"""
+
+
+class BuildLibraries(build_ext):
+    """Builds the libraries under one name for every Python, which they know nothing of, and says so if it cannot."""
+
+    def get_ext_filename(self, fullname):
+        return f'{fullname.replace(".", os.sep)}.so'
+
+    def run(self):
+        super().run()
+        if not all(Path(self.get_ext_fullpath(kernel.name)).exists() for kernel in self.extensions):
+            print(NOT_COMPILED, file=sys.stderr)
+            if (
+                'PIP_BUILD_TRACKER' in os.environ
+            ):  # pip shows nothing of a build that succeeds, so this writes beside it
+                with open(f'/proc/{os.getppid()}/fd/2', 'a') as terminal:
+                    terminal.write(NOT_COMPILED)
+
+
+class WheelForEveryPython(bdist_wheel):
+    """Tags the wheel with its platform only."""
+
+    def get_tag(self):
+        return 'py3', 'none', super().get_tag()[2]
 
 
 class BuildWithMim(build_py):
@@ -61,9 +95,9 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['mmasl', 'mmasl.*']),
-    package_data={'mmasl': ['**/*.md', '**/*.cpp', '**/*.h']},
-    ext_modules=KERNELS,
-    cmdclass={'build_py': BuildWithMim},
+    package_data={'mmasl': ['py.typed', '**/*.md', '**/*.cpp', '**/*.h']},
+    ext_modules=KERNELS if sys.platform == 'linux' else [],
+    cmdclass={'bdist_wheel': WheelForEveryPython, 'build_ext': BuildLibraries, 'build_py': BuildWithMim},
     # Lower bounds only: the user's own torch, and OpenMMLab stack if any, stay as they are.
     install_requires=['torch>=2.1', 'numpy>=1.23'],
     extras_require={

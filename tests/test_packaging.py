@@ -1,5 +1,7 @@
-"""The sdist and the wheel: what is in them, and mim and the model hub on an environment that has the wheel alone."""
+"""The sdist and the wheels: what is in them, and what works in an environment that has a wheel alone."""
 
+import os
+import platform
 import subprocess
 import sys
 import sysconfig
@@ -7,6 +9,8 @@ import tarfile
 import venv
 import zipfile
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 CONFIG = 'digitnet-asl_ft-1xb16_digitscenes-48px'
@@ -23,14 +27,28 @@ print(type(get_model('{CONFIG}').head.loss_module).__name__)
 """
 
 
-def run(*command, cwd):
-    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True)
+COMPILED = """
+import torch
+from mmasl import asymmetric_loss
+from mmasl.ops.asymmetric_loss import LIBRARY
+
+assert LIBRARY.reason is None, LIBRARY.reason
+print(asymmetric_loss(torch.zeros(2, 80), torch.ones(2, 80), backend='cpu').item())
+"""
+
+
+def run(*command, cwd, **environment):
+    done = subprocess.run(
+        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, env={**os.environ, **environment}
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-def build(out):
+@pytest.fixture(scope='module')
+def built(tmp_path_factory):
     """The sdist, and the wheel that is made from it."""
+    out = tmp_path_factory.mktemp('dist')
     run(sys.executable, '-m', 'build', '--no-isolation', '--outdir', out, ROOT, cwd=out)
     return next(out.glob('*.tar.gz')), next(out.glob('*.whl'))
 
@@ -45,16 +63,55 @@ def environment_with(wheel, folder):
     return folder / 'bin'
 
 
-def test_the_wheel_works_with_mim_and_the_hub(tmp_path, monkeypatch):
+@pytest.fixture(autouse=True)
+def no_path(monkeypatch):
     monkeypatch.delenv('PYTHONPATH', raising=False)
-    sdist, wheel = build(tmp_path)
+
+
+def test_one_wheel_serves_every_python_and_needs_no_compiler(built, tmp_path):
+    """What ``make wheel`` does, and its result where neither gcc nor anything else is in PATH."""
+    pytest.importorskip('auditwheel')
+    tag, tools = f'manylinux_2_28_{platform.machine()}', Path(sys.executable).parent
+    repair = (tools / 'auditwheel', 'repair', '--plat', tag, '-w', tmp_path, built[1])
+    run(*repair, cwd=tmp_path, PATH=f'{tools}:{os.environ["PATH"]}')
+    (wheel,) = tmp_path.glob('*.whl')
+    assert wheel.name.startswith('mmasl-') and '-py3-none-' in wheel.name and tag in wheel.name
+    names = zipfile.ZipFile(wheel).namelist()
+    assert not any('.libs/' in name for name in names)  # OpenMP and the others are those of torch and the system
+    bin = environment_with(wheel, tmp_path / 'env')
+    assert float(run(bin / 'python', '-c', COMPILED, cwd=tmp_path, PATH=str(tmp_path)))
+    (library,) = tmp_path.glob('env/lib/python3*/site-packages/mmasl/ops/asymmetric_loss/_cpu.so')
+    needed = run(tools / 'patchelf', '--print-needed', library, cwd=tmp_path)
+    assert 'libc.so' in needed and 'omp' not in needed
+
+
+def test_without_a_compiler_pip_says_that_the_library_is_missing(built, tmp_path):
+    command = (
+        sys.executable,
+        '-m',
+        'pip',
+        'install',
+        '--no-deps',
+        '--no-build-isolation',
+        '--target',
+        'site',
+        built[0],
+    )
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, 'PATH': ''})
+    assert done.returncode == 0, done.stderr
+    assert 'the CPU library was not compiled' in done.stderr and 'apt-get install g++' in done.stderr
+    assert (tmp_path / 'site/mmasl/ops/asymmetric_loss/cpu.py').exists()
+
+
+def test_the_wheel_works_with_mim_and_the_hub(built, tmp_path):
+    sdist, wheel = built
     with tarfile.open(sdist) as archive:
         names = {name.split('/', 1)[-1] for name in archive.getnames()}
     assert {'configs/digit_scenes/metafile.yml', 'tools/train.py', 'model-index.yml', 'LICENSE'} <= names
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f'mmasl/.mim/{part}' for part in ('tools/train.py', 'model-index.yml', 'dataset-index.yml')} <= names
     assert f'mmasl/.mim/configs/digit_scenes/{CONFIG}.py' in names
-    assert any(name.startswith('mmasl/ops/asymmetric_loss/_cpu') for name in names)
+    assert 'mmasl/ops/asymmetric_loss/_cpu.so' in names
     assert not any('/results/' in name or '__pycache__' in name for name in names)
 
     python = environment_with(wheel, tmp_path / 'env') / 'python'

@@ -3,7 +3,6 @@
 import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import torch
@@ -50,12 +49,11 @@ def load(folder: Path, function: str) -> Library:
 
     Example:
         >>> load(Path('nowhere'), 'mmasl_loss').reason
-        'cpu.cpp was not compiled: nowhere holds no _cpu...'
+        'cpu.cpp was not compiled: nowhere holds no _cpu.so'
     """
-    paths = [folder / f'_cpu{suffix}' for suffix in EXTENSION_SUFFIXES]
-    path = next((path for path in paths if path.exists()), None)
-    if path is None:
-        return Library(None, 0, f'cpu.cpp was not compiled: {folder} holds no {paths[0].name}')
+    path = folder / '_cpu.so'
+    if not path.exists():
+        return Library(None, 0, f'cpu.cpp was not compiled: {folder} holds no {path.name}')
     try:
         library = ctypes.CDLL(str(path))  # torch is imported, so its OpenMP is the one that is found
         library.mmasl_sources.restype = ctypes.c_char_p
