@@ -35,12 +35,13 @@ $(UV):
 demo-det: install  ## the detection job: focal loss and ASL in FCOS
 	$(VENV)/bin/python tools/demo_det.py
 
-test: lint  ## the set-up, the style checks and all tests
+test: install lint  ## the set-up, the style checks and all tests
 	$(VENV)/bin/python -m pytest -n 2
 
-lint: install  ## the style checks
+lint: packages  ## the style and type checks
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
 
 test-all: test  ## and the slow ones: every config at full depth, minutes each
 	$(VENV)/bin/python -m pytest -m slow

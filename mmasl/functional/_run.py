@@ -32,7 +32,7 @@ def run_loss(
     op: Op,
     asymmetry: tuple,
     pred: Tensor,
-    target: Tensor,
+    target: Tensor | tuple[Tensor, Tensor],
     *,
     weight: Tensor | None,
     class_weight: Tensor | None,

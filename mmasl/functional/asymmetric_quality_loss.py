@@ -140,8 +140,8 @@ def _flatten_quality_target(pred: Tensor, target: Tensor | tuple[Tensor, Tensor]
             f'target: expected labels of shape {tuple(rows)} beside pred {tuple(pred.shape)}, got {got}{hint}'
         )
     if not isinstance(scores, Tensor) or not scores.is_floating_point():
-        got = scores.dtype if isinstance(scores, Tensor) else type(scores).__name__
-        raise TypeError(f'target: expected scores of a floating dtype beside the labels, got {got}')
+        kind = scores.dtype if isinstance(scores, Tensor) else type(scores).__name__
+        raise TypeError(f'target: expected scores of a floating dtype beside the labels, got {kind}')
     if scores.shape != rows or scores.device != pred.device:
         raise ValueError(
             f'target: expected scores of shape {tuple(rows)} on {pred.device}, got {tuple(scores.shape)} on '

@@ -1,7 +1,7 @@
 """How losses that are computed together with their gradient enter autograd, and what is kept for the backward pass."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,11 +13,11 @@ from mmasl.compat import is_followed
 class Given(NamedTuple):
     """What a loss is computed from beside the logits, as the references describe it. Nothing here gets a gradient."""
 
-    target: Tensor | tuple[Tensor, Tensor]
+    target: Any  # a tensor or, for quality targets, a pair of them
     weight: Tensor | None
     class_weight: Tensor | None
     scale: float | Tensor | None
-    asymmetry: tuple
+    asymmetry: Any  # the named tuple of the op
 
 
 class Computed(NamedTuple):

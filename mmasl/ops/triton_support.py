@@ -201,7 +201,7 @@ def _forward(launch, plan, pred, constants, reduce, kept) -> tuple[Tensor, Tenso
     loss, used_scale = (pred.new_empty((), dtype=torch.float32) for _ in range(2))
     _run(launch, Launch('sum', programs, partials, counts, kept), pred, labels, asymmetry)
     with torch.cuda.device_of(pred):
-        common_kernels().reduce_partials[(1,)](
+        common_kernels().reduce_partials[(1,)](  # type: ignore[union-attr]
             partials,
             counts,
             float(scale) if how == 'number' else scale,
@@ -237,7 +237,7 @@ def as_number(value: float) -> float:
     return float(value) if value >= torch.finfo(torch.float32).tiny else 0.0
 
 
-def compiled_exponent(gamma: float) -> int:
+def compiled_exponent(gamma: float | Tensor) -> int:
     """The exponent where the kernels have it without a power, else -1."""
     return int(gamma) if gamma in (0, 1, 2, 3, 4) else -1
 

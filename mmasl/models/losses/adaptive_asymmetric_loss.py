@@ -67,6 +67,9 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
         (tensor(2.4808, dtype=torch.float64), tensor(-0.3808, dtype=torch.float64))
     """
 
+    batch_sums: Tensor
+    running_sums: Tensor
+
     def __init__(
         self,
         *,

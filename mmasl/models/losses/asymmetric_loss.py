@@ -37,12 +37,14 @@ class AsymmetricLoss(nn.Module):
         tensor(0.7252)
     """
 
+    class_weight: Tensor | None
+
     def __init__(
         self,
         *,
         gamma_pos: float = DEFAULTS.gamma_pos,
-        gamma_neg: float = DEFAULTS.gamma_neg,
-        clip: float | None = DEFAULTS.clip,
+        gamma_neg: float = DEFAULTS.gamma_neg,  # type: ignore[assignment]
+        clip: float | None = DEFAULTS.clip,  # type: ignore[assignment]
         reduction: str = 'mean',
         loss_weight: float = 1.0,
         use_sigmoid: bool | None = None,
@@ -133,7 +135,7 @@ class AsymmetricLoss(nn.Module):
 
 def describe(loss: nn.Module, *names: str) -> str:
     """Return the parameters of a loss for its repr: those in ``names`` and those that differ from their defaults."""
-    defaults = {}
+    defaults: dict = {}
     for cls in type(loss).__mro__:
         if issubclass(cls, nn.Module) and cls is not nn.Module:
             parameters = inspect.signature(cls.__init__).parameters.values()

@@ -34,6 +34,8 @@ class SoftmaxAsymmetricLoss(nn.Module):
         tensor(0.8846)
     """
 
+    class_weight: Tensor | None
+
     def __init__(
         self,
         *,

@@ -34,7 +34,7 @@ class Asymmetry(NamedTuple):
 
     def read_scalars(self) -> 'Asymmetry':
         """The same with numbers in place of 0-d tensors: waits for their device."""
-        scalars = {name: v.item() for name, v in self._asdict().items() if isinstance(v, Tensor) and v.dim() == 0}
+        scalars: dict = {name: v.item() for name, v in self._asdict().items() if isinstance(v, Tensor) and v.dim() == 0}
         return self._replace(**scalars)
 
 

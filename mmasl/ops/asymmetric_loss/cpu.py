@@ -92,7 +92,7 @@ def compute_cpu(
 
 
 @lru_cache(maxsize=256)
-def _equation(asymmetry: Asymmetry, dtype: torch.dtype) -> tuple[float, ...]:
+def _equation(asymmetry: Asymmetry, dtype: torch.dtype) -> tuple:
     """``struct Equation`` of sides.h."""
     hi, lo = margin_logit(asymmetry.clip, dtype) if asymmetry.clip else (0.0, 0.0)
     alpha = asymmetry.alpha
@@ -103,6 +103,8 @@ def _equation(asymmetry: Asymmetry, dtype: torch.dtype) -> tuple[float, ...]:
 def _class_constants(asymmetry: Asymmetry, columns: int, dtype: torch.dtype) -> Tensor:
     """``struct OfClass`` of sides.h for all classes: gamma_neg, clip and both parts of logit(clip), (4, C)."""
     gamma, clip = asymmetry.gamma_neg, asymmetry.clip
+    hi: float | Tensor
+    lo: float | Tensor
     if isinstance(clip, Tensor):
         hi, lo = margin_logit_tensor(clip)
     else:

@@ -188,7 +188,7 @@ def _beyond_margin(x: Tensor, q: Tensor, asymmetry: Asymmetry, with_slope: bool)
     if with_slope:
         slope = inverse.mul_(p_m)
         if not asymmetry.detach_focus:
-            slope.add_(log_loss, alpha=gamma)
+            slope.add_(log_loss, alpha=gamma)  # type: ignore[arg-type]
         if below is not None:
             slope.mul_(below)
         slope = _times_pq(slope, q)

@@ -133,7 +133,7 @@ def check_quality_target(target: QualityTarget, num_classes: int) -> None:
     check_target(labels, num_classes)
     wrong = ~((scores >= 0) & (scores <= 1)) & (labels != -1)  # NaN is wrong too
     if wrong.any():
-        row = wrong.nonzero()[0].item()
+        row = int(wrong.nonzero()[0])
         raise ValueError(f'target: scores must lie in [0, 1], got {scores[row].item():g} at row {row}')
 
 

@@ -120,13 +120,13 @@ def _dense_entries(row, target, asymmetry, class_weight, wide, with_slope) -> tu
     own, other = smoothed(asymmetry.label_smoothing, row.p.shape[1])
     soft = target.detach().to(row.p.dtype)
     q = (1 - row.p).scatter_(1, row.peak, row.q_peak)
-    outputs = _positive(row.p, row.log_p, q, asymmetry, own, with_slope)
+    outputs = list(_positive(row.p, row.log_p, q, asymmetry, own, with_slope))
     if other == 0:
         outputs = [None if output is None else output.mul_(soft) for output in outputs]
     else:
         sides = zip(_negative(row.p, row.log_p, asymmetry, other, with_slope), outputs, strict=True)
         outputs = [None if output is None else output.lerp_(labelled, soft) for output, labelled in sides]
-    loss, slope = _sum_of_classes(*outputs, class_weight, wide)
+    loss, slope = _sum_of_classes(*outputs, class_weight, wide)  # type: ignore[call-arg]
     return loss, row.gradient(slope) if with_slope else None
 
 

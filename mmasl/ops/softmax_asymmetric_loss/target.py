@@ -61,5 +61,5 @@ def check_single_label(target: Tensor, num_classes: int, ignore_index: int) -> N
 
 def _report(wrong: Tensor, allowed: str, values: Tensor) -> None:
     if wrong.any():
-        row = wrong.nonzero()[0].item()
+        row = int(wrong.nonzero()[0])
         raise ValueError(f'target: {allowed}, got {values[row].item():g} at row {row}')
