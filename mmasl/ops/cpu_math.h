@@ -6,6 +6,12 @@
 #include <cstring>
 #include <limits>
 
+#if defined(__x86_64__) && defined(__GLIBC__)
+// Without this the library would need glibc 2.29, whose exp and log differ in not setting errno.
+__asm__(".symver exp, exp@GLIBC_2.2.5");
+__asm__(".symver log, log@GLIBC_2.2.5");
+#endif
+
 // Into the function around, whose instruction set it then is compiled for.
 #define INLINE static inline __attribute__((always_inline))
 #define INLINE_MEMBER __attribute__((always_inline)) inline
