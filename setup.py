@@ -47,6 +47,10 @@ mmasl: To compile it, install a C++ compiler (apt-get install g++) and run this 
 class BuildLibraries(build_ext):
     """Builds the libraries under one name for every Python, which they know nothing of, and says so if it cannot."""
 
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or len(KERNELS)
+
     def get_ext_filename(self, fullname):
         return f'{fullname.replace(".", os.sep)}.so'
 
