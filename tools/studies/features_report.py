@@ -163,6 +163,8 @@ def paper_table(runs: dict) -> str:
             if '/' not in loss and not loss.startswith('target') or loss.startswith('ASL'):
                 continue
             usable = {rate: found for rate, found in by_rate.items() if rate in (1e-3, 3e-3)}
+            common = set.intersection(*(set(found) for found in usable.values()))
+            usable = {rate: {seed: found[seed] for seed in common} for rate, found in usable.items()}
             rate = max(usable, key=lambda rate: mean(values(usable[rate], 'mAP')))
             found = usable[rate]
             last = [run['course']['gamma_neg'][-1] for run in found.values() if 'course' in run]
