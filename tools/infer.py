@@ -76,7 +76,7 @@ def results_of(cfg: Config, args, checkpoint: dict, pictures: list[str]):
         read_thresholds(thr, getattr(inferencer.model.head, 'num_classes', None))  # one for each class
     except ValueError as error:
         raise UserError(f'--{error}') from error
-    checkpoints.check_fit(inferencer.model, checkpoint, args.checkpoint, whole=True)
+    checkpoints.check_fit(inferencer.model, checkpoint, args.checkpoint, complete=True)
     return inferencer.stream(pictures, args.batch_size, **({'show_dir': args.show_dir} if args.show_dir else {}))
 
 
@@ -91,7 +91,7 @@ def results_of_detector(cfg: Config, args, checkpoint: dict, pictures: list[str]
     if not any(str(step['type']).endswith('LoadImageFromFile') for step in pipeline):
         cfg.test_dataloader.dataset.pipeline = [dict(type='LoadImageFromFile'), *pipeline]
     inferencer = DetInferencer(cfg, args.checkpoint, args.device or get_device(), show_progress=False)
-    checkpoints.check_fit(inferencer.model, checkpoint, args.checkpoint, whole=True)
+    checkpoints.check_fit(inferencer.model, checkpoint, args.checkpoint, complete=True)
     return detect(inferencer, pictures, 0.3 if args.thr is None else args.thr, args.show_dir)
 
 

@@ -59,7 +59,7 @@ def merge_args(cfg: Config, args) -> None:
     cli.add_hook(cfg, 'ExactResumeHook')
     cli.add_hook(cfg, 'StopAtNaNHook')
     cli.add_hook(cfg, 'CheckModelHook')
-    cli.keep_checkpoints_whole(cfg)
+    cli.use_safe_checkpoints(cfg)
     if cfg.get('resume'):
         checkpoints.skip_pretrained(cfg)
     cli.set_dataloaders(cfg, args)
@@ -99,7 +99,7 @@ def main(argv=None) -> None:
     checkpoints.check_pretrained(cfg)
     checkpoint = read_start(cfg)
     preflight.check_folder(cfg.work_dir, '--work-dir')
-    runner = cli.build_runner(cfg, checkpoint, whole=bool(cfg.get('resume')))
+    runner = cli.build_runner(cfg, checkpoint, complete=bool(cfg.get('resume')))
     runner.train()
     report(runner)
 

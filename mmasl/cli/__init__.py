@@ -1,1 +1,1 @@
-"""What the scripts in ``tools/`` share: flags, checks before the run, and checkpoints."""
+"""Shared parts of the scripts in ``tools/``: flags, checks before the run, and checkpoints."""

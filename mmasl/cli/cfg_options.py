@@ -1,4 +1,4 @@
-"""``--cfg-options``: a key that nothing would read is refused instead of being dropped in silence."""
+"""Checks of ``--cfg-options``: a key that no component reads is refused instead of being ignored."""
 
 import difflib
 
@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from mmasl.cli.components import find_component, is_ours, is_placed, parameters, type_name
 from mmasl.errors import UserError, did_you_mean
 
-# What MMEngine takes out of a dict before it builds the rest.
+# The keys that MMEngine removes from a dict before it builds the component.
 EVERYWHERE = {'type', '_scope_', '_delete_'}
 TAKEN_OUT = {
     'optim_wrapper': {'constructor', 'paramwise_cfg'},
@@ -21,7 +21,7 @@ TAKEN_OUT = {
     'custom_hooks': {'priority'},
 }
 DATALOADER = parameters(DataLoader)[0] | {'num_batch_per_epoch', 'disable_subprocess_warning'}
-# Dicts without ``type`` whose reader is known all the same.
+# Dicts without ``type`` whose reader is known.
 UNTYPED = {
     'train_cfg': parameters(EpochBasedTrainLoop)[0] | parameters(IterBasedTrainLoop)[0] | {'by_epoch'},
     'val_cfg': parameters(ValLoop)[0],
@@ -51,11 +51,11 @@ def apply_cfg_options(cfg: Config, options: dict) -> None:
 
 
 def check_key(cfg: Config, key: str) -> None:
-    """Raise where ``key`` cannot be set, or where it is no argument of the component that it would go to.
+    """Raise if ``key`` cannot be set or is not an argument of the component that would get it.
 
-    A new key is legal where the component takes such an argument. Where that cannot be known for sure (``**kwargs``,
-    dicts that go through another component), it is legal unless it is a misspelling of one that is known; what the
-    component does not take after all stops it when it is built.
+    A new key is allowed if the component takes such an argument. If that is uncertain (``**kwargs``, dicts that go
+    through another component), the key is allowed unless it looks like a misspelling of a known key. A key that the
+    component does not take raises when the component is built.
     """
     node, scope, path = cfg._cfg_dict, cfg.get('default_scope'), ()
     for part in key.split('.'):
@@ -67,7 +67,7 @@ def check_key(cfg: Config, key: str) -> None:
         elif isinstance(node, dict):
             if part not in node:
                 check_new_key(node, scope, path, part)
-            # None stands for a dict that is switched off: setting a key in it switches it on.
+            # None stands for a dict that is switched off, and setting a key in it switches it on.
             if node.get(part) is None and part in node and key != '.'.join((*path, part)):
                 node[part] = ConfigDict()
             node = node.get(part, {})
@@ -79,7 +79,7 @@ def check_key(cfg: Config, key: str) -> None:
 
 
 def check_new_key(node: dict, scope: str | None, path: tuple[str, ...], name: str) -> None:
-    """Raise where ``name``, which is not in ``node``, is surely or very probably a slip."""
+    """Raise if ``name``, which is not in ``node``, is certainly or very probably a mistake."""
     known, closed, reader = known_keys(node, scope, path)
     known = known | set(node) | EVERYWHERE
     if name in known or not (closed or any(is_slip(name, other) for other in known)):
@@ -89,7 +89,7 @@ def check_new_key(node: dict, scope: str | None, path: tuple[str, ...], name: st
 
 
 def known_keys(node: dict, scope: str | None, path: tuple[str, ...]) -> tuple[set[str], bool, str]:
-    """Return the keys that ``node`` may have, whether it may surely have no others, and who says so."""
+    """Return the keys that ``node`` may have, whether it may certainly have no others, and the name of its reader."""
     if not path:
         return TOP_LEVEL, True, ''
     if 'type' in node:
@@ -98,7 +98,7 @@ def known_keys(node: dict, scope: str | None, path: tuple[str, ...]) -> tuple[se
             return set(), False, ''
         known, closed = parameters(component)
         known |= TAKEN_OUT.get(path[0], set()) if len(path) < 3 else set()
-        # Another component may take keys out of what is inside of it, but nobody takes them out of ours.
+        # Another component may remove keys from the dicts inside it, but none removes keys from ours.
         return known, closed and (is_placed(path) or is_ours(component)), f' ({type_name(node["type"])})'
     if len(path) == 1 and path[0] in UNTYPED:
         return UNTYPED[path[0]], True, ''
@@ -106,9 +106,9 @@ def known_keys(node: dict, scope: str | None, path: tuple[str, ...]) -> tuple[se
 
 
 def is_slip(name: str, other: str) -> bool:
-    """Say whether ``name`` is ``other`` with a typing error, rather than a sibling such as stage2 of stage1.
+    """Return whether ``name`` is probably ``other`` with a typing error and not a sibling, as stage2 is of stage1.
 
-    One word may be misspelt after its first letter; numbers, and words more or less, make another name.
+    One word may be misspelt after its first letter. Other numbers, or another number of words, make another name.
     """
     if name.replace('_', '').lower() == other.replace('_', '').lower():
         return True
@@ -123,9 +123,9 @@ def is_slip(name: str, other: str) -> bool:
 
 
 def move_data_root(cfg: Config, new: str) -> None:
-    """Carry a new top-level ``data_root`` to the paths that the config file made with the old one.
+    """Replace the old ``data_root`` by the new one in all paths that the config file made from it.
 
-    By the time the option is read the file has been executed, so without this the option would change nothing.
+    The config file has been executed before the option is read, so the option alone would change none of these paths.
     """
     old = cfg.get('data_root')
     if not isinstance(old, str) or not old:

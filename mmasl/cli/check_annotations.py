@@ -1,8 +1,8 @@
-"""Do the annotation files of MMDetection's data sets say what its readers need, and name the classes of the config?
+"""Checks that the annotation files of MMDetection's data sets are complete and have the classes of the config.
 
-Its ``CocoDataset`` takes the labels from the order of the categories in the file, whatever the order of
-``metainfo.classes``. It drops classes that the file does not have, which shifts the labels of those after them, and it
-ends in a ``KeyError`` where an entry lacks a key. The data sets of this package check their files while they read them.
+MMDetection's ``CocoDataset`` takes the labels from the order of the categories in the file and ignores the order of
+``metainfo.classes``. It drops classes that the file does not have, which shifts the labels of later classes, and it
+raises ``KeyError`` if an entry lacks a key. The data sets of this package check their files while they read them.
 """
 
 import os
@@ -14,15 +14,15 @@ from mmasl.errors import UserError, did_you_mean
 
 
 def check_annotations(dataset: Callable, node: dict, key: str) -> str | None:
-    """Check the annotation file of one data set, where its reader is MMDetection's for COCO or for Pascal VOC.
+    """Check the annotation file of a data set if MMDetection's reader for COCO or Pascal VOC reads it.
 
     Args:
         dataset: The class of the data set.
         node: Its dict in the config; its files exist.
-        key: Where that stands in the config.
+        key: The key of the data set in the config.
 
     Returns:
-        A line about what will be left out, or None.
+        A line about the objects that are left out, or None.
 
     Raises:
         UserError: One line with the file and the entry, or with the classes of both sides.

@@ -1,4 +1,4 @@
-"""Checkpoints named on the command line or in the config: is it there, whole, and of this model?"""
+"""Checks that the checkpoints of the command line and the config exist, are complete and fit the model."""
 
 import os
 from collections.abc import Iterator
@@ -15,16 +15,16 @@ from torch.distributed.fsdp import FullyShardedDataParallel, StateDictType
 from mmasl.cli.components import type_name, walk
 from mmasl.errors import UserError, did_you_mean
 
-# The state of OneCycleLR has a method of this class, without which MMEngine warns at length of an unsafe file.
+# The state of OneCycleLR has a method of this class. Without it MMEngine prints a long warning about an unsafe file.
 if hasattr(torch.serialization, 'add_safe_globals'):  # torch 2.4 and later
     torch.serialization.add_safe_globals([OneCycleParamScheduler])
 
-# What a scheduler keeps of its course; its other attributes move while it runs, or follow from these.
+# The attributes that define the course of a scheduler; its others change while it runs or follow from these.
 LENGTHS = ('begin', 'total_steps', 'T_max', 'total_iters', 'milestones', 'step_size', 'periods', 'gamma')
 
 
 def check_file(path: str, key: str) -> None:
-    """Raise where the local checkpoint ``path``, which ``key`` names, does not exist."""
+    """Raise if ``path``, the value of ``key``, is a local checkpoint that does not exist."""
     if '://' in path or Path(path).expanduser().exists():
         return
     folder = Path(path).expanduser().parent
@@ -33,7 +33,7 @@ def check_file(path: str, key: str) -> None:
 
 
 def check_pretrained(cfg: Config) -> None:
-    """Raise where the model starts from weights (``init_cfg``) that do not exist."""
+    """Raise if the weights that initialise the model (``init_cfg``) do not exist."""
     for path, node in walk(cfg.model, ('model',)):
         checkpoint = node.get('checkpoint')
         if type_name(node.get('type', '')).endswith('Pretrained') and isinstance(checkpoint, str):
@@ -41,14 +41,14 @@ def check_pretrained(cfg: Config) -> None:
 
 
 def skip_pretrained(cfg: Config) -> None:
-    """Build the model without weights that a checkpoint will replace: timm would download them first."""
+    """Turn off pretrained weights that a checkpoint will replace, because timm would download them first."""
     for _, node in walk(cfg.model, ('model',)):
         if node.get('pretrained') is True:
             node['pretrained'] = False
 
 
 def read(path: str, key: str, of_strategy: bool = False) -> dict | None:
-    """Return the checkpoint, on the CPU; with ``of_strategy`` None for a folder, which only that strategy can read."""
+    """Return the checkpoint on the CPU, or, with ``of_strategy``, None for a folder that only the strategy can read."""
     check_file(path, key)
     if os.path.isdir(path):
         if of_strategy:
@@ -56,17 +56,17 @@ def read(path: str, key: str, of_strategy: bool = False) -> dict | None:
         raise UserError(f'{key}: {path} is a folder: only the strategy that wrote it can read it')
     try:
         checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
-    except Exception as error:  # whatever a broken file makes the unpickler do
+    except Exception as error:  # the unpickler may raise anything for a broken file
         reason = f'{type(error).__name__}: {(str(error).splitlines() or [""])[0]}'
-        whole = f' (is it whole? it has {os.path.getsize(path):,} bytes)' if os.path.isfile(path) else ''
-        raise UserError(f'{key}: {path} cannot be loaded{whole}: {reason}') from error
+        size = f' (is it complete? it has {os.path.getsize(path):,} bytes)' if os.path.isfile(path) else ''
+        raise UserError(f'{key}: {path} cannot be loaded{size}: {reason}') from error
     if not isinstance(checkpoint, dict):
         raise UserError(f'{key}: {path} holds a {type(checkpoint).__name__} instead of weights')
     return checkpoint
 
 
 def check_resumable(checkpoint: dict | None, path: str) -> None:
-    """Raise where ``checkpoint`` holds weights but not the state of a training run."""
+    """Raise if ``checkpoint`` has weights but not the state of a training run."""
     missing = [key for key in ('meta', 'message_hub', 'optimizer') if checkpoint is not None and key not in checkpoint]
     if missing:
         raise UserError(
@@ -76,9 +76,9 @@ def check_resumable(checkpoint: dict | None, path: str) -> None:
 
 
 def latest(work_dir: str) -> str | None:
-    """Return the last checkpoint of ``work_dir``; it may have been moved there together with the folder.
+    """Return the last checkpoint of ``work_dir``, also if the folder was moved.
 
-    A process that was killed may have left ``last_checkpoint`` empty: then it is the newest one.
+    A killed process may have left ``last_checkpoint`` empty. The newest checkpoint is returned then.
     """
     if not os.path.isfile(os.path.join(work_dir, 'last_checkpoint')):
         return None
@@ -90,10 +90,10 @@ def latest(work_dir: str) -> str | None:
     return moved if not os.path.exists(path) and os.path.exists(moved) else path
 
 
-def check_fit(model: torch.nn.Module, checkpoint: dict, path: str, whole: bool) -> None:
-    """Raise where ``checkpoint`` does not fill ``model``, or, with ``whole=False``, where it fills nothing of it.
+def check_fit(model: torch.nn.Module, checkpoint: dict, path: str, complete: bool) -> None:
+    """Raise if ``checkpoint`` lacks weights of ``model`` or, with ``complete=False``, if it has none of them.
 
-    MMEngine only warns, and a half-loaded model is evaluated without a word.
+    MMEngine only warns and then evaluates the partly loaded model.
     """
     while (is_model_wrapper(model) or isinstance(model, BaseTTAModel)) and not isinstance(
         model, FullyShardedDataParallel
@@ -101,17 +101,17 @@ def check_fit(model: torch.nn.Module, checkpoint: dict, path: str, whole: bool) 
         model = model.module
     state = checkpoint.get('state_dict', checkpoint)
     weights = {str(name).removeprefix('module.'): value for name, value in state.items()}
-    # Batch norm works without its count of batches, which old checkpoints do not have.
-    own = {name: value for name, value in whole_state(model).items() if counts(name)}
+    # Batch norm works without its count of batches, which old checkpoints lack.
+    own = {name: value for name, value in full_state(model).items() if is_weight(name)}
     other_shape = [name for name in own if name in weights and shape(weights[name]) != shape(own[name])]
     missing = [name for name in own if name not in weights]
-    unexpected = [name for name in weights if name not in own and counts(name)]
+    unexpected = [name for name in weights if name not in own and is_weight(name)]
     if (missing or unexpected) and not other_shape:
-        # Modules may rename the keys of older versions while they load; only loading tells.
-        missing, unexpected = (list(filter(counts, names)) for names in model.load_state_dict(weights, strict=False))
+        # Modules may rename the keys of older versions while they load, so only loading can decide.
+        missing, unexpected = (list(filter(is_weight, names)) for names in model.load_state_dict(weights, strict=False))
     if not missing and not other_shape:
         return
-    if not whole and len(missing) + len(other_shape) < len(own):
+    if not complete and len(missing) + len(other_shape) < len(own):
         return
     shapes = [f'{name} {shape(weights[name])} instead of {shape(own[name])}' for name in other_shape]
     parts = [listed(missing, 'missing'), listed(unexpected, 'unexpected'), listed(shapes, 'of another shape')]
@@ -121,7 +121,7 @@ def check_fit(model: torch.nn.Module, checkpoint: dict, path: str, whole: bool) 
     )
 
 
-def whole_state(model: torch.nn.Module) -> dict:
+def full_state(model: torch.nn.Module) -> dict:
     """Return the state dict of ``model``, of all shards if it is sharded, on every process."""
     if not isinstance(model, FullyShardedDataParallel):
         return model.state_dict()
@@ -129,31 +129,32 @@ def whole_state(model: torch.nn.Module) -> dict:
         return model.state_dict()
 
 
-def counts(name: str) -> bool:
+def is_weight(name: str) -> bool:
+    """Return whether ``name`` is the name of a weight or statistic and not of a count of batches."""
     return not name.endswith('num_batches_tracked')
 
 
 def shape(value) -> tuple[int, ...]:
-    # torch loads one element into none; sharding makes vectors of parameters without dimensions
+    # torch loads one element into a tensor without dimensions, and sharding turns such a tensor into a vector
     return tuple(getattr(value, 'shape', ())) or (1,)
 
 
 def listed(names: list[str], what: str) -> str:
-    """Return how many ``names`` there are, with the first few of them."""
+    """Return the number of ``names`` and the first of them as text."""
     more = ', ...' if len(names) > 3 else ''
     return f'{len(names)} {what} ({", ".join(names[:3])}{more})' if names else ''
 
 
 def origin(checkpoint: dict) -> str:
-    """Return the experiment that wrote ``checkpoint``, where it says so."""
+    """Return a phrase with the experiment that wrote ``checkpoint``, or an empty string if it is unknown."""
     name = (checkpoint.get('meta') or {}).get('experiment_name') if isinstance(checkpoint.get('meta'), dict) else None
     return f' (it was written by the run {name})' if name else ''
 
 
 def check_schedule(runner: Runner, checkpoint: dict, path: str) -> None:
-    """Raise where resuming from ``checkpoint`` would silently replace the schedule or the optimizer of the config.
+    """Raise if resuming from ``checkpoint`` would silently replace the schedule or the optimizer of the config.
 
-    MMEngine loads the state of both over what the config says: their lengths and their learning rates too.
+    MMEngine replaces both by the state in the checkpoint, including their lengths and learning rates.
     """
     found = [f'{key} {old} in the checkpoint, {new} in the config' for key, old, new in changes(runner, checkpoint)]
     if found:
@@ -169,13 +170,13 @@ def check_schedule(runner: Runner, checkpoint: dict, path: str) -> None:
 def changes(runner: Runner, checkpoint: dict) -> Iterator[tuple[str, object, object]]:
     """Yield each setting of the optimizer and the schedulers that differs, with its value in ``checkpoint`` and now.
 
-    Where a training with steps becomes longer, the schedulers in ``checkpoint`` become so too.
+    If a training with steps becomes longer, the schedulers in ``checkpoint`` are extended as well.
     """
     groups = (checkpoint.get('optimizer') or {}).get('param_groups', [])
     now = runner.optim_wrapper.param_groups if groups and isinstance(runner.optim_wrapper, OptimWrapper) else []
     for before, after in zip(groups[:1], now[:1], strict=False):  # there may be a group for each parameter
         for key in ('lr', 'momentum', 'weight_decay'):
-            # Schedulers keep what the optimizer was made with under these names.
+            # Schedulers store the initial settings of the optimizer under these names.
             names = (f'max_{key}', f'initial_{key}', key)
             old, new = (next((group[name] for name in names if name in group), None) for group in (before, after))
             if old != new:
@@ -195,9 +196,10 @@ def changes(runner: Runner, checkpoint: dict) -> Iterator[tuple[str, object, obj
 
 
 def prolong(before: dict, after: _ParamScheduler) -> bool:
-    """Give the state ``before`` the end of ``after``, if its course up to now does not depend on where it ends.
+    """Give the state ``before`` the end of ``after`` if its course so far does not depend on the end.
 
-    A scheduler stands still at its end, so it has missed one step there. A course by milestones can make up for it.
+    A scheduler stops at its end and so has missed one step there. A course by milestones can make up for it. Return
+    whether the state was changed.
     """
     step = before['_global_step'] - before['begin']
     if before['_global_step'] >= before['end']:
@@ -209,14 +211,14 @@ def prolong(before: dict, after: _ParamScheduler) -> bool:
 
 
 class CheckCheckpoint(Hook):
-    """Runs ``check_fit``, and ``check_schedule`` where a training is resumed, when the checkpoint is loaded."""
+    """Runs ``check_fit`` when the checkpoint is loaded, and ``check_schedule`` if the training is resumed."""
 
     priority = 'VERY_LOW'
 
-    def __init__(self, path: str, whole: bool, resume: bool):
-        self.path, self.whole, self.resume = path, whole, resume
+    def __init__(self, path: str, complete: bool, resume: bool):
+        self.path, self.complete, self.resume = path, complete, resume
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        check_fit(runner.model, checkpoint, self.path, self.whole)
+        check_fit(runner.model, checkpoint, self.path, self.complete)
         if self.resume:
             check_schedule(runner, checkpoint, self.path)

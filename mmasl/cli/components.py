@@ -1,4 +1,4 @@
-"""What a config's components are called and which arguments they take, without building them."""
+"""Finds the components of a config and their arguments without building them."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from mmengine.registry import Registry
 
 from mmasl.errors import UserError, closest
 
-# Names are unique within a registry only, so the place in the config decides where to look first.
+# Names are unique within a registry only, so the position in the config decides which registry is searched first.
 FIRST_REGISTRY = {
     'dataset': 'DATASETS',
     'pipeline': 'TRANSFORMS',
@@ -37,30 +37,30 @@ IN_COMPONENTS = ('transforms', 'init_cfg')
 
 
 def registry_at(path: tuple[str, ...], scope: str | None) -> Registry:
-    """Return the registry that most probably builds what is at ``path``."""
-    # A hook is one whatever its name in default_hooks is (param_scheduler, say).
+    """Return the registry that most probably builds the component at ``path``."""
+    # All entries of default_hooks are hooks, even those with the name of another field (param_scheduler).
     parts = path[:1] if path[:1] == ('default_hooks',) else path[::-1]
     name = next((FIRST_REGISTRY[part] for part in parts if part in FIRST_REGISTRY), 'MODELS')
     return in_scope(getattr(mmengine_registry, name), scope)
 
 
 def in_scope(root: Registry, scope: str | None) -> Registry:
-    """Return the node of ``scope`` below a root registry, or the root where the package has none of its own."""
+    """Return the registry of ``scope`` below a root registry, or the root if the package has none."""
     if scope is not None and scope != 'mmengine':
         try:
             import_module(f'{scope}.registry')
         except (ImportError, AssertionError) as error:  # mmdet asserts the version of mmcv
             if getattr(error, 'name', None) == f'{scope}.registry':
-                return root  # a package that has none of its own
+                return root  # the package has no registry
             cure = 'python -m mmasl.check_env says what to do'
             raise UserError(f"'{scope}', which the config needs, cannot be imported: {error}; {cure}") from error
     return root.children.get(scope, root)
 
 
 def is_placed(path: tuple[str, ...]) -> bool:
-    """Say whether MMEngine itself builds what is at ``path``, from exactly that dict.
+    """Return whether MMEngine itself builds the component at ``path`` from exactly that dict.
 
-    Deeper dicts go through a component, which may take keys out of them or look their type up in its own way.
+    Deeper dicts go through a component, which may remove keys or look up the type in its own way.
     """
     key = path[-2] if path[-1].isdigit() and len(path) > 1 else path[-1]
     in_hooks = len(path) == 2 and path[0] == 'default_hooks'
@@ -68,7 +68,7 @@ def is_placed(path: tuple[str, ...]) -> bool:
 
 
 def find_component(name: str | type, scope: str | None, path: tuple[str, ...]) -> Callable | None:
-    """Return what ``type=name`` stands for at ``path`` of a config, or None where no registry knows it."""
+    """Return the component for ``type=name`` at ``path`` of a config, or None if no registry has it."""
     if not isinstance(name, str):
         return name
     registries = [registry_at(path, scope), mmengine_registry.EVALUATOR]
@@ -77,7 +77,7 @@ def find_component(name: str | type, scope: str | None, path: tuple[str, ...]) -
     for registry in registries:
         try:
             found = registry.get(name)
-        except RuntimeError:  # how get() says that there is none
+        except RuntimeError:  # get() raises it if there is none
             found = None
         except (ImportError, AssertionError) as error:  # mmdet asserts the version of mmcv
             cure = 'python -m mmasl.check_env says what to do'
@@ -88,17 +88,17 @@ def find_component(name: str | type, scope: str | None, path: tuple[str, ...]) -
 
 
 def type_name(component: str | type) -> str:
-    """Return a ``type`` as a config writes it: lazy configs hold classes, the others strings."""
+    """Return the name of a ``type``, which is a class in lazy configs and a string in others."""
     return component if isinstance(component, str) else getattr(component, '__name__', str(component))
 
 
 def is_ours(component: Callable) -> bool:
-    """Say whether ``component`` is a part of this package."""
+    """Return whether ``component`` belongs to this package."""
     return getattr(component, '__module__', '').startswith('mmasl.')
 
 
 def parameters(component: Callable) -> tuple[set[str], bool]:
-    """Return the argument names that ``component`` takes, and whether it surely takes no other."""
+    """Return the names of the arguments of ``component``, and whether it certainly takes no others."""
     if inspect.isclass(component):
         calls = [vars(cls)['__init__'] for cls in component.__mro__ if '__init__' in vars(cls)]
     else:
@@ -111,7 +111,7 @@ def parameters(component: Callable) -> tuple[set[str], bool]:
             return names, False
         names |= {p.name for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} - {'self'}
         if not any(p.kind is p.VAR_KEYWORD for p in found):
-            # Below the first class, **kwargs may have gone elsewhere than to the parent, but not in this package.
+            # **kwargs of a subclass may not all go to its parent, except in this package.
             return names, depth == 0 or is_ours(component)
     return names, False
 
@@ -130,16 +130,16 @@ def walk(node, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], di
 
 
 def unknown_type(name: str, registry: Registry, where: str) -> str:
-    """Return the message for a ``type`` at ``where`` that ``registry`` does not know."""
+    """Return the message for a ``type`` at ``where`` that ``registry`` does not have."""
     near = suggest_type(name, registry)
     hint = f"; did you mean '{near}'?" if near else ''
     return f"{where or 'the config'}: no {registry.name} is called '{name}'{hint}"
 
 
 def suggest_type(name: str, registry: Registry) -> str | None:
-    """Return the registered type that ``name`` was most probably meant to be."""
+    """Return the registered type that is closest to ``name``, or None."""
     known = known_types(registry)
-    # The right name without (or with a wrong) scope is a far more common slip than a wrong name.
+    # A missing or wrong scope is a far more common mistake than a wrong name.
     same = [entry for entry in sorted(known) if entry.split('.')[-1] == name.split('.')[-1]]
     if same:
         return next((entry for entry in same if entry.startswith('mmasl.')), same[0])
@@ -147,7 +147,7 @@ def suggest_type(name: str, registry: Registry) -> str | None:
 
 
 def known_types(registry: Registry) -> set[str]:
-    """Return all that ``type`` may say where ``registry`` builds, with its scope where one is needed."""
+    """Return all names that ``registry`` accepts as ``type``, with a scope if one is necessary."""
     import_module('mmasl.registry')
     if 'mmasl' in registry.root.children:
         registry.root.children['mmasl'].import_from_location()

@@ -1,26 +1,26 @@
-"""The command lines of the tools: parsers and types of arguments, all of them without torch and MMEngine.
+"""Parsers and argument types for the command lines of the tools. Importing them needs neither torch nor MMEngine.
 
-So a tool answers ``--help`` and mistakes at once: it calls its ``parse_args`` before it imports what it works with.
+A tool calls its ``parse_args`` before its slow imports, so it answers ``--help`` and mistakes at once.
 """
 
 import argparse
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
+    """An argument parser that prints errors as one line."""
 
     def error(self, message: str):
         self.exit(2, f'error: {message} ({self.prog} --help lists the arguments)\n')
 
 
 class CfgOptions(argparse.Action):
-    """MMEngine's ``k=v`` action, with argparse's own error for what is not ``k=v``."""
+    """MMEngine's ``k=v`` action, which raises argparse's error for other values."""
 
     def __call__(self, parser, namespace, values, option_string=None):
         for value in values:
             if not value.partition('=')[0] or '=' not in value:
                 raise argparse.ArgumentError(self, f"expected key=value, got '{value}'")
-        from mmengine.config import DictAction  # a third of a second, for those who use it
+        from mmengine.config import DictAction  # takes a third of a second
 
         try:
             DictAction(self.option_strings, self.dest)(parser, namespace, values, option_string)
@@ -46,13 +46,13 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='who started this process'
     )
-    # torch.distributed.launch passes the one or the other, depending on torch's version.
+    # torch.distributed.launch passes one of the two, depending on the version of torch.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     return parser
 
 
 def as_thr(source: str) -> float | str:
-    """Return a ``--thr`` as a number where it is one, else the name of a file of thresholds.
+    """Return the value of ``--thr`` as a number or as the name of a file of thresholds.
 
     Example:
         >>> as_thr('0.3'), as_thr('thresholds.json')
@@ -65,7 +65,7 @@ def as_thr(source: str) -> float | str:
 
 
 def usable_device(name: str) -> str:
-    """Return ``name``, for ``--device``, if torch can use a device of this name."""
+    """Return ``name``, the value of ``--device``, or raise if torch cannot use this device."""
     import torch
 
     try:

@@ -1,4 +1,4 @@
-"""Checks before anything expensive: is everything there that the config and the command line name?"""
+"""Checks before the run: everything that the config and the command line name must exist and fit."""
 
 import os
 import tempfile
@@ -31,13 +31,13 @@ NEEDED = {
     'test': ('model', 'test_dataloader', 'test_cfg', 'test_evaluator'),
 }
 SETTINGS = ('default_hooks', 'custom_hooks', 'visualizer', 'model')
-# Keys of the model whose dicts are built from a registry, each from exactly that dict.
+# Keys of the model whose dicts a registry builds as they are.
 MODEL_PARTS = ('model', 'data_preprocessor', 'backbone', 'neck', 'head', 'bbox_head', 'loss', 'loss_cls', 'loss_bbox')
 READ = {
     'train': (*SETTINGS, 'train_dataloader', 'val_dataloader', 'val_evaluator', 'optim_wrapper', 'param_scheduler'),
     'test': (*SETTINGS, 'test_dataloader', 'test_evaluator'),
 }
-# Data sets of our own say it in a class attribute `how_to_get`.
+# The data sets of this package have a class attribute `how_to_get` instead.
 HOW_TO_GET = {
     'CocoDataset': 'https://cocodataset.org/#download (train2017, val2017 and annotations, unpacked side by side)',
     'VOC': 'http://host.robots.ox.ac.uk/pascal/VOC (unpack VOCdevkit)',
@@ -45,12 +45,12 @@ HOW_TO_GET = {
     'ImageNet': 'https://image-net.org/download.php',
 }
 SHARDED = ('FSDPStrategy', 'DeepSpeedStrategy')
-DEEPSPEED = 'deepspeed==0.16.9'  # was run; 0.19 has moved what MMEngine imports
+DEEPSPEED = 'deepspeed==0.16.9'  # this version was run; 0.19 has moved modules that MMEngine imports
 LAUNCHER_VARIABLES = {'pytorch': 'RANK', 'mpi': 'OMPI_COMM_WORLD_RANK', 'slurm': 'SLURM_PROCID'}
 
 
 def check_sections(cfg: Config, job: str) -> None:
-    """Raise where ``cfg`` lacks what ``job`` ('train' or 'test') is made of."""
+    """Raise if ``cfg`` lacks a section that ``job`` ('train' or 'test') needs."""
     missing = [key for key in NEEDED[job] if cfg.get(key) is None]
     if missing:
         raise UserError(
@@ -65,7 +65,7 @@ def check_sections(cfg: Config, job: str) -> None:
 
 
 def check_typed(cfg: Config) -> None:
-    """Raise where a hook, a scheduler or the optimizer has no type, which the tools look at before MMEngine does."""
+    """Raise if a hook, a scheduler or the optimizer has no type, because the tools read it before MMEngine does."""
     nodes = {f'default_hooks.{name}': hook for name, hook in (cfg.get('default_hooks') or {}).items() if hook}
     for key in ('custom_hooks', 'param_scheduler'):
         entries = cfg.get(key) or []
@@ -74,7 +74,7 @@ def check_typed(cfg: Config) -> None:
         elif key == 'custom_hooks':
             raise UserError(f'{key}: expected a list of dicts, got {entries}')
         elif not all(isinstance(entry, dict) for values in entries.values() for entry in as_list(values)):
-            nodes[key] = entries  # else it has the schedulers of each optimizer
+            nodes[key] = entries  # otherwise it is a dict with the schedulers of each optimizer
     if 'optimizer' in (cfg.get('optim_wrapper') or {}):
         nodes['optim_wrapper.optimizer'] = cfg.optim_wrapper.optimizer
     for key, node in nodes.items():
@@ -87,7 +87,7 @@ def as_list(value) -> list:
 
 
 def check_scope(cfg: Config) -> None:
-    """Raise where the package that the config's names come from is not installed."""
+    """Raise if the package of the config's default scope is not installed."""
     scope = cfg.get('default_scope')
     if scope is not None and find_spec(scope) is None:
         install = '; python -m mmasl.check_env says how to install it'
@@ -96,7 +96,7 @@ def check_scope(cfg: Config) -> None:
 
 
 def check_launcher(launcher: str) -> None:
-    """Raise where the processes were not started by ``launcher``."""
+    """Raise if ``launcher`` did not start the processes."""
     variable = LAUNCHER_VARIABLES.get(launcher)
     if variable and variable not in os.environ:
         starter = {'pytorch': 'torchrun', 'slurm': 'srun', 'mpi': 'mpirun'}[launcher]
@@ -104,7 +104,7 @@ def check_launcher(launcher: str) -> None:
 
 
 def strategy_of(cfg: Config) -> str | None:
-    """Return what the strategy of FlexibleRunner is called, None with another runner."""
+    """Return the name of FlexibleRunner's strategy, or None for another runner."""
     if cfg.get('runner_type') != 'FlexibleRunner':
         return None
     default = 'SingleDeviceStrategy' if cfg.get('launcher', 'none') == 'none' else 'DDPStrategy'
@@ -112,7 +112,7 @@ def strategy_of(cfg: Config) -> str | None:
 
 
 def check_strategy(cfg: Config) -> None:
-    """Raise where the config's ``strategy`` would be ignored, cannot start, or would write broken checkpoints."""
+    """Raise if the config's ``strategy`` would be ignored, cannot start, or would write broken checkpoints."""
     name = strategy_of(cfg)
     if name is None:
         if cfg.get('strategy') is not None:
@@ -135,7 +135,7 @@ def check_strategy(cfg: Config) -> None:
 
 
 def check_deepspeed(cfg: Config) -> None:
-    """Raise where DeepSpeed is missing, or where the config sets what it would not heed."""
+    """Raise if DeepSpeed is missing or the config has settings that it would ignore."""
     if find_spec('deepspeed') is None:
         raise UserError(f'strategy: DeepSpeedStrategy needs the package deepspeed: pip install "{DEEPSPEED}"')
     if type_name(cfg.optim_wrapper.get('type', 'OptimWrapper')).split('.')[-1] != 'DeepSpeedOptimWrapper':
@@ -150,12 +150,12 @@ def check_deepspeed(cfg: Config) -> None:
 
 
 def has_accelerator() -> bool:
-    """Say whether MMEngine finds a device that it can run mixed precision on."""
+    """Return whether MMEngine finds a device for mixed precision."""
     return is_cuda_available() or is_npu_available() or is_mlu_available() or is_musa_available()
 
 
 def check_amp(cfg: Config) -> None:
-    """Raise where mixed-precision training is asked for without a device that has it."""
+    """Raise if the config asks for mixed precision and there is no device for it."""
     if type_name(cfg.optim_wrapper.get('type', '')).endswith('AmpOptimWrapper') and not has_accelerator():
         raise UserError(
             '--amp (optim_wrapper.type=AmpOptimWrapper) needs a GPU or another accelerator, and torch finds none here: '
@@ -164,7 +164,7 @@ def check_amp(cfg: Config) -> None:
 
 
 def check_components(cfg: Config, job: str) -> None:
-    """Raise where a ``type`` is one that no registry knows, or where its dict has a key that nothing would read."""
+    """Raise if no registry has a ``type``, or if a dict has a key that nothing would read."""
     nodes = [found for field in dict.fromkeys((*READ[job], *UNTYPED)) for found in walk(cfg.get(field), (field,))]
     if cfg.get('runner_type'):
         nodes.insert(0, (('runner_type',), {'type': cfg.runner_type}))
@@ -179,7 +179,7 @@ def check_components(cfg: Config, job: str) -> None:
 
 
 def check_arguments(node: dict, scope: str | None, path: tuple[str, ...]) -> None:
-    """Raise where the dict at ``path`` has a key that its component does not take."""
+    """Raise if the dict at ``path`` has a key that its component does not take."""
     known, closed, _ = known_keys(node, scope, path)
     unknown = [key for key in node if key not in known | EVERYWHERE] if closed else []
     if unknown:
@@ -191,7 +191,7 @@ def check_arguments(node: dict, scope: str | None, path: tuple[str, ...]) -> Non
 
 
 def check_loss(loss: Callable, node: dict, where: str) -> None:
-    """Raise where one of our losses refuses an argument: it is built in vain, which costs nothing."""
+    """Raise if a loss of this package refuses an argument, by building it once, which is cheap."""
     arguments = {key: value for key, value in node.items() if key not in EVERYWHERE}
     try:
         loss(**arguments)
@@ -200,7 +200,7 @@ def check_loss(loss: Callable, node: dict, where: str) -> None:
 
 
 def check_data(cfg: Config, job: str) -> None:
-    """Raise where a folder or an annotation file that ``job`` will read does not exist, or cannot be read."""
+    """Raise if a folder or an annotation file of ``job`` does not exist or cannot be read."""
     splits = ['test'] if job == 'test' else ['train', 'val'] if cfg.get('val_dataloader') else ['train']
     to_read = []
     for field in (f'{split}_dataloader' for split in splits):
@@ -212,10 +212,10 @@ def check_data(cfg: Config, job: str) -> None:
     for field in (f'{split}_evaluator' for split in splits):
         for path, node in walk(cfg.get(field), (field,)):
             name = type_name(node.get('type', 'metric'))
-            need(cfg, node.get('ann_file'), (*path, 'ann_file'), name)
+            check_exists(cfg, node.get('ann_file'), (*path, 'ann_file'), name)
             if name.split('.')[-1] == 'CocoMetric' and is_local(node.get('ann_file')):
                 files.append(node['ann_file'])
-    # Reading takes time, so it comes when everything is there.
+    # Reading takes time, so it comes after all checks of existence.
     for dataset, node, key in to_read:
         left_out = dataset and check_annotations(dataset, node, key)
         if left_out:
@@ -225,10 +225,10 @@ def check_data(cfg: Config, job: str) -> None:
 
 
 def check_dataset(cfg: Config, node: dict, path: tuple[str, ...]) -> type[BaseDataset] | None:
-    """Raise where the data root, the annotation file or an image folder of one data set does not exist.
+    """Raise if the data root, the annotation file or an image folder of one data set does not exist.
 
     Returns:
-        The class of the data set, or None where these arguments may mean something else to it.
+        The class of the data set, or None if these arguments may have another meaning for it.
     """
     dataset = find_component(node['type'], node.get('_scope_', cfg.get('default_scope')), path)
     if dataset is None or ('download' in parameters(dataset)[0] and node.get('download', True)):
@@ -236,7 +236,7 @@ def check_dataset(cfg: Config, node: dict, path: tuple[str, ...]) -> type[BaseDa
     name = type_name(node['type']).split('.')[-1]
     how = getattr(dataset, 'how_to_get', HOW_TO_GET.get(name, ''))
     root = node.get('data_root') or ''
-    need(cfg, root, (*path, 'data_root'), name, how)
+    check_exists(cfg, root, (*path, 'data_root'), name, how)
     if '://' in root or not (isinstance(dataset, type) and issubclass(dataset, BaseDataset)):
         return None
     prefix = node.get('data_prefix')
@@ -245,28 +245,28 @@ def check_dataset(cfg: Config, node: dict, path: tuple[str, ...]) -> type[BaseDa
     )
     for key, part in {'ann_file': node.get('ann_file'), **prefixes}.items():
         if is_local(part):
-            need(cfg, os.path.join(root, part), (*path, key), name, how)
+            check_exists(cfg, os.path.join(root, part), (*path, key), name, how)
     return dataset
 
 
 def say(text: str) -> None:
-    """Print ``text``, once however many processes there are."""
+    """Print ``text`` from the first process only."""
     ranks = (os.environ[name] for name in LAUNCHER_VARIABLES.values() if name in os.environ)
     if next(ranks, '0') == '0':
         print(text, flush=True)
 
 
 def is_local(path) -> bool:
-    """Say whether ``path`` names a place in the file system (and not an object store or a URL)."""
+    """Return whether ``path`` is a path in the file system and not a URL or an object store."""
     return isinstance(path, str) and path != '' and '://' not in path
 
 
-def need(cfg: Config, file, path: tuple[str, ...], name: str, how: str = '') -> None:
-    """Raise where ``file`` is a local path that does not exist."""
+def check_exists(cfg: Config, file, path: tuple[str, ...], name: str, how: str = '') -> None:
+    """Raise if ``file`` is a local path that does not exist."""
     if not is_local(file) or Path(file).expanduser().exists():
         return
     key = '.'.join(path)
-    # One option moves everything where the config file made its paths from one variable.
+    # One option changes all paths if the config file made them from one variable.
     option = 'data_root' if cfg.get('data_root') and file.startswith(cfg.data_root) else key
     raise UserError(
         f'{name}: {file} does not exist (config key {key}); put the data there'
@@ -276,14 +276,14 @@ def need(cfg: Config, file, path: tuple[str, ...], name: str, how: str = '') -> 
 
 
 def check_folder(folder: str, flag: str) -> None:
-    """Raise where ``folder``, which ``flag`` names, cannot be made or written to: better before the work than after."""
+    """Raise if ``folder``, the value of ``flag``, cannot be created or is not writable."""
     name = f'the {"work directory" if flag == "--work-dir" else "folder"} {folder}'
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
         raise UserError(f'{name} cannot be made ({error.strerror}); choose another with {flag}') from error
     try:
-        # Only trying tells: os.access grants root everything, on read-only mounts and NFS too.
+        # os.access grants root everything, even on read-only mounts and NFS, so only writing can decide.
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise UserError(f'{name} is not writable ({error.strerror}); choose another with {flag}') from error

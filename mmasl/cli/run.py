@@ -1,4 +1,4 @@
-"""What ``tools/train.py`` and ``tools/test.py`` share: config loading, and building the runner."""
+"""Loads the config and builds the runner for ``tools/train.py`` and ``tools/test.py``."""
 
 import argparse
 import ast
@@ -21,7 +21,7 @@ REPOSITORY_CONFIGS = Path(__file__).parents[2] / 'configs'
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """Load the config with what the common arguments change in it."""
+    """Load the config and apply the common arguments to it."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     preflight.check_launcher(args.launcher)
     cfg = read_config(args.config)
@@ -38,7 +38,7 @@ def read_config(path: str) -> Config:
     """Read a config file.
 
     Raises:
-        UserError: It does not exist, or it cannot be read; the message has the file and the line.
+        UserError: If the file does not exist or cannot be read. The message has the file and the line.
     """
     file = Path(path).expanduser()
     if file.is_dir():
@@ -57,14 +57,14 @@ def read_config(path: str) -> Config:
 
 
 def config_files(file: Path) -> list[str]:
-    """Return the paths of a config and of the files that its ``_base_`` names, and theirs.
+    """Return the paths of a config and of all its base files.
 
     Raises:
-        UserError: One of them does not exist, or is no Python.
+        UserError: If one of them does not exist or is not valid Python.
     """
     files = [os.path.abspath(file)]
     text = file.read_text(encoding='utf-8')
-    if file.suffix != '.py' or '{{' in text:  # MMEngine replaces what is in these brackets before it is Python
+    if file.suffix != '.py' or '{{' in text:  # not Python before MMEngine replaces these brackets
         return files
     try:
         statements = ast.parse(text).body
@@ -72,7 +72,7 @@ def config_files(file: Path) -> list[str]:
         raise UserError(f'{files[0]}, line {error.lineno}: {error.msg}') from error
     for name in named_bases(statements):
         base = Path(os.path.normpath(Path(files[0]).parent / name))
-        if '::' in name:  # of another package
+        if '::' in name:  # a config of another package
             continue
         if not base.is_file():
             raise UserError(f'{files[0]}: its _base_ {base} does not exist')
@@ -81,7 +81,7 @@ def config_files(file: Path) -> list[str]:
 
 
 def named_bases(statements: list[ast.stmt]) -> list[str]:
-    """Return what ``_base_`` names among the statements of a config, nothing where it is computed."""
+    """Return the files in the ``_base_`` of a config's statements, or an empty list if it is computed."""
     for statement in statements:
         if isinstance(statement, ast.Assign) and getattr(statement.targets[0], 'id', None) == '_base_':
             try:
@@ -92,9 +92,9 @@ def named_bases(statements: list[ast.stmt]) -> list[str]:
 
 
 def near_configs(file: Path) -> str:
-    """Return the configs that were most probably meant by ``file``, as a question."""
-    places = [(file.parent, '*.py'), (Path('configs'), '**/*.py'), (REPOSITORY_CONFIGS, '**/*.py')]
-    for folder, pattern in places:
+    """Return a question that proposes the configs closest to ``file``, or an empty string."""
+    searches = [(file.parent, '*.py'), (Path('configs'), '**/*.py'), (REPOSITORY_CONFIGS, '**/*.py')]
+    for folder, pattern in searches:
         found = {other.stem: str(other) for other in sorted(folder.glob(pattern)) if '_base_' not in other.parts}
         longer = [path for stem, path in found.items() if stem.startswith(file.stem)]
         near = closest(file.stem, found)
@@ -104,7 +104,7 @@ def near_configs(file: Path) -> str:
 
 
 def set_dataloaders(cfg: Config, args: argparse.Namespace) -> None:
-    """Give the data loaders the defaults that MMPretrain's configs count on, and what the arguments say."""
+    """Give the data loaders the defaults that MMPretrain's configs assume, and apply the arguments."""
     for split in ('train', 'val', 'test'):
         loader = cfg.get(f'{split}_dataloader')
         if loader is None:
@@ -120,14 +120,14 @@ def set_dataloaders(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def add_hook(cfg: Config, name: str) -> None:
-    """Add the hook ``name`` of this package to the config, unless it has it."""
+    """Add the hook ``name`` of this package to the config unless it is there."""
     hooks = list(cfg.get('custom_hooks') or [])
     if not any(type_name(hook['type']).split('.')[-1] == name for hook in hooks):
         cfg.custom_hooks = [*hooks, ConfigDict(type=f'mmasl.{name}')]
 
 
-def keep_checkpoints_whole(cfg: Config) -> None:
-    """Take our checkpoint hook where the config has MMEngine's, or none."""
+def use_safe_checkpoints(cfg: Config) -> None:
+    """Use our checkpoint hook if the config has MMEngine's or none."""
     hooks = cfg.default_hooks = cfg.get('default_hooks') or ConfigDict()
     hook = hooks.setdefault('checkpoint', ConfigDict(type='CheckpointHook'))
     if hook is not None and type_name(hook.type) == 'CheckpointHook':
@@ -135,7 +135,7 @@ def keep_checkpoints_whole(cfg: Config) -> None:
 
 
 def start_cpu_processes(cfg: Config) -> None:
-    """Start the process group where there is no GPU: MMEngine would ask for one."""
+    """Start the process group if there is no GPU, because MMEngine would require one."""
     if cfg.launcher != 'pytorch' or preflight.has_accelerator():
         return
     torch.distributed.init_process_group('gloo')
@@ -146,20 +146,20 @@ def start_cpu_processes(cfg: Config) -> None:
         cfg.strategy = {'type': 'DDPStrategy', 'model_wrapper': cfg.model_wrapper_cfg, **(cfg.get('strategy') or {})}
 
 
-def build_runner(cfg: Config, checkpoint: dict | None = None, whole: bool = True) -> Runner:
-    """Build the runner, which holds the ``checkpoint`` that it will load against its model and its schedule."""
+def build_runner(cfg: Config, checkpoint: dict | None = None, complete: bool = True) -> Runner:
+    """Build the runner, which compares the ``checkpoint`` with its model and its schedule when it loads it."""
     start_cpu_processes(cfg)
-    # FlexibleRunner takes these two only when they are there.
+    # FlexibleRunner requires these two.
     cfg.setdefault('env_cfg', ConfigDict(dist_cfg={'backend': 'nccl'}))
     cfg.setdefault('randomness', ConfigDict(seed=None))
-    runner = RUNNERS.build(cfg)  # of `runner_type`, or Runner
+    runner = RUNNERS.build(cfg)  # `runner_type`, or Runner by default
     if checkpoint is not None:
-        runner.register_hook(checkpoints.CheckCheckpoint(cfg.load_from, whole, bool(cfg.get('resume'))))
+        runner.register_hook(checkpoints.CheckCheckpoint(cfg.load_from, complete, bool(cfg.get('resume'))))
     return runner
 
 
 def enable_amp(cfg: Config) -> None:
-    """Set mixed-precision training, for ``--amp``."""
+    """Turn on mixed-precision training for ``--amp``."""
     name = type_name(cfg.optim_wrapper.get('type', 'OptimWrapper'))
     plain = name.split('.')[-1] in ('OptimWrapper', 'AmpOptimWrapper') and 'optimizer' in cfg.optim_wrapper
     if not plain:
@@ -170,7 +170,7 @@ def enable_amp(cfg: Config) -> None:
 
 
 def enable_auto_scale_lr(cfg: Config) -> None:
-    """Set the linear rule, for ``--auto-scale-lr``: lr × (processes × batch size) / base batch size."""
+    """Turn on the linear rule for ``--auto-scale-lr``: lr × (processes × batch size) / base batch size."""
     base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
     if base is None:
         raise UserError(

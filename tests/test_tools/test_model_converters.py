@@ -156,7 +156,7 @@ def test_the_logits_of_the_original(variant, bottleneck, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == said
 
     ours = get_model(Config(dict(model=classifier(variant, bottleneck))), 'out/ours.pth')
-    checkpoints.check_fit(ours, torch.load('out/ours.pth'), 'out/ours.pth', whole=True)
+    checkpoints.check_fit(ours, torch.load('out/ours.pth'), 'out/ours.pth', complete=True)
     assert ours._dataset_meta['classes'] == [f'class {index}' for index in range(5)]
     picture = torch.rand(2, 3, 64, 64)
     with torch.no_grad():

@@ -115,7 +115,7 @@ def test_checkpoints_that_cannot_be_read(trained, refuse):
     assert refuse(config, near) == f"checkpoint: {near} does not exist; did you mean '{checkpoint}'?"
     whole = Path(checkpoint).read_bytes()
     Path('cut.pth').write_bytes(whole[: len(whole) // 2])
-    assert 'cut.pth cannot be loaded (is it whole?' in refuse(config, 'cut.pth')
+    assert 'cut.pth cannot be loaded (is it complete?' in refuse(config, 'cut.pth')
     assert 'cannot be loaded' in refuse(config, config)
 
 

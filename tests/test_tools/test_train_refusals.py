@@ -342,7 +342,7 @@ def test_a_truncated_checkpoint(config, refuse):
     for size in (0, 100, len(whole) // 2, len(whole) - 100):
         Path('wd/epoch_1.pth').write_bytes(whole[:size])
         said = refuse(config, '--work-dir', 'wd', '--resume')
-        assert f'wd/epoch_1.pth cannot be loaded (is it whole? it has {size:,} bytes)' in said
+        assert f'wd/epoch_1.pth cannot be loaded (is it complete? it has {size:,} bytes)' in said
 
 
 def test_one_line_from_the_command_itself(config):

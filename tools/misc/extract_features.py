@@ -75,7 +75,7 @@ def build_model(cfg: Config, args) -> torch.nn.Module:
     else:
         checkpoint = checkpoints.read(args.checkpoint, '--checkpoint')
         model = get_model(cfg, args.checkpoint)
-        checkpoints.check_fit(model, checkpoint, args.checkpoint, whole=False)
+        checkpoints.check_fit(model, checkpoint, args.checkpoint, complete=False)
     return model.to(args.device or get_device()).eval()
 
 

@@ -90,7 +90,7 @@ def build(cfg: Config, args) -> Exported:
         from mmpretrain import get_model
 
         model = get_model(cfg, args.checkpoint, device='cpu')
-    checkpoints.check_fit(model, checkpoint, args.checkpoint, whole=True)
+    checkpoints.check_fit(model, checkpoint, args.checkpoint, complete=True)
     exported = Exported(model).eval()
     exported.classes = list((checkpoint.get('meta') or {}).get('dataset_meta', {}).get('classes', ()))
     return exported
