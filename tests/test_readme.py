@@ -48,6 +48,15 @@ def test_links_and_named_files_exist(page):
     assert not missing
 
 
+@pytest.mark.parametrize('page', PAGES, ids=str)
+def test_code_fits_its_box_on_the_site(page):
+    text = (ROOT / page).read_text(encoding='utf-8')
+    blocks = re.findall(r'^ *```([^\n]*)\n(.*?)^ *```', text, re.DOTALL | re.MULTILINE)
+    lines = [line for info, block in blocks if not info.startswith('{') for line in block.split('\n')]
+    wide = [f'line {text[: text.index(line)].count(chr(10)) + 1}: {line}' for line in lines if len(line) > 88]
+    assert not wide, f'{page}, code of more than 88 columns, which scrolls sideways: {wide}'
+
+
 def test_make_targets_exist():
     targets = set(re.findall(r'^([\w-]+):', (ROOT / 'Makefile').read_text(encoding='utf-8'), re.MULTILINE))
     assert set(re.findall(r'`?(?:^|`)(?:WHEELHOUSE=dir )?make (\w+)', README, re.MULTILINE)) <= targets
