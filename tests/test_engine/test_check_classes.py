@@ -140,6 +140,13 @@ def test_a_region_proposal_network_has_one_class():
         check_classes(model, {'data': Labels([0])})
 
 
+@pytest.mark.parametrize('part', ['language_model', 'detector'])
+def test_trackers_and_models_that_read_the_names_have_other_heads(part):
+    model = classifier(256)
+    model.add_module(part, nn.Identity())
+    check_classes(model, {'a': Labels([0]), 'b': Labels([0], classes=('x', 'y', 'z'))})
+
+
 def test_the_hook_can_leave_the_classes_out(tmp_path):
     more = "model['head']['num_classes'] = model['data_preprocessor']['num_classes'] = 81\n"
     hook = "custom_hooks = [dict(type='mmasl.CheckModelHook', classes=False)]\n"
