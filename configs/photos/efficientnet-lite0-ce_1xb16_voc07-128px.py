@@ -1,7 +1,7 @@
 _base_ = [
     '../_base_/models/efficientnet_lite0_ce.py',
     '../_base_/datasets/voc07_bs16_128.py',
-    '../_base_/schedules/photos_onecycle_8e.py',
+    '../_base_/schedules/photos_onecycle_6e.py',
     '../_base_/default_runtime.py',
 ]
 

@@ -34,10 +34,12 @@ def coco_detection(cfg: Config, folder: Path) -> None:
     for split in ('train', 'val', 'test'):
         loader = cfg[f'{split}_dataloader']
         loader.update(batch_size=2, num_workers=0, persistent_workers=False)
-        loader.dataset.data_root = f'{root}/'
-        set_scales(loader.dataset.pipeline)
+        dataset = loader.dataset.get('dataset', loader.dataset)
+        dataset.data_root = f'{root}/'
+        set_scales(dataset.pipeline)
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
-        evaluator.ann_file = str(root / 'annotations' / Path(evaluator.ann_file).name)
+        if 'ann_file' in evaluator:
+            evaluator.ann_file = str(root / 'annotations' / Path(evaluator.ann_file).name)
     if 'score_thr' in cfg.model.test_cfg:
         cfg.model.test_cfg.score_thr = 0.0  # an untrained head scores 0.01, and no box at all gives no metric
     for part in ('encoder', 'decoder'):
@@ -103,6 +105,7 @@ FAMILIES = {
     'features': features,
     'digit_scenes': digit_scenes,
     'photos': photos,
+    'photos_det': coco_detection,
     'digit_scenes_det': digit_scenes,
     'digit_scenes_single': digit_scenes_single,
     'fcos': coco_detection,

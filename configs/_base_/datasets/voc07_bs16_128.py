@@ -17,14 +17,15 @@ train_dataloader = dict(
     collate_fn=dict(type='default_collate'),
     drop_last=True,
 )
-val_dataloader = dict(
+test_dataloader = dict(
     batch_size=100,
     num_workers=0,
     dataset=dict(**common, split='val', pipeline=_base_.test_pipeline, test_mode=True),
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),
 )
-test_dataloader = val_dataloader
+# settings that are chosen on held-out training images are chosen on labels that miss as many: missing_rate
+val_dataloader = dict(test_dataloader, dataset=dict(type='mmasl.MissingLabels', dataset=test_dataloader['dataset']))
 
 val_evaluator = dict(type='mmasl.MultiLabelMetric')
 test_evaluator = val_evaluator

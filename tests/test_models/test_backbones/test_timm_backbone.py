@@ -6,7 +6,7 @@ from torch.nn import BatchNorm2d
 
 def backbone(**kwargs):
     torch.manual_seed(0)
-    return MODELS.build(dict(type='mmasl.TIMMBackbone', model_name='tf_efficientnet_lite0', **kwargs))
+    return MODELS.build(dict(dict(type='mmasl.TIMMBackbone', model_name='tf_efficientnet_lite0'), **kwargs))
 
 
 @pytest.mark.parametrize('norm_eval', [False, True])
@@ -35,3 +35,24 @@ def test_channels_last_changes_nothing_but_the_layout():
 def test_a_pyramid_of_features():
     model = backbone(features_only=True, out_indices=(2, 3, 4))
     assert [tuple(x.shape[1:]) for x in model(torch.randn(1, 3, 64, 64))] == [(40, 8, 8), (112, 4, 4), (320, 2, 2)]
+
+
+def test_frozen_stages_keep_their_weights():
+    model = backbone(norm_eval=True, frozen_stages=3).train()
+    model(torch.randn(2, 3, 32, 32))[0].mean().backward()
+    trained = {name.split('.')[2] for name, p in model.named_parameters() if p.grad is not None and '.blocks.' in name}
+    assert trained == {'3', '4', '5', '6'}
+    assert model.timm_model.conv_stem.weight.grad is None and model.timm_model.conv_head.weight.grad is not None
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'message'),
+    [
+        (dict(frozen_stages=8, norm_eval=True), 'frozen_stages: expected an integer from 0 to 7, got 8'),
+        (dict(frozen_stages=1), 'frozen_stages: expected norm_eval=True'),
+        (dict(frozen_stages=1, norm_eval=True, model_name='resnet18'), 'needs an EfficientNet of timm, got ResNet'),
+    ],
+)
+def test_what_cannot_be_frozen(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        backbone(**kwargs)

@@ -5,7 +5,7 @@ optim_wrapper = dict(
 )
 param_scheduler = dict(type='mmasl.OneCycleLR', pct_start=0.2, by_epoch=True, convert_to_iter_based=True)
 
-train_cfg = dict(by_epoch=True, max_epochs=8, val_interval=8)
+train_cfg = dict(by_epoch=True, max_epochs=6, val_interval=6)
 val_cfg = dict()
 test_cfg = dict()
 
