@@ -7,14 +7,17 @@ from torch import nn
 
 from mmasl.errors import UserError, did_you_mean
 
+# MMDetection's models with such a part have heads for other classes than those of the data, on purpose: detectors that
+# read the names of the classes as a text, trackers that detect one of many classes, panoptic models.
+OTHER_HEADS = ('language_model', 'detector', 'panoptic_fusion_head')
+
 
 def check_classes(model: nn.Module, datasets: Mapping[str, object], trained_on: Sequence[str] | None = None) -> None:
     """Compare the classes of the heads, of the data sets and of the checkpoint with each other, and read the labels.
 
     Args:
         model: A classifier or a detector, without a wrapper. Heads that do not say how many classes they have are not
-            compared, nor are MMDetection's trackers, which detect one of many classes, and its detectors that read the
-            names of the classes as a text.
+            compared, nor are models with one of ``OTHER_HEADS``.
         datasets: Each data set by the key of the config that it was built from. Those that name no classes in their
             ``metainfo`` are not compared.
         trained_on: The names of the classes that the checkpoint was trained on, where there is one that says so.
@@ -42,7 +45,7 @@ def check_classes(model: nn.Module, datasets: Mapping[str, object], trained_on: 
             raise UserError(f'{key}: it has no picture{"" if classes is None else f" with one of {shown(classes)}"}')
         if classes is not None:
             named[key] = tuple(classes)
-    if hasattr(model, 'language_model') or hasattr(model, 'detector'):
+    if any(hasattr(model, part) for part in OTHER_HEADS):
         return
     for (key, classes), (other, others) in zip(list(named.items())[1:], named.items(), strict=False):
         check_same(key, classes, other, others)

@@ -6,7 +6,7 @@ from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 from torch import nn
 
 from mmasl.datasets import DigitScenes
-from mmasl.engine.check_classes import check_classes
+from mmasl.engine.check_classes import OTHER_HEADS, check_classes
 from mmasl.engine.seeding import SeededDataset
 from mmasl.errors import UserError
 from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, Refusals, load_main, write_config
@@ -140,8 +140,8 @@ def test_a_region_proposal_network_has_one_class():
         check_classes(model, {'data': Labels([0])})
 
 
-@pytest.mark.parametrize('part', ['language_model', 'detector'])
-def test_trackers_and_models_that_read_the_names_have_other_heads(part):
+@pytest.mark.parametrize('part', OTHER_HEADS)
+def test_trackers_panoptic_models_and_readers_of_names_have_other_heads(part):
     model = classifier(256)
     model.add_module(part, nn.Identity())
     check_classes(model, {'a': Labels([0]), 'b': Labels([0], classes=('x', 'y', 'z'))})
