@@ -108,6 +108,7 @@ def test_the_wheel_works_with_mim_and_the_hub(built, tmp_path):
     with tarfile.open(sdist) as archive:
         names = {name.split('/', 1)[-1] for name in archive.getnames()}
     assert {'configs/digit_scenes/metafile.yml', 'tools/train.py', 'model-index.yml', 'LICENSE'} <= names
+    assert not any('/results/' in name or 'docs/' in name for name in names)
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f'mmasl/.mim/{part}' for part in ('tools/train.py', 'model-index.yml', 'dataset-index.yml')} <= names
     assert f'mmasl/.mim/configs/digit_scenes/{CONFIG}.py' in names

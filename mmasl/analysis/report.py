@@ -1,6 +1,8 @@
-"""What reports of experiments share: logs, means with spread, tables, and figures that come out the same again."""
+"""What reports share: logs, means with spread, tables, figures that come out the same again, the processor's name."""
 
 import json
+import platform
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -54,22 +56,6 @@ def table(head: list[str], body: list[list[str]]) -> str:
     return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
 
 
-def insert(document: str, text: str, begin: str, end: str) -> str:
-    """Put ``text`` between the lines ``begin`` and ``end`` of ``document``.
-
-    Raises:
-        ValueError: If ``document`` does not have both, in their order.
-
-    Example:
-        >>> insert('a <!-- x --> old <!-- /x --> z', 'new', '<!-- x -->', '<!-- /x -->').split()
-        ['a', '<!--', 'x', '-->', 'new', '<!--', '/x', '-->', 'z']
-    """
-    first, last = document.find(begin), document.find(end)
-    if not 0 <= first < last:
-        raise ValueError(f'expected a line {begin!r} and after it a line {end!r}')
-    return f'{document[: first + len(begin)]}\n\n{text}\n\n{document[last:]}'
-
-
 def pyplot():
     """``matplotlib.pyplot``, set to draw into files, the same bytes every time."""
     import matplotlib
@@ -81,10 +67,16 @@ def pyplot():
     return matplotlib.pyplot
 
 
-def save_figure(figure, path: Path) -> None:
-    """Write ``figure`` as ``path``.png and ``path``.svg (its folder is made), and close it."""
+def save_figure(figure, path: Path, kinds: Sequence[str] = ('png', 'svg')) -> None:
+    """Write ``figure`` as ``path``.png and ``path``.svg, or those of ``kinds`` (its folder is made), and close it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # not with_suffix: a name may have a dot in it
-    figure.savefig(f'{path}.png', dpi=130)
-    figure.savefig(f'{path}.svg', metadata=dict(Date=None))
+    for kind in kinds:  # not with_suffix: a name may have a dot in it
+        figure.savefig(f'{path}.{kind}', dpi=130, metadata=dict(Date=None) if kind == 'svg' else None)
     pyplot().close(figure)
+
+
+def cpu_name() -> str:
+    """Return the name of this machine's processor."""
+    info = Path('/proc/cpuinfo')
+    names = re.findall(r'^model name\s*:\s*(.*)', info.read_text(), re.M) if info.exists() else []
+    return names[0] if names else platform.processor() or platform.machine()

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from mmengine import Config
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = ROOT / 'configs'
+RESULTS = ROOT / 'tools' / 'studies' / 'results' / 'digit_scenes_det.jsonl'
 DIGITS = 'digit_scenes_det/{}_digitnet_fpn_{}_1xb16_digitscenes-96px.py'
 ENHANCED = 'fcos/fcos_tresnet-m_fpn_gn-head-center-normbbox-centeronreg-giou_{}-1x_coco.py'
 TWINS = {
@@ -49,8 +51,9 @@ def test_twins_differ_in_the_loss_alone(name):
 
 @pytest.mark.parametrize('name', [name for name in TWINS if '/fcos_digitnet' in name])
 def test_settings_are_the_best_on_validation(name):
-    """The trials are in ladder.json; a config has the settings of its loss's best one."""
-    trials = json.loads((CONFIGS / 'digit_scenes_det' / 'ladder.json').read_text())['trials']
+    """The trials are stored; a config has the settings of its loss's best one."""
+    cells = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    trials = [dict(cell['spec'], mAP=cell['result']['mAP']) for cell in cells if cell['spec']['split'] == 'val']
     for loss in TWINS[name]:
         cfg = load(CONFIGS / name.format(loss))
         mine = [t for t in trials if t['loss'] == loss and t['epochs'] == cfg['train_cfg']['max_epochs']]

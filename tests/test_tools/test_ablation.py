@@ -5,9 +5,9 @@ from pathlib import Path
 
 import ablation as tool
 import pytest
-from grid import read_cell
+from grid import finished, keep_cell
+from mmengine.config import Config
 
-from mmasl.files import write_json
 from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, Refusals, write_config
 
 LOSS = 'model.head.loss'
@@ -20,8 +20,10 @@ def empty_folder(tmp_path, monkeypatch):
 
 def results(spec):
     """In place of a training: mAP by the parameters, which come back with it."""
-    constants = {key.rsplit('.', 1)[-1]: value for key, value in spec['overrides'].items()}
-    return dict(mAP=10 * constants['gamma_neg'] + constants.get('gamma_pos', 0) + spec['seed'], loss=1.0)
+    cfg = Config.fromfile(spec['config'])
+    cfg.merge_from_dict(spec['overrides'])
+    loss = cfg.model.head.loss
+    return dict(mAP=10 * loss.gamma_neg + loss.get('gamma_pos', 0) + spec['seed'], loss=1.0)
 
 
 def in_this_process(monkeypatch, trial):
@@ -29,10 +31,10 @@ def in_this_process(monkeypatch, trial):
     ran = []
 
     def run(cells, folder, function, describe, **options):
-        for name, spec in cells.items():
-            if read_cell(folder, name, spec) is None:
-                write_json(folder / f'{name}.json', dict(spec=spec, result=(trial or function)(spec), seconds=1.0))
-                ran.append(name)
+        left = [name for name in cells if name not in finished(cells, folder, options['file'])]
+        for name in left:
+            keep_cell(trial or function, folder, name, cells[name])
+        ran.extend(left)
         return 0
 
     monkeypatch.setattr(tool, 'run_grid', run)
@@ -59,25 +61,20 @@ def test_figure_6_of_the_paper(tmp_path, no_training):
     ]
     assert tool.main(command) == 0
     assert len(no_training) == 20 and no_training[0] == 'clip0_gamma_neg2_gamma_pos0_seed0'
-    trial = json.loads(Path('out/trials/clip0_gamma_neg4_gamma_pos3_seed1.json').read_text())['spec']
-    assert trial['overrides'] == {
-        f'{LOSS}.clip': 0.0,
-        f'{LOSS}.gamma_neg': 4.0,
-        f'{LOSS}.gamma_pos': 3.0,
-        'train_dataloader.dataset.seed': 1,
-    }
-    report = json.loads(Path('out/fig6.json').read_text())
-    assert (report['x'], report['lines'], report['split']) == ('gamma_pos', 'gamma_neg', 'val')
-    measured = dict(mAP=dict(mean=21.5, std=0.7071, n=2), values=dict(mAP=[21.0, 22.0]))
-    assert report['points'][1] == dict(x=1.0, line=2.0, seeds=[0, 1], **measured)
+    trials = {cell['cell']: cell for cell in map(json.loads, Path('out/trials.jsonl').read_text().splitlines())}
+    spec = trials['clip0_gamma_neg4_gamma_pos3_seed1']['spec']
+    assert spec['overrides'] == {f'{LOSS}.clip': 0.0, f'{LOSS}.gamma_pos': 3.0}  # gamma_neg is 4 in the config
+    assert (spec['seed'], spec['seed_keys'], spec['split']) == (1, ['train_dataloader.dataset.seed'], 'val')
+    assert trials['clip0_gamma_neg2_gamma_pos1_seed0']['result']['mAP'] == 21.0
     readme = Path('out/README.md').read_text()
     assert '| gamma_pos | mAP, gamma_neg = 2 | mAP, gamma_neg = 4 |' in readme
+    assert '| 1 | 21.50 ± 0.71 (2) |' in readme
     assert '| 4 | **24.50 ± 0.71 (2)** | **44.50 ± 0.71 (2)** |' in readme
-    assert Path('out/fig6.png').stat().st_size > 1000 and '</svg>' in Path('out/fig6.svg').read_text()
+    assert Path('out/ablation_fig6.png').stat().st_size > 1000 and '](ablation_fig6.png)' in readme
 
-    Path('out/README.md').write_text(readme.replace('# Ablations', '# Ours'))  # prose around the tables stays
+    Path('out/README.md').write_text(readme.replace('# Results', '# Ours'))  # prose around the tables stays
     assert tool.main([*command, '--report']) == 0 and len(no_training) == 20
-    assert Path('out/README.md').read_text() == readme.replace('# Ablations', '# Ours')
+    assert Path('out/README.md').read_text() == readme.replace('# Results', '# Ours')
     tool.main([config, '--paper', 'fig5', '--out', 'out', '--seed-keys', 'train_dataloader.dataset.seed'])
     assert no_training[20:] == [f'clip0_gamma_neg{g}_gamma_pos{g}_seed0' for g in (0, 1, 3, 6)]  # 2 and 4 are fig6's
 
@@ -100,11 +97,9 @@ def test_ablations_of_ones_own(tmp_path, no_training, capsys):
     assert no_training == [
         f'gamma_neg{g}_gamma_pos{g}_type{o}_max_epochs3_seed0' for o in ('SGD', 'Adam') for g in (1, 2.5)
     ]
-    report = json.loads(Path(f'work_dirs/ablation/{Path(config).stem}/own.json').read_text())
-    assert [(point['x'], point['line'], point['mAP']['mean']) for point in report['points'][:2]] == [
-        (1.0, 'SGD', 11.0),
-        (2.5, 'SGD', 27.5),
-    ]
+    page = Path(f'work_dirs/ablation/{Path(config).stem}/README.md').read_text()
+    assert '| gamma_pos = gamma_neg | mAP, type = SGD | mAP, type = Adam |' in page
+    assert '| 1 | 11.00 (1) | 11.00 (1) |\n| 2.5 | **27.50 (1)** | **27.50 (1)** |' in page
     assert tool.main([config, *axes, '--name', 'own', '--cfg-options', 'train_cfg.max_epochs=3', '--metric', 'x']) == 1
     assert "--metric: the trials have no 'x', but mAP, loss" in capsys.readouterr().err
 
@@ -118,9 +113,10 @@ def test_table_3_of_the_paper_by_real_trainings(tmp_path, monkeypatch):
     command = [config, '--paper', 'table3', *start, '--metric', 'mAP', 'gamma_neg', '--out', 'out']
     assert tool.main(command) == 0
     assert len(ran) == 2 and all('AdaptiveAsymmetricLoss' in name for name in ran)
-    points = json.loads(Path('out/table3.json').read_text())['points']
-    assert all(0 < point['mAP']['mean'] < 100 for point in points)
-    low, high = (point['gamma_neg']['mean'] for point in points)
+    cells = [json.loads(line) for line in Path('out/trials.jsonl').read_text().splitlines()]
+    assert all(0 < cell['result']['mAP'] < 100 for cell in cells)
+    by_target = {cell['spec']['overrides'].get(f'{LOSS}.delta_p_target', 0): cell['result'] for cell in cells}
+    low, high = by_target[0]['gamma_neg'], by_target[0.5]['gamma_neg']
     assert high > low and low != 4.0  # a larger target ends with a larger exponent, as in the paper
     assert '| delta_p_target | mAP | gamma_neg |' in Path('out/README.md').read_text()
 

@@ -4,7 +4,9 @@ import argparse
 import re
 
 import adaptive
-import adaptive_report as report
+import experiment
+
+from mmasl.files import write_json
 
 SMALL = {
     'train_dataloader.dataset.num_scenes': 32,
@@ -16,11 +18,17 @@ SMALL = {
 
 
 def make_small(monkeypatch):
-    def train_and_test(config, overrides, **arguments):
-        return original(config, {**overrides, **SMALL}, **arguments)
+    def train_and_test(config, overrides, *arguments):
+        return original(config, {**overrides, **SMALL}, *arguments)
 
-    original = adaptive.ladder.train_and_test
-    monkeypatch.setattr(adaptive.ladder, 'train_and_test', train_and_test)
+    original = experiment.train_and_test
+    monkeypatch.setattr(experiment, 'train_and_test', train_and_test)
+
+
+def test_a_course_is_thinned_to_its_end():
+    kept = adaptive.thin(dict(gamma_neg=list(range(1000)), delta_p=[1.0] * 900 + [0.0] * 100))
+    assert len(kept['iteration']) <= 125 and kept['iteration'][-1] == kept['gamma_neg'][-1] == 999
+    assert kept['delta_p'][-1] == 0.0 and 1 in kept['delta_p']
 
 
 def arguments(seeds=1):
@@ -31,6 +39,7 @@ def test_every_stage_has_cells_of_its_own():
     stages = {stage: make(arguments(seeds=2)) for stage, make in adaptive.STAGES.items()}
     names = [name for cells in stages.values() for name in cells]
     assert len(set(names)) == len(names)
+    assert all(name.isascii() and ' ' not in name for name in names)
     assert {spec['split'] for spec in stages['trials'].values()} == {'val'}
     assert {spec['seed'] for spec in stages['trials'].values()} == {adaptive.ladder.TUNING_SEED}
     assert {spec['split'] for spec in (stages['targets'] | stages['tail']).values()} == {'test'}
@@ -40,16 +49,16 @@ def test_every_stage_has_cells_of_its_own():
 
 def test_a_cell_has_the_course_of_every_iteration(monkeypatch):
     make_small(monkeypatch)
-    spec = adaptive.tail(arguments())['tail per class seed 0']
+    spec = adaptive.tail(arguments())['tail_2_seed0']
     result = adaptive.train_cell(spec)
     assert {len(values) for values in result['course'].values()} == {8}
     assert result['course']['gamma_neg_min'][-1] < 2 < result['course']['gamma_neg_max'][-1]
-    assert sum(result['train_labels'].values()) > 2 * spec['scenes'] and 0 < len(result['AP']) <= 80
+    assert sum(result['train_labels'].values()) > 2 * 4000 and 0 < len(result['AP']) <= 80
 
 
 def test_a_fixed_loss_has_no_course(monkeypatch):
     make_small(monkeypatch)
-    assert 'course' not in adaptive.train_cell(adaptive.trials(arguments())['trial fixed'])
+    assert 'course' not in adaptive.train_cell(adaptive.trials(arguments())['trial_00'])
 
 
 def test_steps_on_frozen_features():
@@ -64,37 +73,34 @@ def course(target, length=250):
     return dict(gamma_neg=[4.0] * 50 + [5.0] * (length - 50), delta_p=gaps)
 
 
-def write(report, folder, name, spec, result):
-    report.write_json(folder / f'{name}.json', dict(spec=spec, result=result, seconds=1.0))
-
-
 def test_report(tmp_path):
-    cells, out = tmp_path / 'cells', tmp_path / 'docs'
+    cells = tmp_path / 'cells'
+
+    def write(name, stage, result, **spec):
+        content = dict(cell=name, spec=dict(stage=stage, **spec), result=result, seconds=1.0)
+        write_json(cells / f'{name}.json', content)
+
+    curve = course(0.1)
+    went = dict(ends=adaptive.settling(*curve.values(), 0.1), course=adaptive.thin(curve))
     spec = dict(seed=0, criterion=dict(delta_p_target=0.1))
-    write(report, cells, 'trial the config', spec, dict(mAP=43.0, course=course(0.1)))
-    write(report, cells, 'trial fixed', spec, dict(mAP=44.0))
-    write(report, cells, 'target 0.1 seed 0', spec, dict(mAP=45.0, CF1=44.0, delta_p=-0.2, course=course(0.1)))
+    write('trial_00', 'trials', dict(mAP=43.0, **went), row='the config', **spec)
+    write('trial_01', 'trials', dict(mAP=44.0), row='fixed', **spec)
+    write('target0.1_seed0', 'targets', dict(mAP=45.0, CF1=44.0, delta_p=-0.2, **went), **spec)
     for step in (0.0, 0.1):
-        size = dict(step_size=step, batch_size=1024)
-        write(report, cells, f'step {step} batch 1024', size, dict(mAP=1.0, **report.settling(*course(0).values(), 0)))
-    labels = dict(a=9, b=5, c=1)
+        result = dict(mAP=1.0, **adaptive.settling(*course(0).values(), 0))
+        write(f'step{step}', 'steps', result, step_size=step, batch_size=1024)
+    labels = dict(a=9, b=5, c=1, d=0, e=0, f=0)
     for seed, precision in ((0, 10.0), (1, 14.0)):
-        result = dict(AP=dict(a=3 * precision, b=precision), train_labels=labels | dict(d=0, e=0, f=0))
-        write(
-            report, cells, f'tail global seed {seed}', dict(seed=seed), dict(result, AP=result['AP'] | dict(c=1, f=2))
-        )
-    out.mkdir()
-    text = '\n'.join(
-        marker.format(stage) for stage in ('trial', 'target', 'step', 'tail', 'fixed') for marker in report.MARKERS
-    )
-    (out / 'adaptive.md').write_text(text)
-    report.write_report(adaptive.STUDY, cells, out)
-    text = (out / 'adaptive.md').read_text()
+        result = dict(AP=dict(a=3 * precision, b=precision, c=1, f=2), train_labels=labels)
+        write(f'tail_1_seed{seed}', 'tail', result, row='global', seed=seed)
+    page, images = tmp_path / 'adaptive.md', tmp_path / 'images'
+    places = dict(cells=cells, results=tmp_path / 'results.jsonl', page=page, images=images)
+    assert adaptive.main(['report', *(text for flag, path in places.items() for text in (f'--{flag}', str(path)))]) == 0
+    text = page.read_text()
     # of the stored ladder, whose numbers may change
     assert re.search(r'\| 0 % missing, both \(ASL\) \(\d\) \| [\d.]+ ± [\d.]+ \|  \|', text)
     assert '| fixed | 44.0 |  |  |  |' in text
     assert '| 0.1, seed 0 | 45.0 | 44.0 | -0.20 | 5.00 ± 0.00 | 0.000 | 96 |' in text
     assert '| 0 (fixed) | 0.000 / 96 / 1.0 |' in text
     assert '| global (2) | 12.8 ± 2.8 | 24.0 ± 5.7 | 1.0 ± 0.0 | 2.0 ± 0.0 |' in text
-    for name in ('adaptive.json', 'targets.png', 'targets.svg', 'steps.png', 'steps.svg'):
-        assert (out / 'adaptive' / name).stat().st_size > 0
+    assert sorted(path.name for path in images.iterdir()) == ['adaptive_steps.png', 'adaptive_targets.png']

@@ -1,12 +1,14 @@
 import json
 import os
+import shutil
 import sys
 
 import pytest
-from grid import read_cell, run_cells, run_grid
+from experiment import train_and_test
+from grid import finished, gather, read_cells, run_cells, run_grid
 
 from mmasl.errors import UserError
-from mmasl.files import write_json
+from tests.test_tools.tool_runs import CLASSIFICATION, write_config
 
 
 def double(spec):
@@ -46,13 +48,26 @@ def test_only_what_is_missing_or_changed_runs_again(cells, tmp_path):
     changed = {**cells, 'cell3': {**cells['cell3'], 'value': 7}}
     again = dict(run_cells(changed, folder, double, workers=1))
     assert {name: cell['result']['double'] for name, cell in again.items()} == {'cell1': 2, 'cell2': 4, 'cell3': 14}
-    assert read_cell(folder, 'cell3', cells['cell3']) is None
+    assert set(finished(cells, folder)) == {'cell1', 'cell2'} and set(finished(changed, folder)) == set(cells)
+
+
+def test_gathered_cells_are_finished_on_another_machine(cells, tmp_path):
+    folder, file = tmp_path / 'cells', tmp_path / 'results' / 'study.jsonl'
+    list(run_cells(dict(cell1=cells['cell1']), folder, double))
+    gather(folder, file)
+    shutil.rmtree(folder)
+    assert [name for name, _ in run_cells(cells, folder, double, file=file)] == ['cell2', 'cell3']
+    assert [cell['cell'] for cell in gather(folder, file)] == ['cell1', 'cell2', 'cell3']
+    assert gather(folder, file) == [json.loads(line) for line in file.read_text().splitlines()]
+    again = dict(run_cells(dict(cell2=dict(cells['cell2'], value=9)), folder, double, file=file))
+    assert again['cell2']['result']['double'] == 18
+    assert [cell['result']['double'] for cell in read_cells(folder, file)] == [2, 18, 6]  # the newer one counts
 
 
 def test_a_spec_is_the_same_after_json(tmp_path):
-    spec = dict(value=1, trace=str(tmp_path / 'trace'), bounds=(1.0, 3.0))
+    spec = dict(value=1.0, trace=str(tmp_path / 'trace'), bounds=(1.0, 3.0))
     assert [name for name, cell in run_cells({'cell': spec}, tmp_path, double, workers=1) if cell['result']] == ['cell']
-    assert dict(run_cells({'cell': spec}, tmp_path, double, workers=1)) == {}
+    assert dict(run_cells({'cell': dict(spec, value=1)}, tmp_path, double, workers=1)) == {}
 
 
 def test_a_cell_that_fails_does_not_stop_the_others(cells, tmp_path):
@@ -66,12 +81,11 @@ def test_a_cell_that_fails_does_not_stop_the_others(cells, tmp_path):
     assert (tmp_path / 'log').read_text().count('noise of the run') == 3
 
 
-def test_writing_replaces_the_whole_file_or_nothing(tmp_path):
-    path = tmp_path / 'new' / 'a.json'
-    write_json(path, dict(a=1))
-    with pytest.raises(TypeError):
-        write_json(path, dict(a=object()))
-    assert json.loads(path.read_text()) == dict(a=1) and list(path.parent.iterdir()) == [path]
+def test_a_training_that_diverges_fails_with_a_clear_line(tmp_path):
+    config = write_config(tmp_path, CLASSIFICATION)
+    overrides = {'optim_wrapper.optimizer.lr': 1e30, 'train_cfg.max_epochs': 3}
+    with pytest.raises(UserError, match='iteration 2 .*logits of .* are not finite|iteration . .*loss is (nan|inf)'):
+        train_and_test(config, overrides, split='val')
 
 
 def test_no_worker_is_refused(tmp_path):

@@ -14,10 +14,11 @@ def test_a_cell_shows_prior_and_margin(tmp_path, monkeypatch, capsys):
     assert all(len(result[series]) == 2 for series in tool.SERIES) and 0 <= result['mAP'] <= 100
     assert result['negatives'][0] == pytest.approx(0.01, rel=0.3) and result['loss'][0] > 0
     assert result['active'][0] == 0
-    write_json(tmp_path / 'cells' / f'{name}.json', dict(spec=cells[name], result=result, seconds=1.0))
     monkeypatch.setattr(tool, 'SHOWN', (1, 2))
-    tool.report(cells, tmp_path)
+    write_json(tmp_path / 'cells' / f'{name}.json', dict(cell=name, spec=cells[name], result=result, seconds=1.0))
+    paths = dict(cells=tmp_path / 'cells', results=tmp_path / 'results.jsonl', images=tmp_path)
+    arguments = [text for key, path in paths.items() for text in (f'--{key}', str(path))]
+    assert tool.main(['--report', '--epochs', '1', '--scenes', '32', *arguments]) == 0
     table = capsys.readouterr().out
     assert '| bias_prob | clip | loss at 1 | loss at 2 | active at 1 |' in table and '| 0.01 | 0.05 |' in table
-    for suffix in ('json', 'png', 'svg'):
-        assert (tmp_path / f'prior_and_margin.{suffix}').stat().st_size > 0
+    assert (tmp_path / 'prior_and_margin.png').stat().st_size > 0

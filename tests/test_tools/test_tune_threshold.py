@@ -67,10 +67,12 @@ def test_by_default_one_threshold_for_the_best_of1(dumped, capsys):
 
 
 def test_the_benchmark_of_the_defaults(capsys):
-    few = ['--sizes', '8', '--seeds', '2', '--epochs', '1', '--scenes', '64', '16', '16', '--out', 'found.json']
+    few = ['--sizes', '8', '--seeds', '2', '--epochs', '1', '--scenes', '64', '16', '16']
+    few += ['--cells', 'cells', '--results', 'found.jsonl']
     assert load_main('studies/thresholds')(few) == 0
-    found = json.loads(Path('found.json').read_text())['ASL']
-    assert len(found) == 5 and all(len(values) == 2 for values in found['OF1, one for all, 8 scenes'].values())
+    found = [json.loads(line) for line in Path('found.jsonl').read_text().splitlines()]
+    assert [cell['cell'] for cell in found] == [f'{loss}_seed{n}' for loss in ('asl', 'cross-entropy') for n in (0, 1)]
+    assert all(len(cell['result']) == 5 and len(cell['result']['OF1, one for all, 8 scenes']) == 2 for cell in found)
     assert '| thresholds of 0.5 |' in capsys.readouterr().out
 
 

@@ -1,7 +1,7 @@
 """Draw the authors' transforms beside upstream's, on one PNG.
 
 Example:
-    python tools/misc/draw_transforms.py docs/transforms.png
+    python tools/misc/draw_transforms.py docs/images/transforms.png
 """
 
 import argparse

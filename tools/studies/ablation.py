@@ -9,8 +9,8 @@
 kept: stop whenever you like, the same command goes on with what is left. Trials run in parallel processes of one
 thread (``--workers``), or as Slurm jobs (``--slurm slurm_partition=gpu timeout_min=600``; needs submitit).
 
-Afterwards, or with ``--report`` at any time, ``--out`` gets from the trials that are there: each ablation's table in
-``README.md``, and under its name a ``.json``, ``.png`` and ``.svg``. Trials are evaluated on the validation split, as
+Afterwards, or with ``--report`` at any time, the finished trials are gathered in ``--out``/trials.jsonl, and each
+ablation gets a table in ``--out``/README.md and a figure beside it. Trials are evaluated on the validation split, as
 that is what parameters are chosen on.
 """
 
@@ -21,11 +21,12 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-import ablation_report
+import report
 from experiment import run_trial, trial_spec
-from grid import run_grid
+from grid import finished, gather, run_grid
 from mmengine.config import Config, DictAction
 
+from mmasl.analysis.report import plus_minus, pyplot, table
 from mmasl.cli.cfg_options import apply_cfg_options, check_key
 from mmasl.cli.components import type_name, walk
 from mmasl.cli.flags import CfgOptions, Parser
@@ -47,6 +48,15 @@ PAPER = {
         config={'default_hooks.asymmetry.type': 'mmasl.AsymmetryHook'},  # for --metric mAP gamma_neg
     ),
     'asymmetries': dict(x='gamma_neg=2.0,3,4', lines='clip=0,0.05,0.2', fixed=dict(gamma_pos=0.0)),
+}
+
+# Rows of Table 2: the ablation that has them, and which of its points (x, line) they are.
+TABLE_2 = {
+    'FL': ('fig5', lambda x, line: x > 0),
+    'FL + linear weighting': ('weighting', lambda x, line: True),
+    'Focusing (ASL)': ('asymmetries', lambda x, line: line == 0),
+    'Probability margin (ASL)': ('fig7', lambda x, line: x > 0 and line > 0),
+    'Focusing + Probability margin (ASL)': ('asymmetries', lambda x, line: line > 0),
 }
 
 
@@ -152,8 +162,16 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--workers', type=positive, default=2, help='single-thread processes at a time (default: 2)')
     parser.add_argument('--slurm', nargs='+', action=CfgOptions, metavar='KEY=V', help='parameters of submitit')
     parser.add_argument('--out', type=Path, help='folder (default: work_dirs/ablation/<name of the config>)')
+    parser.add_argument('--results', type=Path, help='file of the gathered trials (default: trials.jsonl in --out)')
+    parser.add_argument('--page', type=Path, help='page with the tables (default: README.md in --out)')
+    parser.add_argument('--images', type=Path, help='folder of the figures (default: that of --page)')
     parser.add_argument('--report', action='store_true', help='no training: report the trials that are there')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.out = args.out or Path('work_dirs', 'ablation', Path(args.config).stem)
+    args.results = args.results or args.out / 'trials.jsonl'
+    args.page = args.page or args.out / 'README.md'
+    args.images = args.images or args.page.parent
+    return args
 
 
 def make_ablations(args: argparse.Namespace) -> dict[str, Ablation]:
@@ -178,7 +196,7 @@ def make_cells(args: argparse.Namespace, ablations: dict[str, Ablation]) -> dict
     for seed, ablation in itertools.product(range(args.seeds), ablations.values()):
         for _, _, changes in ablation.trials():
             overrides = {**args.cfg_options, **changes}
-            spec = trial_spec(args.config, {**overrides, **dict.fromkeys(args.seed_keys, seed)}, seed, args.split)
+            spec = trial_spec(args.config, overrides, seed, args.split, args.seed_keys)
             name = trial_name(overrides, seed)
             if cells.setdefault(name, spec) != spec:
                 raise UserError(
@@ -187,10 +205,108 @@ def make_cells(args: argparse.Namespace, ablations: dict[str, Ablation]) -> dict
     return cells
 
 
+def measured(ablation: Ablation, args: argparse.Namespace, done: dict[str, dict], metrics: list[str]) -> list[dict]:
+    """The points of an ablation that have a finished trial: ``x``, ``line``, and mean and spread of each metric."""
+    points = []
+    for x, line, changes in ablation.trials():
+        names = [trial_name({**args.cfg_options, **changes}, seed) for seed in range(args.seeds)]
+        group = {done[name]['spec']['seed']: done[name] for name in names if name in done}
+        for metric in metrics:
+            for cell in group.values():
+                if metric not in cell['result']:
+                    raise UserError(f"--metric: the trials have no '{metric}', but {', '.join(cell['result'])}")
+        if group:
+            points.append(dict(x=x, line=line, **{metric: report.values(group, metric) for metric in metrics}))
+    return points
+
+
+def markdown(points: list[dict], ablation: Ablation, metrics: list[str]) -> str:
+    """The table: a row for each value along x, a column for each measure of each line; a line's best is in bold."""
+    lines = list(dict.fromkeys(point['line'] for point in points))
+    at = {(point['x'], point['line']): point for point in points}
+    best = [max((p for p in points if p['line'] == line), key=lambda p: p[metrics[0]]['mean']) for line in lines]
+    of_line = {line: '' if line is None else f', {ablation.lines.label} = {label(line)}' for line in lines}
+    head = [ablation.x.label, *(f'{metric}{of_line[line]}' for line in lines for metric in metrics)]
+    body = []
+    for x in dict.fromkeys(point['x'] for point in points):
+        row = [label(x)]
+        for line, metric in itertools.product(lines, metrics):
+            point = at.get((x, line))
+            text = f'{plus_minus(point[metric], 2)} ({point[metric]["n"]})' if point else ''
+            row.append(f'**{text}**' if point in best and metric == metrics[0] else text)
+        body.append(row)
+    return table(head, body)
+
+
+def table_2(found: dict[str, list[dict]], ablations: dict[str, Ablation], metric: str) -> str | None:
+    """The best point of each row of Table 2, once all of them are there."""
+    rows = []
+    for name, (source, belongs) in TABLE_2.items():
+        points = [point for point in found.get(source, []) if belongs(point['x'], point['line'])]
+        if not points:
+            return None
+        point, ablation = max(points, key=lambda point: point[metric]['mean']), ablations[source]
+        setting = f'{ablation.x.label} = {label(point["x"])}'
+        if ablation.lines:
+            setting += f', {ablation.lines.label} = {label(point["line"])}'
+        rows.append([name, f'{plus_minus(point[metric], 2)} ({point[metric]["n"]})', setting])
+    return table(['method', metric, 'best at'], rows)
+
+
+def label(value) -> str:
+    """A value of an axis as text."""
+    return f'{value:g}' if isinstance(value, float) else str(value)
+
+
+def draw(points: list[dict], ablation: Ablation, metric: str):
+    """``metric`` against the values along x, with the spread over seeds as bars."""
+    figure, panel = pyplot().subplots(figsize=(4.8, 3.4))
+    values = list(dict.fromkeys(point['x'] for point in points))
+    numbers = all(isinstance(value, int | float) for value in values)
+    for line in dict.fromkeys(point['line'] for point in points):
+        mine = [point for point in points if point['line'] == line]
+        x = [point['x'] if numbers else values.index(point['x']) for point in mine]
+        error = [point[metric]['std'] or 0 for point in mine]
+        name = None if line is None else f'{ablation.lines.label} = {label(line)}'
+        panel.errorbar(x, [point[metric]['mean'] for point in mine], error, marker='o', capsize=3, label=name)
+    if not numbers:
+        panel.set_xticks(range(len(values)), [label(value) for value in values])
+    panel.set_xlabel(ablation.x.label)
+    panel.set_ylabel(metric)
+    panel.grid(alpha=0.3)
+    if ablation.lines:
+        panel.legend(fontsize=8)
+    figure.tight_layout()
+    return figure
+
+
+def write_report(args: argparse.Namespace, ablations: dict[str, Ablation]) -> None:
+    """Gather the finished trials, and write a table and a figure for each ablation, and Table 2 where it is complete.
+
+    Raises:
+        UserError: No trial of an ablation is finished, or they do not measure one of ``args.metric``.
+    """
+    gather(args.out / 'trials', args.results)
+    papers = {name: paper_ablation(name, loss_key(read_config(args.config))) for name in PAPER if args.paper}
+    done = finished(make_cells(args, papers | ablations), args.out / 'trials', args.results)
+    tables = {}
+    for name, ablation in ablations.items():
+        points = measured(ablation, args, done, args.metric)
+        if not points:
+            raise UserError(f'{name}: no trial is finished in {args.out / "trials"}; run it without --report')
+        text = markdown(points, ablation, args.metric)
+        print(f'\n{name}\n\n{text}\n', flush=True)
+        figure = draw(points, ablation, args.metric[0])
+        image = report.write_figure(figure, args.images, f'ablation_{name}', args.page)
+        tables[name] = f'{text}\n\n{image}'
+    found = {name: measured(ablation, args, done, args.metric[:1]) for name, ablation in papers.items()}
+    best = table_2(found, papers, args.metric[0])
+    report.write_page(args.page, tables | (dict(table2=best) if best else {}), 'tools/studies/ablation.py')
+
+
 @command
 def main(argv=None) -> None:
     args = parse_args(argv)
-    out = args.out or Path('work_dirs', 'ablation', Path(args.config).stem)
     ablations = make_ablations(args)
 
     def describe(result):
@@ -198,17 +314,11 @@ def main(argv=None) -> None:
 
     cells, failures = make_cells(args, ablations), 0
     if not args.report:
-        options = dict(workers=args.workers, slurm=args.slurm, log=out / 'trials.log')
-        failures = run_grid(cells, out / 'trials', run_trial, describe, **options)
-    for name, ablation in ablations.items():
-        names = [
-            (x, line, [trial_name({**args.cfg_options, **changes}, seed) for seed in range(args.seeds)])
-            for x, line, changes in ablation.trials()
-        ]
-        ablation_report.write_report(name, ablation, names, cells, args.metric, out)
-    ablation_report.write_table_2(out)
+        options = dict(workers=args.workers, slurm=args.slurm, log=args.out / 'trials.log', file=args.results)
+        failures = run_grid(cells, args.out / 'trials', run_trial, describe, **options)
+    write_report(args, ablations)
     if failures:
-        raise UserError(f'{failures} trials failed; their output is in {out / "trials.log"}')
+        raise UserError(f'{failures} trials failed; their output is in {args.out / "trials.log"}')
 
 
 if __name__ == '__main__':

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from feature_training import measure, train
-from grid import read_cell
+from grid import finished, keep_cell
 from tqdm import tqdm
 
 from mmasl.analysis.report import plus_minus, pyplot, save_figure, spread, table
@@ -82,20 +82,23 @@ def run_trials(x: torch.Tensor, y: torch.Tensor, args, folder: Path) -> tuple[di
     digest = hashlib.sha256(x.numpy().tobytes() + y.numpy().tobytes()).hexdigest()[:12]
     ladder = {name: chosen_trials(name, args) for name in (BASELINE, *args.losses)}
     runs = [run for trials in ladder.values() for run in trials]
+    # trials on data that were changed since count as not finished
+    common = dict(training(args), folds=args.folds, runs=runs, data=args.data, digest=digest)
+    cells = {f'fold{fold}': dict(common, seed=fold) for fold in range(args.folds)}
+    done = finished(cells, folder)
+
+    def run(spec):
+        inside, outside = fold_of != spec['seed'], fold_of == spec['seed']
+        model, _ = train(x[inside], y[inside], runs, spec)
+        found = [measure(score, y[outside]) for score in model.scores(x[outside])]
+        learned = [measure(score, y[inside]) for score in model.scores(x[inside])[: args.trials]]
+        certain = [one['pt_pos'] - other['pt_pos'] for one, other in zip(learned, found, strict=False)]
+        return dict(mAP=[one['mAP'] for one in found], excess=certain)
+
     values = np.zeros((len(runs), args.folds))
     excess = np.zeros((args.trials, args.folds))
-    for fold in tqdm(range(args.folds), unit='fold', disable=None):
-        spec = dict(training(args), seed=fold, folds=args.folds, runs=runs)
-        spec |= dict(data=args.data, digest=digest)  # trials on data that were changed since count as not finished
-        kept = read_cell(folder, f'fold{fold}', spec)
-        if kept is None:
-            inside, outside = fold_of != fold, fold_of == fold
-            model, _ = train(x[inside], y[inside], runs, spec)
-            found = [measure(score, y[outside]) for score in model.scores(x[outside])]
-            learned = [measure(score, y[inside]) for score in model.scores(x[inside])[: args.trials]]
-            certain = [one['pt_pos'] - other['pt_pos'] for one, other in zip(learned, found, strict=False)]
-            kept = dict(spec=spec, result=dict(mAP=[one['mAP'] for one in found], excess=certain))
-            write_json(folder / f'fold{fold}.json', kept)
+    for name, spec in tqdm(cells.items(), unit='fold', disable=None):
+        kept, fold = done.get(name) or keep_cell(run, folder, name, spec), spec['seed']
         values[:, fold], excess[:, fold] = kept['result']['mAP'], kept['result']['excess']
     return dict(zip(ladder, values.reshape(len(ladder), args.trials, args.folds), strict=True)), excess
 

@@ -5,10 +5,13 @@ import json
 import logging
 import tempfile
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine import Config
 from mmengine.runner import Runner
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def train_and_test(
@@ -33,11 +36,13 @@ def train_and_test(
 
     Raises:
         ValueError: If ``split`` is neither 'val' nor 'test'.
+        UserError: If the loss or a logit becomes NaN or infinite: the training has diverged.
     """
     if split not in ('val', 'test'):
         raise ValueError(f"split must be 'val' or 'test', got {split!r}")
     cfg = Config.fromfile(config)
     cfg.merge_from_dict(overrides or {})
+    cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='mmasl.StopAtNaNHook')]
     cfg.randomness = dict(seed=seed)
     cfg.log_level = logging.getLevelName(logging.WARNING)
     cfg.experiment_name = f'{Path(config).stem}_{uuid.uuid4().hex}'  # several may run in one process
@@ -53,30 +58,65 @@ def train_and_test(
         return _run(cfg, folder)
 
 
-def trial_spec(config: str | Path, overrides: dict, seed: int, split: str = 'val') -> dict:
-    """All that the result of a trial depends on, as JSON: the cell of a grid whose function is :func:`run_trial`.
+def trial_spec(
+    config: str | Path,
+    overrides: dict | None = None,
+    seed: int = 0,
+    split: str = 'val',
+    seed_keys: Sequence[str] = (),
+    shown: dict[str, str] | None = None,
+    **labels,
+) -> dict:
+    """All that the result of a training depends on, as JSON: a cell of a grid, which :func:`run_trial` trains.
 
     Args:
         config, overrides, seed, split: See :func:`train_and_test`.
+        seed_keys: Keys of the config that get the seed too, such as ``train_dataloader.dataset.seed``.
+        shown: Keys of the config whose values tables show, by the name that they get in the specification.
+        **labels: What tables call the cell by, such as ``loss='asl'``; they do not change the training.
 
     Returns:
-        The arguments, and under ``settings`` a digest of what the config then says of model, data, evaluation and
-        training: a trial of a config that was changed counts as not finished.
+        The arguments, without overrides that change nothing and with the config's path from the root of the
+        repository; and under ``settings`` a digest of what config and overrides say of model, data, evaluation and
+        training, so that a cell counts as not finished once its config has changed. Specifications of two seeds
+        differ in ``seed`` alone.
     """
-    cfg = Config.fromfile(config)
+    path = Path(config).resolve()
+    cfg = Config.fromfile(path)
+    overrides = {key: value for key, value in (overrides or {}).items() if value_at(cfg, key) != value}
     cfg.merge_from_dict(overrides)
     parts = [f'{part}_{kind}' for part in ('train', split) for kind in ('dataloader', 'evaluator', 'cfg')]
     parts += ['model', 'optim_wrapper', 'param_scheduler', 'custom_hooks', 'load_from', 'auto_scale_lr']
-    # without the place where the repository lies
     text = json.dumps({part: cfg.get(part) for part in parts}, sort_keys=True, default=str)
-    text = text.replace(str(Path(config).resolve().parent), '')
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    return dict(config=str(config), overrides=overrides, seed=seed, split=split, settings=digest)
+    for place in (ROOT, path.parent):  # where the repository lies does not matter
+        text = text.replace(str(place), '')
+    spec = dict(
+        config=str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path),
+        overrides=overrides,
+        seed=seed,
+        split=split,
+        seed_keys=seed_keys,
+        settings=hashlib.sha256(text.encode()).hexdigest()[:12],
+        **labels,
+        **{name: value_at(cfg, key) for name, key in (shown or {}).items()},
+    )
+    return json.loads(json.dumps(spec))  # as a file gives it back: lists for tuples
 
 
-def run_trial(spec: dict) -> dict[str, float]:
-    """Train and evaluate what a :func:`trial_spec` says."""
-    metrics = train_and_test(spec['config'], spec['overrides'], spec['seed'], spec['split'])
+def value_at(cfg: Config, key: str):
+    """Return the value of a key such as ``model.head.loss`` or ``custom_hooks.0.type``, None where there is none."""
+    for part in key.split('.'):
+        if isinstance(cfg, list):
+            cfg = cfg[int(part)] if int(part) < len(cfg) else None
+        else:
+            cfg = cfg.get(part) if hasattr(cfg, 'get') else None
+    return cfg
+
+
+def run_trial(spec: dict, **overrides) -> dict[str, float]:
+    """Train and evaluate what a :func:`trial_spec` says, with ``overrides`` that do not change the result."""
+    changes = {**spec['overrides'], **dict.fromkeys(spec['seed_keys'], spec['seed']), **overrides}
+    metrics = train_and_test(ROOT / spec['config'], changes, spec['seed'], spec['split'])
     return {name: round(value, 4) for name, value in metrics.items()}
 
 

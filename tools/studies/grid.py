@@ -1,4 +1,4 @@
-"""A grid of experiments that can be stopped and continued: one JSON file for each finished cell."""
+"""A grid of experiments that can be stopped and continued: one JSON file a cell, gathered in one file a study."""
 
 import json
 import os
@@ -6,39 +6,79 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from datetime import date
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+from mmasl.analysis.report import cpu_name
 from mmasl.errors import UserError
-from mmasl.files import write_json
+from mmasl.files import atomic_file, write_json
 
 _THREAD_VARIABLES = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS')
 
 
-def read_cell(folder: Path, name: str, spec: dict) -> dict | None:
-    """Return the kept result of a cell, or None if it has none or one of another ``spec``.
+def read_cells(folder: Path, file: Path | None = None) -> list[dict]:
+    """Return all finished cells: those of the gathered ``file``, and those that have run since, which replace them.
 
     Args:
-        folder: Where the cells are kept.
-        name: The cell's name, which is its file's.
-        spec: All that the result depends on; JSON can hold it.
+        folder: Has one JSON file for each cell that ran; it may be absent.
+        file: Has one line of JSON for each cell, or is absent.
 
     Returns:
-        A dict with ``spec``, ``result`` and ``seconds``, or None.
+        Dicts with ``cell`` (the name), ``spec``, ``result``, ``seconds``, ``machine`` and ``date``, sorted by name.
+    """
+    lines = file.read_text(encoding='utf-8').splitlines() if file is not None and file.exists() else []
+    cells = {cell['cell']: cell for cell in map(json.loads, lines)}
+    for path in folder.glob('*.json'):
+        try:
+            cell = json.loads(path.read_text(encoding='utf-8'))
+        except json.JSONDecodeError:  # cut while it was written
+            continue
+        cells[cell['cell']] = cell
+    return [cells[name] for name in sorted(cells)]
+
+
+def finished(cells: dict[str, dict], folder: Path, file: Path | None = None) -> dict[str, dict]:
+    """Return for those of ``cells`` that have a result what :func:`read_cells` has; an equal ``spec`` decides.
+
+    Args:
+        cells: For each name the specification of a cell, all that its result depends on; JSON can hold it.
+        folder, file: See :func:`read_cells`.
 
     Example:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
-        >>> write_json(folder / 'a.json', dict(spec=dict(lr=1.0), result=dict(mAP=3.0), seconds=2.0))
-        >>> read_cell(folder, 'a', dict(lr=1.0))['result'], read_cell(folder, 'a', dict(lr=2.0))
-        ({'mAP': 3.0}, None)
+        >>> _ = keep_cell(lambda spec: dict(mAP=3.0), folder, 'a', dict(lr=1.0))
+        >>> {name: cell['result'] for name, cell in finished(dict(b=dict(lr=1.0), c=dict(lr=2.0)), folder).items()}
+        {'b': {'mAP': 3.0}}
     """
-    try:
-        cell = json.loads((folder / f'{name}.json').read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
-    return cell if cell['spec'] == json.loads(json.dumps(spec)) else None  # tuples are lists there
+
+    def text(spec):  # 2 and 2.0 are one value, a tuple is a list
+        return json.dumps(json.loads(json.dumps(spec), parse_int=float), sort_keys=True)
+
+    kept = {text(cell['spec']): cell for cell in read_cells(folder, file)}
+    texts = {name: text(spec) for name, spec in cells.items()}
+    return {name: kept[key] for name, key in texts.items() if key in kept}
+
+
+def gather(folder: Path, file: Path) -> list[dict]:
+    """Write all finished cells into ``file``, one line each, and return them; see :func:`read_cells`."""
+    cells = read_cells(folder, file)
+    with atomic_file(file) as part:
+        text = ''.join(json.dumps(cell, ensure_ascii=False) + '\n' for cell in cells)
+        Path(part).write_text(text, encoding='utf-8')
+    return cells
+
+
+def keep_cell(function: Callable[[dict], dict], folder: Path, name: str, spec: dict) -> dict:
+    """Run a cell and keep its result, in the process that runs it: it stays if whoever started the grid is gone."""
+    start = time.perf_counter()
+    result = function(spec)
+    cell = dict(cell=name, spec=spec, result=result, seconds=round(time.perf_counter() - start, 1))
+    cell.update(machine=cpu_name(), date=date.today().isoformat())
+    write_json(folder / f'{name}.json', cell)
+    return cell
 
 
 def run_cells(
@@ -48,22 +88,24 @@ def run_cells(
     workers: int = 2,
     log: Path | None = None,
     slurm: dict | None = None,
+    file: Path | None = None,
 ) -> Iterator[tuple[str, dict | BaseException]]:
     """Run the cells that have no result yet; each keeps its result as soon as it is there.
 
     The processes are single-threaded: on a machine with ``workers`` cores the cells do not disturb each other.
 
     Args:
-        cells: For each name the spec that ``function`` takes; they start in this order.
+        cells: For each name, which is its file's, the spec that ``function`` takes; they start in this order.
         folder: Where ``<name>.json`` is kept for each cell; with ``slurm``, one that every node sees.
         function: Takes a spec, returns a dict of results; an importable function, as it is called in other processes.
         workers: Number of processes, at least 1.
         log: File to which the output of the processes is appended, instead of the terminal.
         slurm: Run every cell as a Slurm job instead, through submitit, with these parameters of its ``AutoExecutor``
             (``slurm_partition``, ``timeout_min``, ...). Without Slurm on this machine submitit uses local processes.
+        file: Cells that were gathered before and need not run; see :func:`read_cells`.
 
     Yields:
-        The name of each cell that ended, and what ``read_cell`` now returns for it, or the exception it raised.
+        The name of each cell that ended, and what was kept of it, or the exception that it raised.
 
     Raises:
         ValueError: If ``workers`` < 1.
@@ -71,13 +113,14 @@ def run_cells(
     """
     if workers < 1:
         raise ValueError(f'workers must be at least 1, got {workers}')
-    left = {name: spec for name, spec in cells.items() if read_cell(folder, name, spec) is None}
+    done = finished(cells, folder, file)
+    left = {name: spec for name, spec in cells.items() if name not in done}
     if not left:
         return
-    run = partial(_run_and_keep, function, folder)
+    run = partial(keep_cell, function, folder)
     ended = _in_processes(run, left, workers, log) if slurm is None else _in_jobs(run, left, folder, slurm)
     for name, error in ended:
-        yield name, read_cell(folder, name, left[name]) if error is None else error
+        yield name, json.loads((folder / f'{name}.json').read_text(encoding='utf-8')) if error is None else error
 
 
 def run_grid(
@@ -92,12 +135,12 @@ def run_grid(
     Args:
         cells, folder, function: See :func:`run_cells`.
         describe: Says what came of a cell, from its result.
-        **options: ``workers``, ``log`` and ``slurm`` of :func:`run_cells`.
+        **options: ``workers``, ``log``, ``slurm`` and ``file`` of :func:`run_cells`.
 
     Returns:
         The number of cells that failed.
     """
-    left = sum(read_cell(folder, name, spec) is None for name, spec in cells.items())
+    left = len(cells) - len(finished(cells, folder, options.get('file')))
     print(f'{len(cells)} cells, {len(cells) - left} of them finished before', flush=True)
     start, failures = time.monotonic(), 0
     for number, (name, cell) in enumerate(run_cells(cells, folder, function, **options), start=1):
@@ -136,13 +179,6 @@ def _in_jobs(run, left, folder, parameters):
         jobs = {executor.submit(run, name, spec): name for name, spec in left.items()}
     for job in submitit.helpers.as_completed(list(jobs), poll_frequency=1):
         yield jobs[job], job.exception()
-
-
-def _run_and_keep(function, folder, name, spec):
-    """Runs where the cell runs: what is finished is kept even if whoever started it is gone."""
-    start = time.perf_counter()
-    result = function(spec)
-    write_json(folder / f'{name}.json', dict(spec=spec, result=result, seconds=round(time.perf_counter() - start, 1)))
 
 
 def _redirect_output(log):

@@ -4,28 +4,31 @@ A study says what is compared (``digit_scenes_ladder.py``, ``digit_scenes_det_la
 
     tune     # learning rates and the like, on the validation split
     grid     # all cells, on the test split
-    report   # tables, JSON and figure, from the cells that are there
+    report   # gathers the finished cells in the study's file of results, and writes the tables and the figure
 
 A cell trains one config through MMEngine's runner in one thread and evaluates the last epoch. Each finished cell is
-kept as a JSON file: stop whenever you like, the same command goes on with what is left. Losses are compared at
-equal seeds.
+kept as a JSON file: stop whenever you like, the same command goes on with what is left, on another machine from the
+gathered results. Losses are compared at equal seeds.
 """
 
 import argparse
 import functools
 import itertools
+import math
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 
-import ladder_report
-from experiment import train_and_test
-from grid import run_grid
-from mmengine import Config
-from mmengine.config import DictAction
+import report
+from experiment import ROOT, run_trial, trial_spec
+from grid import gather, run_grid
 
-ROOT = Path(__file__).resolve().parents[2]
-RESULTS = Path(__file__).resolve().parent / 'results'
+from mmasl.analysis.report import plus_minus, pyplot, table
+from mmasl.cli.flags import CfgOptions
+
 TUNING_SEED = 100  # not one of the grid's
+SYMBOLS = {'pt_pos': 'p_t⁺', 'pt_neg': 'p_t⁻', 'delta_p': 'Δp'}
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Study:
     """What a ladder compares; the dicts are in the order of the tables.
 
     Args:
-        name: The folder of its configs, and of its cells in ``results/``.
+        name: The folder of its configs, and of its cells.
         config: Name of the config of a row, with ``{regime}`` and ``{loss}``.
         loss_key: Where in a config the loss is.
         regimes: Title of each regime: what is compared on its own, such as a kind of weights or a detector.
@@ -47,6 +50,9 @@ class Study:
         rates: Learning rates that are tried by default.
         item: What is missing, in words.
         missing: Shares of it that the grid tries by default.
+        lr_key: Where in a config the learning rate is that is tuned.
+        missing_key: Where in a config the share is of what is missing in the training data.
+        seed_keys: Keys of a config that get a cell's seed too.
     """
 
     name: str
@@ -62,6 +68,9 @@ class Study:
     rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2)
     item: str = 'labels'
     missing: tuple[float, ...] = (0.0, 0.2, 0.4)
+    lr_key: str = 'param_scheduler.eta_max'
+    missing_key: str = 'train_dataloader.dataset.missing_rate'
+    seed_keys: tuple[str, ...] = ('train_dataloader.dataset.seed',)
 
     @property
     def measure(self) -> str:
@@ -70,13 +79,8 @@ class Study:
 
     @property
     def folder(self) -> Path:
-        """The folder of the configs and the report."""
+        """The folder of the configs and of the page."""
         return ROOT / 'configs' / self.name
-
-    @property
-    def cells(self) -> Path:
-        """The folder of the finished cells."""
-        return RESULTS / self.name
 
     def config_path(self, regime: str, loss: str) -> Path:
         """The config of a row in a regime."""
@@ -90,10 +94,7 @@ class Study:
 def make_spec(
     study: Study, regime: str, loss: str, seed: int, missing: float = 0.0, split: str = 'test', **changes
 ) -> dict:
-    """All that the result of a cell depends on, as JSON.
-
-    What the config says of the loss, the learning rate and the length is in it, so that a cell whose config was
-    changed counts as not finished.
+    """The specification of a cell; see :func:`experiment.trial_spec`.
 
     Args:
         study: What is compared.
@@ -102,47 +103,34 @@ def make_spec(
         seed: Of scenes, order and weights.
         missing: The share of the training labels that is missing.
         split: The split that is evaluated.
-        **changes: ``lr``, ``epochs`` and parts of the ``criterion`` instead of the config's.
+        **changes: ``lr``, ``epochs``, parts of the ``criterion`` and other ``overrides`` instead of the config's;
+            anything else is a label of the cell.
     """
-    config = Config.fromfile(study.config_path(regime, loss))
-    epochs = changes.get('epochs', config.train_cfg.max_epochs)
-    return dict(
-        regime=regime,
-        loss=loss,
-        seed=seed,
-        missing=missing,
-        split=split,
-        lr=changes.get('lr', config.param_scheduler.eta_max),
-        epochs=epochs,
-        scenes=config.train_dataloader.dataset.num_scenes,
-        batch_size=config.train_dataloader.batch_size,
-        criterion={**functools.reduce(getattr, study.loss_key.split('.'), config), **changes.get('criterion', {})},
+    overrides = dict(changes.pop('overrides', {}))
+    for name, key in dict(lr=study.lr_key, epochs='train_cfg.max_epochs').items():
+        if name in changes:
+            overrides[key] = changes.pop(name)
+    overrides.update({f'{study.loss_key}.{key}': value for key, value in changes.pop('criterion', {}).items()})
+    if missing:
+        overrides[study.missing_key] = missing
+    shown = dict(
+        lr=study.lr_key,
+        epochs='train_cfg.max_epochs',
+        batch_size='train_dataloader.batch_size',
+        criterion=study.loss_key,
     )
+    labels = dict(regime=regime, loss=loss, missing=missing, **changes)
+    config = study.config_path(regime, loss)
+    return trial_spec(config, overrides, seed, split, study.seed_keys, shown, **labels)
 
 
 def run_cell(study: Study, spec: dict) -> dict:
     """Train and evaluate one cell."""
-    metrics = train_cell(study, spec)
-    return {name: round(factor * metrics[metric], 4) for name, (metric, factor) in study.metrics.items()}
-
-
-def train_cell(study: Study, spec: dict, **overrides) -> dict[str, float]:
-    """All metrics of a cell, with what ``overrides`` changes in its config besides."""
-    return train_and_test(
-        study.config_path(spec['regime'], spec['loss']),
-        {
-            'param_scheduler.eta_max': spec['lr'],
-            'train_cfg.max_epochs': spec['epochs'],
-            'train_dataloader.batch_size': spec['batch_size'],
-            'train_dataloader.dataset.num_scenes': spec['scenes'],
-            'train_dataloader.dataset.seed': spec['seed'],
-            'train_dataloader.dataset.missing_rate': spec['missing'],
-            **{f'{study.loss_key}.{key}': value for key, value in spec['criterion'].items()},
-            **overrides,
-        },
-        seed=spec['seed'],
-        split=spec['split'],
-    )
+    metrics = run_trial(spec)
+    result = {name: round(factor * metrics[metric], 4) for name, (metric, factor) in study.metrics.items()}
+    if math.isnan(result[study.measure]):
+        raise ValueError(f'the run has no {study.measure}: NaN')
+    return result
 
 
 def grid(study: Study, args: argparse.Namespace) -> dict[str, dict]:
@@ -171,7 +159,7 @@ def tuning(study: Study, args: argparse.Namespace) -> dict[str, dict]:
     return cells
 
 
-def run(study: Study, cells: dict[str, dict], folder: Path, workers: int) -> int:
+def run(study: Study, cells: dict[str, dict], args: argparse.Namespace) -> int:
     """Run what is left of ``cells`` with a line for each that ends; return the number of failures."""
     log = ROOT / 'work_dirs' / f'{study.name}_ladder.log'
     print(f'output of the runs: {log}', flush=True)
@@ -180,7 +168,126 @@ def run(study: Study, cells: dict[str, dict], folder: Path, workers: int) -> int
     def describe(result):
         return f'{study.measure} {result[study.measure]:.2f}'
 
-    return run_grid(cells, folder, function, describe, workers=workers, log=log)
+    return run_grid(cells, args.cells, function, describe, workers=args.workers, log=log, file=args.results)
+
+
+def by_row(study: Study, cells: list[dict]) -> dict[tuple, dict[int, dict]]:
+    """Cells of the grid by regime, share of what is missing and loss, in the order of the tables, then by seed."""
+    groups = report.by_seed(cells, lambda spec: (spec['regime'], spec['missing'], spec['loss']))
+    order = {name: number for names in (study.regimes, study.losses) for number, name in enumerate(names)}
+    return dict(sorted(groups.items(), key=lambda item: (order[item[0][0]], item[0][1], order[item[0][2]])))
+
+
+def markdown(study: Study, rows: dict[tuple, dict[int, dict]], trials: list[dict]) -> str:
+    """The tables of the page.
+
+    Args:
+        study: What is compared.
+        rows: What :func:`by_row` returns.
+        trials: Cells of the tuning stage.
+    """
+    parts = []
+    for regime, title in study.regimes.items():
+        mine = {key[1:]: group for key, group in rows.items() if key[0] == regime}
+        if not mine:
+            continue
+        parts.append(f'### {title}')
+        rates = sorted({missing for missing, _ in mine})
+        losses = [loss for loss in study.losses if any(loss == other for _, other in mine)]
+        head, body = [f'{study.measure}, %'], [[study.losses[loss]] for loss in losses]
+        for rate in rates:
+            head += [f'{100 * rate:.0f} % missing', f'− {study.baselines[regime].upper()} (better in)']
+            baseline = mine.get((rate, study.baselines[regime]), {})
+            for line, loss in zip(body, losses, strict=True):
+                group = mine.get((rate, loss))
+                line.append(group and f'{plus_minus(report.values(group, study.measure))} ({len(group)})' or '')
+                line.append(group and report.difference_text(group, baseline, study.measure) or '')
+        parts.append(table(head, body))
+        shown = [SYMBOLS.get(key, key) for key in study.shown]
+        for rate in rates:
+            body = [
+                [study.losses[loss], *details(study, group)] for loss in losses if (group := mine.get((rate, loss)))
+            ]
+            parts.append(table([f'{100 * rate:.0f} % missing', *shown, 'max lr', 'epochs', 's a run'], body))
+    if trials:
+        parts += ['### Trials on the validation split', trial_table(study, trials)]
+    return '\n\n'.join(parts)
+
+
+def details(study: Study, group: dict[int, dict]) -> list[str]:
+    """Further measures of a row, and what it cost."""
+    spec = next(iter(group.values()))['spec']
+    seconds = round(mean(cell['seconds'] for cell in group.values()), 1)
+    shown = [plus_minus(report.values(group, key), digits) for key, digits in study.shown.items()]
+    return [*shown, f'{spec["lr"]:g}', str(spec['epochs']), f'{seconds:.0f}']
+
+
+def trial_table(study: Study, trials: list[dict]) -> str:
+    """The measure of each trial: rows are losses, columns are regimes, lengths and learning rates."""
+    columns, criteria = {}, defaultdict(dict)
+    for trial in trials:
+        spec = trial['spec']
+        column = list(study.regimes).index(spec['regime']), spec['missing'], spec['epochs'], spec['lr']
+        missing = f', {100 * spec["missing"]:.0f} % missing' if spec['missing'] else ''
+        columns[column] = f'{spec["regime"]}, {spec["epochs"]} epochs{missing}, lr {spec["lr"]:g}'
+        label = study.losses[spec['loss']]
+        if spec['loss'] not in study.plain:
+            own = [f'{study.own[key]}={value:g}' for key, value in spec['criterion'].items() if key in study.own]
+            label += f': {", ".join(own)}'
+        criteria[list(study.losses).index(spec['loss']), label][column] = trial
+    order = sorted(columns)
+    body = [
+        [label] + [f'{found[c]["result"][study.measure]:.1f}' if c in found else '' for c in order]
+        for (_, label), found in sorted(criteria.items())
+    ]
+    return table([f'validation {study.measure}, %'] + [columns[column] for column in order], body)
+
+
+def draw(study: Study, rows: dict[tuple, dict[int, dict]]):
+    """Bars of the measure with their standard deviations, one panel a regime."""
+    regimes = [regime for regime in study.regimes if any(regime == key[0] for key in rows)]
+    rates = {regime: sorted({key[1] for key in rows if key[0] == regime}) for regime in regimes}
+    counts = [len(shares) for shares in rates.values()]
+    figure, panels = pyplot().subplots(
+        1, len(regimes), figsize=(1 + 2.6 * sum(counts), 3.6), sharey=True, squeeze=False, width_ratios=counts
+    )
+    losses = [loss for loss in study.losses if any(loss == key[2] for key in rows)]
+    for panel, regime in zip(panels[0], regimes, strict=True):
+        here = [loss for loss in losses if any(key[::2] == (regime, loss) for key in rows)]
+        width = 0.84 / len(here)
+        for number, loss in enumerate(here):
+            found = {key[1]: report.values(rows[key], study.measure) for key in rows if key[::2] == (regime, loss)}
+            x = [rates[regime].index(share) + (number - (len(here) - 1) / 2) * width for share in found]
+            error = [value['std'] or 0 for value in found.values()]
+            heights = [value['mean'] for value in found.values()]
+            colour = f'C{losses.index(loss)}'
+            panel.bar(x, heights, 0.9 * width, yerr=error, capsize=2, color=colour, label=study.losses[loss])
+        panel.set_xticks(range(len(rates[regime])), [f'{100 * share:.0f} %' for share in rates[regime]])
+        panel.set_title(study.regimes[regime], fontsize=10)
+        panel.set_xlabel(f'{study.item} of the training scenes missing')
+        panel.grid(axis='y', alpha=0.3)
+    panels[0][0].set_ylabel(f'{study.measure} on test scenes, %')
+    legend = {text: bar for panel in panels[0] for bar, text in zip(*panel.get_legend_handles_labels(), strict=True)}
+    figure.legend(legend.values(), legend.keys(), loc='outside upper center', ncols=3, fontsize=8)
+    figure.tight_layout(rect=(0, 0, 1, 0.86))
+    return figure
+
+
+def write_report(study: Study, args: argparse.Namespace) -> None:
+    """Gather the cells, write the tables into the page, and draw the figure.
+
+    Raises:
+        ValueError: If there is no cell of the grid.
+    """
+    cells = gather(args.cells, args.results)
+    trials = [cell for cell in cells if cell['spec']['split'] == 'val']
+    rows = by_row(study, [cell for cell in cells if cell['spec']['split'] == 'test'])
+    if not rows:
+        raise ValueError(f'expected finished cells in {args.cells} or {args.results}, found none: run the grid first')
+    text = markdown(study, rows, trials)
+    report.write_page(args.page, dict(ladder=text), f'tools/studies/{study.name}_ladder.py report')
+    report.write_figure(draw(study, rows), args.images, study.name, args.page)
+    print(text)
 
 
 def main(study: Study, description: str, argv=None) -> int:
@@ -193,13 +300,12 @@ def main(study: Study, description: str, argv=None) -> int:
     parser.add_argument('--seeds', type=int, default=5, help='number of seeds')
     parser.add_argument('--rates', nargs='+', type=float, default=study.rates, help='learning rates to try')
     parser.add_argument('--epochs', type=int, help="tune: length to try (default: the config's)")
-    parser.add_argument('--criterion', nargs='+', action=DictAction, default={}, help='tune: alpha=0.6 or the like')
+    parser.add_argument('--criterion', nargs='+', action=CfgOptions, default={}, help='tune: alpha=0.6 or the like')
     parser.add_argument('--workers', type=int, default=2, help='single-thread processes at a time')
-    parser.add_argument('--cells', type=Path, default=study.cells, help='folder of the finished cells')
-    parser.add_argument('--out', type=Path, default=study.folder, help='report: folder of README.md, JSON and figure')
+    report.add_paths(parser, study.name, study.folder / 'README.md')
     args = parser.parse_args(argv)
     if args.stage == 'report':
-        ladder_report.write_report(study, args.cells, args.out)
+        write_report(study, args)
         return 0
     cells = grid(study, args) if args.stage == 'grid' else tuning(study, args)
-    return 1 if run(study, cells, args.cells, args.workers) else 0
+    return 1 if run(study, cells, args) else 0

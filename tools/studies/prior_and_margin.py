@@ -1,7 +1,7 @@
 """What a margin above the prior does to early training: a small FCOS on DigitScenes, for each clip and bias_prob.
 
     python tools/studies/prior_and_margin.py            # goes on where it was stopped
-    python tools/studies/prior_and_margin.py --report   # table and figure, from the cells that are there
+    python tools/studies/prior_and_margin.py --report   # gathers the finished cells; table and figure
 
 Each cell trains with ASL over three epochs in one thread and notes for every batch the classification loss, the share
 of active negatives (p > clip), and the mean p of negatives and positives; then it evaluates the validation split.
@@ -13,19 +13,16 @@ from functools import partial
 from pathlib import Path
 from statistics import mean
 
+import report
 import torch
-from experiment import train_and_test
-from grid import read_cell, run_grid
-from mmengine.config import Config
+from experiment import ROOT, run_trial, trial_spec
+from grid import finished, gather, run_grid
 from torch.nn.modules.module import register_module_forward_hook
 
 from mmasl.analysis.report import plus_minus, pyplot, save_figure, spread, table
-from mmasl.files import write_json
 from mmasl.models.losses import AsymmetricLoss
 
-ROOT = Path(__file__).resolve().parents[2]
-CONFIG = 'configs/digit_scenes_det/fcos_digitnet_fpn_asl_1xb16_digitscenes-96px.py'
-OUT = Path(__file__).resolve().parent / 'results' / 'prior_and_margin'
+CONFIG = ROOT / 'configs/digit_scenes_det/fcos_digitnet_fpn_asl_1xb16_digitscenes-96px.py'
 CLIPS, PRIORS = (0.0, 0.005, 0.05), (0.01, 0.1)
 SERIES = {
     'loss': 'classification loss',
@@ -35,39 +32,40 @@ SERIES = {
 }
 SHOWN = (1, 20, 50, 100, 280)  # iterations in the table
 SMOOTH = 5
+SEED_KEYS = ('train_dataloader.dataset.seed',)
 
 
-def make_cells(config: str, epochs: int, scenes: int, seeds: int) -> dict[str, dict]:
+def make_cells(config: Path, epochs: int, scenes: int, seeds: int) -> dict[str, dict]:
     """The cells by name, all of a seed before the next."""
-    common = dict(config=config, epochs=epochs, scenes=scenes)
-    common['criterion'] = dict(Config.fromfile(ROOT / config).model.bbox_head.loss_cls)
     return {
-        f'clip{clip}_prior{prior}_seed{seed}': dict(common, clip=clip, bias_prob=prior, seed=seed)
+        f'clip{clip}_prior{prior}_seed{seed}': trial_spec(
+            config, overrides(clip, prior, epochs, scenes), seed, 'val', SEED_KEYS, clip=clip, bias_prob=prior
+        )
         for seed in range(seeds)
         for prior in PRIORS
         for clip in CLIPS
     }
 
 
+def overrides(clip: float, prior: float, epochs: int, scenes: int) -> dict:
+    """What a cell changes in the config."""
+    override = dict(type='Normal', name='conv_cls', std=0.01, bias_prob=prior)
+    return {
+        'model.bbox_head.loss_cls.gamma_pos': 1.0,
+        'model.bbox_head.loss_cls.gamma_neg': 2.0,
+        'model.bbox_head.loss_cls.clip': clip,
+        'model.bbox_head.init_cfg': dict(type='Normal', layer='Conv2d', std=0.01, override=override),
+        'train_cfg.max_epochs': epochs,
+        'train_dataloader.dataset.num_scenes': scenes,
+    }
+
+
 def run_cell(spec: dict) -> dict:
     """Train one cell: its series, one number for each iteration, and the mAP in percent."""
     series = {name: [] for name in SERIES}
-    weights = dict(type='Normal', layer='Conv2d', std=0.01)
-    override = dict(type='Normal', name='conv_cls', std=0.01, bias_prob=spec['bias_prob'])
     handle = register_module_forward_hook(partial(record, series))
     try:
-        metrics = train_and_test(
-            ROOT / spec['config'],
-            {
-                'model.bbox_head.loss_cls.clip': spec['clip'],
-                'model.bbox_head.init_cfg': dict(**weights, override=override),
-                'train_cfg.max_epochs': spec['epochs'],
-                'train_dataloader.dataset.num_scenes': spec['scenes'],
-                'train_dataloader.dataset.seed': spec['seed'],
-            },
-            seed=spec['seed'],
-            split='val',
-        )
+        metrics = run_trial(spec)
     finally:
         handle.remove()
     return dict(mAP=round(100 * metrics['bbox_mAP'], 2), **series)
@@ -88,32 +86,28 @@ def record(series: dict[str, list[float]], module: torch.nn.Module, args: tuple,
         series[name].append(float(f'{value.item():.4g}'))
 
 
-def report(cells: dict[str, dict], folder: Path) -> None:
-    """Print the table and draw the figure of the cells that are there."""
+def write_report(cells: dict[str, dict], args: argparse.Namespace) -> None:
+    """Gather the cells, print the table, and draw the figure."""
+    gather(args.cells, args.results)
     found = {}
-    for name, spec in cells.items():
-        cell = read_cell(folder / 'cells', name, spec)
-        if cell is not None:
-            found.setdefault((spec['bias_prob'], spec['clip']), []).append(cell['result'])
+    for cell in finished(cells, args.cells, args.results).values():
+        found.setdefault((cell['spec']['bias_prob'], cell['spec']['clip']), []).append(cell['result'])
     at = [number for number in SHOWN if all(len(cell['loss']) >= number for group in found.values() for cell in group)]
     head = ['bias_prob', 'clip', *(f'loss at {n}' for n in at), *(f'active at {n}' for n in at), 'background p', 'mAP']
-    rows, means = [], []
+    rows, curves = [], {}
     for (prior, clip), group in found.items():
-        series = {name: smooth([cell[name] for cell in group]) for name in SERIES}
-        score = spread([cell['mAP'] for cell in group])
-        means.append(dict(bias_prob=prior, clip=clip, mAP=score, **series))
+        series = curves[prior, clip] = {name: smooth([cell[name] for cell in group]) for name in SERIES}
         rows.append(
             [
                 *(f'{value:g}' for value in (prior, clip)),
                 *(f'{series["loss"][n - 1]:.2f}' for n in at),
                 *(f'{100 * series["active"][n - 1]:.1f} %' for n in at),
                 f'{series["negatives"][-1]:.3f}',
-                plus_minus(score),
+                plus_minus(spread([cell['mAP'] for cell in group])),
             ]
         )
     print(table(head, rows))
-    write_json(folder / 'prior_and_margin.json', means)
-    draw(means, folder / 'prior_and_margin')
+    save_figure(draw(curves), args.images / 'prior_and_margin', kinds=['png'])
 
 
 def smooth(curves: list[list[float]]) -> list[float]:
@@ -122,14 +116,13 @@ def smooth(curves: list[list[float]]) -> list[float]:
     return [float(f'{mean(curve[max(0, i + 1 - SMOOTH) : i + 1]):.4g}') for i in range(len(curve))]
 
 
-def draw(means: list[dict], path: Path) -> None:
+def draw(curves: dict[tuple, dict]):
     """One column a prior, one row a series, one line a margin."""
-    plt = pyplot()
-    figure, axes = plt.subplots(len(SERIES), len(PRIORS), figsize=(9, 10), sharex=True, sharey='row', squeeze=False)
-    for cell in means:
-        column = PRIORS.index(cell['bias_prob'])
-        for axis, name in zip(axes[:, column], SERIES, strict=True):
-            axis.plot(range(1, len(cell[name]) + 1), cell[name], label=f'clip={cell["clip"]:g}', lw=1.2)
+    shape = len(SERIES), len(PRIORS)
+    figure, axes = pyplot().subplots(*shape, figsize=(9, 10), sharex=True, sharey='row', squeeze=False)
+    for (prior, clip), series in curves.items():
+        for axis, (name, curve) in zip(axes[:, PRIORS.index(prior)], series.items(), strict=True):
+            axis.plot(range(1, len(curve) + 1), curve, label=f'clip={clip:g}', lw=1.2)
             axis.set_yscale('linear' if name == 'active' else 'log')
             axis.grid(alpha=0.3)
     for column, prior in enumerate(PRIORS):
@@ -139,29 +132,26 @@ def draw(means: list[dict], path: Path) -> None:
         axis.set_ylabel(title)
     axes[0, 0].legend()
     figure.tight_layout()
-    save_figure(figure, path)
+    return figure
 
 
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--report', action='store_true', help='run nothing')
-    parser.add_argument(
-        '--config', default=CONFIG, help='an FCOS with mmasl.AsymmetricLoss, from the root of the repository'
-    )
+    parser.add_argument('--config', type=Path, default=CONFIG, help='an FCOS with mmasl.AsymmetricLoss')
     parser.add_argument('--epochs', type=int, default=3)
     parser.add_argument('--scenes', type=int, default=1500, help='training scenes')
     parser.add_argument('--seeds', type=int, default=1)
     parser.add_argument('--workers', type=int, default=1, help='single-thread processes at a time')
-    parser.add_argument('--out', type=Path, default=OUT)
+    report.add_paths(parser, 'prior_and_margin')
     args = parser.parse_args(argv)
-    cells = make_cells(args.config, args.epochs, args.scenes, args.seeds)
-    failures = 0
+    cells, failures = make_cells(args.config, args.epochs, args.scenes, args.seeds), 0
     if not args.report:
         log = ROOT / 'work_dirs' / 'prior_and_margin.log'
         print(f'output of the runs: {log}', flush=True)
-        options = dict(workers=args.workers, log=log)
-        failures = run_grid(cells, args.out / 'cells', run_cell, lambda result: f'mAP {result["mAP"]:.1f}', **options)
-    report(cells, args.out)
+        options = dict(workers=args.workers, log=log, file=args.results)
+        failures = run_grid(cells, args.cells, run_cell, lambda result: f'mAP {result["mAP"]:.1f}', **options)
+    write_report(cells, args)
     return 1 if failures else 0
 
 

@@ -5,27 +5,25 @@
 A negative at or below the margin m has no loss, so training leaves background scores near m, and ``test_cfg.score_thr``
 decides how many of them are passed on. Models are trained with one thread; each that is measured is kept, so the same
 command goes on where it was stopped. Times are of this machine, the minimum of three passes over the scenes: head's
-output to final boxes, NMS included. ``--out`` gets a JSON file for each margin, ``score_thr.png`` and ``.svg``.
+output to final boxes, NMS included. At the end the measurements are gathered, printed and drawn.
 """
 
 import argparse
 import functools
-import json
-import os
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import report
 import torch
-from grid import run_grid
+from experiment import ROOT, train_and_test, trial_spec
+from grid import finished, gather, run_grid
 from mmengine.config import Config
 
 from mmasl.analysis.report import pyplot, save_figure, table
 
-ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs' / 'digit_scenes_det' / 'fcos_digitnet_fpn_asl_1xb16_digitscenes-96px.py'
-OUT = Path(__file__).resolve().parent / 'results' / 'score_thr'
 MARGINS = (0.0, 0.05, 0.1, 0.2)
 THRESHOLDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 LOSS = 'model.bbox_head.loss_cls'
@@ -34,16 +32,13 @@ PASSES = 3
 
 def train_and_measure(spec: dict) -> dict:
     """Train the config with the margin of ``spec``, and measure at each of its thresholds."""
-    from experiment import train_and_test
     from mmdet.apis import init_detector
 
     config = ROOT / spec['config']
-    overrides = {f'{LOSS}.clip': spec['margin'], 'train_cfg.max_epochs': spec['epochs']}
-    overrides |= {f'{split}_dataloader.dataset.num_scenes': number for split, number in spec['scenes'].items()}
     with tempfile.TemporaryDirectory() as folder:
-        train_and_test(config, overrides, spec['seed'], 'val', folder)
+        train_and_test(config, spec['overrides'], spec['seed'], spec['split'], folder)
         cfg = Config.fromfile(config)
-        cfg.merge_from_dict(overrides)
+        cfg.merge_from_dict(spec['overrides'])
         checkpoint = (Path(folder) / 'last_checkpoint').read_text().strip()
         model = init_detector(cfg, checkpoint, device='cpu')
     return measure(model, cfg, spec['thresholds'])
@@ -106,7 +101,7 @@ def describe(found: dict) -> str:
     return f'mAP {best["mAP"]:.1f} at score_thr {best["score_thr"]:g}'
 
 
-def draw(measured: dict[float, dict], path: Path) -> None:
+def draw(measured: dict[float, dict]):
     """The three measures over ``score_thr``, one line for each margin."""
     axes = dict(boxes='boxes entering NMS, an image', milliseconds='post-processing, ms an image', mAP='mAP, %')
     figure, panels = pyplot().subplots(1, 3, figsize=(10, 3.4))
@@ -119,7 +114,7 @@ def draw(measured: dict[float, dict], path: Path) -> None:
     panels[0].set_yscale('log')
     panels[0].legend(fontsize=8)
     figure.tight_layout()
-    save_figure(figure, path)
+    return figure
 
 
 def main(argv=None) -> int:
@@ -131,28 +126,22 @@ def main(argv=None) -> int:
     parser.add_argument('--scenes', nargs=2, type=int, metavar=('TRAIN', 'VAL'), help="(default: the config's)")
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--workers', type=int, default=2, help='single-thread processes at a time')
-    parser.add_argument('--out', type=Path, default=OUT)
+    report.add_paths(parser, 'score_thr')
     args = parser.parse_args(argv)
-    cfg = Config.fromfile(args.config)
-    loaders = cfg.train_dataloader, cfg.val_dataloader
-    scenes = args.scenes or [loader.dataset.num_scenes for loader in loaders]
-    specs = {
-        f'm{margin:g}': dict(
-            config=os.path.relpath(args.config, ROOT),
-            margin=margin,
-            thresholds=list(args.thresholds),
-            epochs=args.epochs or cfg.train_cfg.max_epochs,
-            scenes=dict(zip(('train', 'val'), scenes, strict=True)),
-            seed=args.seed,
-        )
-        for margin in args.margins
-    }
+    overrides = {} if args.epochs is None else {'train_cfg.max_epochs': args.epochs}
+    for split, number in zip(('train', 'val'), args.scenes or (), strict=False):
+        overrides[f'{split}_dataloader.dataset.num_scenes'] = number
+    make = functools.partial(trial_spec, args.config, seed=args.seed, thresholds=list(args.thresholds))
+    cells = {f'm{m:g}': make({**overrides, f'{LOSS}.clip': m}, margin=m) for m in args.margins}
     log = ROOT / 'work_dirs' / 'score_thr.log'
-    if run_grid(specs, args.out, train_and_measure, describe, workers=args.workers, log=log):
+    options = dict(workers=args.workers, log=log, file=args.results)
+    if run_grid(cells, args.cells, train_and_measure, describe, **options):
         print(f'the log of the trainings is {log}', file=sys.stderr)
         return 1
-    measured = {margin: json.loads((args.out / f'm{margin:g}.json').read_text())['result'] for margin in args.margins}
-    draw(measured, args.out / 'score_thr')
+    gather(args.cells, args.results)
+    done = finished(cells, args.cells, args.results).values()
+    measured = {cell['spec']['margin']: cell['result'] for cell in done}
+    save_figure(draw(measured), args.images / 'score_thr', kinds=['png'])
     for margin, found in measured.items():
         quantiles = ', '.join(f'{q} %: {score:.3f}' for q, score in found['score_quantiles'].items())
         print(f'\nm = {margin:g} (scores of all points and classes: {quantiles})')

@@ -2,24 +2,25 @@
 
 A classifier with one hidden layer on frozen features of DigitScenes, a training for each seed; thresholds from so many
 validation scenes of the 2,000, drawn anew for each seed; CF1 and OF1 on the 4,000 test scenes.
+
+    python tools/studies/thresholds.py            # goes on where it was stopped; gathers the cells, prints the tables
 """
 
 import argparse
 import sys
-from pathlib import Path
 
 import numpy as np
+import report
 import torch
 from adaptive_steps import features
-from tqdm import tqdm
+from experiment import ROOT
+from grid import finished, gather, run_grid
 
 from mmasl.analysis.report import plus_minus, spread, table
 from mmasl.evaluation import label_counts, precision_recall_f1
 from mmasl.evaluation.thresholds import choose_thresholds
-from mmasl.files import write_json
 from mmasl.models.losses import AsymmetricLoss
 
-OUT = Path(__file__).parent / 'results/thresholds.json'
 LOSSES = {'cross-entropy': dict(gamma_neg=0.0, clip=0.0), 'ASL': dict(gamma_neg=4.0, clip=0.05)}
 WAYS = [(objective, per_class) for per_class in (False, True) for objective in ('CF1', 'OF1')]
 
@@ -50,37 +51,49 @@ def measure(scores: np.ndarray, labels: np.ndarray, thr: np.ndarray) -> dict[str
     return {key: round(100 * values[key], 3) for key in ('CF1', 'OF1')}
 
 
+def run_cell(spec: dict) -> dict[str, dict[str, float]]:
+    """Train with one seed; CF1 and OF1 on test scenes for each way to choose thresholds."""
+    torch.manual_seed(spec['seed'])
+    train_scenes, *others = spec['scenes']
+    model = train(AsymmetricLoss(**LOSSES[spec['loss']]), *features('train', train_scenes), spec['epochs'])
+    val, test = (probabilities(model, *pair) for pair in zip(('val', 'test'), others, strict=True))
+    drawn = np.random.default_rng(spec['seed']).permutation(len(val[0]))
+    results = {'thresholds of 0.5': measure(*test, np.full(test[0].shape[1], 0.5))}
+    for size in spec['sizes']:
+        few = [array[drawn[:size]] for array in val]
+        for objective, per_class in WAYS:
+            way = f'{objective}, {"one for each class" if per_class else "one for all"}, {size} scenes'
+            results[way] = measure(*test, choose_thresholds(*few, objective, per_class))
+    return results
+
+
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--sizes', type=int, nargs='+', default=[100, 300, 1000, 2000])
     parser.add_argument('--seeds', type=int, default=5)
     parser.add_argument('--epochs', type=int, default=20)
     parser.add_argument('--scenes', type=int, nargs=3, default=[4000, 2000, 4000], help='of train, val and test')
-    parser.add_argument('--out', type=Path, default=OUT)
+    parser.add_argument('--workers', type=int, default=1, help='single-thread processes at a time')
+    report.add_paths(parser, 'thresholds')
     args = parser.parse_args(argv)
-    results: dict = {}
-    for name, seed in tqdm([(name, seed) for name in LOSSES for seed in range(args.seeds)]):
-        torch.manual_seed(seed)
-        model = train(AsymmetricLoss(**LOSSES[name]), *features('train', args.scenes[0]), args.epochs)
-        val, test = (probabilities(model, *pair) for pair in zip(('val', 'test'), args.scenes[1:], strict=True))
-        drawn = np.random.default_rng(seed).permutation(len(val[0]))
-        add(results, name, 'thresholds of 0.5', measure(*test, np.full(test[0].shape[1], 0.5)))
-        for size in args.sizes:
-            few = [array[drawn[:size]] for array in val]
-            for objective, per_class in WAYS:
-                way = f'{objective}, {"one for each class" if per_class else "one for all"}, {size} scenes'
-                add(results, name, way, measure(*test, choose_thresholds(*few, objective, per_class)))
-    write_json(args.out, results)
-    for name, ways in results.items():
-        rows = [[way, *(plus_minus(spread(values)) for values in found.values())] for way, found in ways.items()]
-        print(table([f'{name}, test, %', 'CF1', 'OF1'], rows), '\n')
-    return 0
-
-
-def add(results: dict, name: str, way: str, values: dict[str, float]) -> None:
-    found = results.setdefault(name, {}).setdefault(way, {key: [] for key in values})
-    for key, value in values.items():
-        found[key].append(value)
+    common = dict(sizes=args.sizes, epochs=args.epochs, scenes=args.scenes)
+    cells = {
+        f'{loss.lower()}_seed{seed}': dict(common, loss=loss, seed=seed)
+        for loss in LOSSES
+        for seed in range(args.seeds)
+    }
+    options = dict(workers=args.workers, log=ROOT / 'work_dirs' / 'thresholds.log', file=args.results)
+    failures = run_grid(cells, args.cells, run_cell, lambda result: f'{len(result)} ways', **options)
+    gather(args.cells, args.results)
+    done = finished(cells, args.cells, args.results).values()
+    for loss, group in report.by_seed(list(done), lambda spec: spec['loss']).items():
+        found = [cell['result'] for cell in group.values()]
+        rows = [
+            [way, *(plus_minus(spread([result[way][key] for result in found])) for key in ('CF1', 'OF1'))]
+            for way in found[0]
+        ]
+        print(table([f'{loss}, test, %', 'CF1', 'OF1'], rows), '\n')
+    return 1 if failures else 0
 
 
 if __name__ == '__main__':
