@@ -1,13 +1,13 @@
 """The loss benchmark: its gate refuses wrong numbers, its report compares what it measured. No time is asserted."""
 
-import json
+from pathlib import Path
 
 import loss
 import loss_cases
 import pytest
 import torch
 from loss_bars import bar_table, bars
-from loss_report import compare
+from loss_report import compare, read_runs, run_name
 
 from tests.test_ops.triton_device import use_interpreter
 
@@ -23,13 +23,13 @@ NAMES = ['mmasl plain', 'torch BCE-with-logits', 'copy of the same bytes']
 
 
 def run(out, *more):
-    return loss.main(['--workloads', '128x80', '44800x80', '--repeats', '2', '--out', str(out), *more])
+    paths = ['--out', str(out / 'loss.jsonl'), '--figures', str(out)]
+    return loss.main(['--workloads', '128x80', '44800x80', '--repeats', '2', *paths, *more])
 
 
-def test_it_writes_numbers_table_and_figure(few, tmp_path):
+def test_it_writes_numbers_table_and_figure(few, tmp_path, capsys):
     assert run(tmp_path, '--contenders', *NAMES) == 0
-    (path,) = tmp_path.glob('*.json')
-    result = json.loads(path.read_text())
+    (result,) = read_runs(tmp_path / 'loss.jsonl')
     assert result['machine']['threads'] == 1 and result['machine']['cpu']
     assert [row['contender'] for row in result['rows']] == NAMES * 4
     for row in result['rows']:
@@ -37,10 +37,17 @@ def test_it_writes_numbers_table_and_figure(few, tmp_path):
     # The copy's memory is known: its buffer holds logits, labels and gradient once, read and written.
     memory = {(row['workload'], row['contender']): row['peak_memory'] for row in result['rows']}
     assert memory['128x80', NAMES[2]] == 1.5 and memory['44800x80', NAMES[2]] == 1
-    for suffix in ('.md', '.png', '.svg'):
-        assert path.with_suffix(suffix).stat().st_size > 0
-    text = path.with_suffix('.md').read_text()
-    assert '### 44800x80, trained logits' in text and '### Bars' in text
+    assert (tmp_path / f'{run_name(result)}.png').stat().st_size > 0
+    assert '### 44800x80, trained logits' in (text := capsys.readouterr().out) and '### Bars' in text
+    assert run(tmp_path, '--contenders', *NAMES, '--check', '--tolerance', '1e9') == 0
+    assert read_runs(tmp_path / 'loss.jsonl') == [result]
+    assert 'no ratio changed' in capsys.readouterr().out
+
+
+def test_the_page_has_the_tables_of_the_stored_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(loss, 'PAGE', tmp_path / 'loss.md')
+    assert loss.main(['--report']) == 0
+    assert (tmp_path / 'loss.md').read_text() == (Path(loss.__file__).parent / 'loss.md').read_text()
 
 
 def test_every_backend_of_both_losses_passes_the_gate(few):
@@ -107,6 +114,5 @@ def test_the_interval_of_a_median_is_that_of_the_sign_test():
 def test_bad_arguments(few, tmp_path, capsys):
     with pytest.raises(SystemExit, match='--contenders: expected among .* got .*nobody'):
         run(tmp_path, '--contenders', 'nobody')
-    with pytest.raises(SystemExit):
-        run(tmp_path, '--check', str(tmp_path / 'absent.json'))
-    assert 'no such file' in capsys.readouterr().err
+    assert run(tmp_path, '--check') == 1
+    assert 'loss.jsonl has no run' in capsys.readouterr().err

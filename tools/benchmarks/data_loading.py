@@ -3,7 +3,7 @@
 - MS-COCO: an instances file of 82,081 images and 604,907 objects with outlines, as large as train2014's.
 - Open Images: 1,000,000 images with 6.6 verified labels each, and the same samples as MMPretrain stores them.
 
-Writes JSON and prints a table.
+Keeps the run and prints a table.
 
     python tools/benchmarks/data_loading.py
     python tools/benchmarks/data_loading.py --images 9000000 --cases open_images       # the whole of Open Images V6
@@ -19,10 +19,9 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from loss_report import machine
+from loss_report import RESULTS, keep_run, machine
 
 from mmasl.analysis.report import table
-from mmasl.files import write_json
 
 NUM_CLASSES = 9605
 CASES = ('coco', 'open_images', 'open_images_as_mmpretrain')
@@ -34,7 +33,7 @@ def parse_args(argv=None):
     parser.add_argument('--coco-images', type=int, default=82081)
     parser.add_argument('--coco-objects', type=int, default=604907)
     parser.add_argument('--images', type=int, default=1_000_000, help='images of the generated Open Images')
-    parser.add_argument('--out', type=Path, default=Path(__file__).parent / 'results' / 'data_loading.json')
+    parser.add_argument('--out', type=Path, default=RESULTS / 'data_loading.jsonl')
     parser.add_argument('--child', nargs=2, metavar=('CASE', 'ROOT'), help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
@@ -144,7 +143,7 @@ def main(argv=None):
             command = [sys.executable, __file__, '--child', case, str(root)]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             rows.append({**json.loads(done.stdout.splitlines()[-1]), 'file_mib': sizes[name] / 2**20})
-    write_json(args.out, {'machine': machine('cpu', 1), 'rows': rows})
+    keep_run(args.out, {'machine': machine('cpu', 1), 'rows': rows})
     keys = ('images', 'file_mib', 'seconds', 'cpu_seconds', 'held_mib', 'peak_mib', 'us_per_sample')
     print(table(['case', *keys], [[row['case'], *(f'{row[key]:,.1f}' for key in keys)] for row in rows]))
 

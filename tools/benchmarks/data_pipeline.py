@@ -3,7 +3,7 @@
 Two jobs: without augmentation (load, resize, tensor) and with it. The JPEGs are 640×480 and 480×640, made of
 DigitScenes and as large as those of MS-COCO. Contenders take turns; of each image the fastest repeat counts, with the
 same random numbers in all repeats, and in CPU seconds of one thread, since others may use the machine. Then our
-pipeline transform by transform. Writes JSON and prints tables.
+pipeline transform by transform. Keeps the run and prints tables.
 
     python tools/benchmarks/data_pipeline.py
     python tools/benchmarks/data_pipeline.py --images '~/data/coco/val2014/*.jpg' --number 200
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torchvision.transforms as tv
-from loss_report import machine
+from loss_report import RESULTS, keep_run, machine
 from mmengine.config import Config
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image
@@ -29,7 +29,6 @@ from tqdm import tqdm
 
 from mmasl.analysis.report import table
 from mmasl.datasets.miniatures.scenes import Size, scenes
-from mmasl.files import write_json
 
 SIDE = 448
 CONFIG = Path(__file__).parents[2] / 'configs/_base_/datasets/pipelines/asl_448.py'
@@ -135,7 +134,7 @@ def parse_args(argv=None):
     parser.add_argument('--images', help='JPEGs to take instead, a pattern')
     parser.add_argument('--number', type=int, default=160)
     parser.add_argument('--repeats', type=int, default=3)
-    parser.add_argument('--out', type=Path, default=Path(__file__).parent / 'results' / 'data_pipeline.json')
+    parser.add_argument('--out', type=Path, default=RESULTS / 'data_pipeline.jsonl')
     args = parser.parse_args(argv)
     if args.images and not glob.glob(os.path.expanduser(args.images)):
         parser.error(f'--images: no file is called {args.images}')
@@ -161,7 +160,7 @@ def main(argv=None):
         parts = profile(jobs['augmented']['mmasl'], paths, args.repeats)
         kib = float(np.mean([os.path.getsize(path) for path in paths])) / 1024
     result = dict(machine=machine('cpu', 1), images=len(paths), mean_kib=kib, rows=rows, profile=parts)
-    write_json(args.out, result)
+    keep_run(args.out, result)
     print(f'{len(paths)} JPEGs of {kib:.0f} KiB on average; images per second of one core\n')
     keys = 'images_per_second', 'ratio'
     body = [[f'{row["job"]}: {row["contender"]}', *(f'{row[key]:.2f}' for key in keys)] for row in rows]

@@ -15,13 +15,12 @@ from pathlib import Path
 
 import torch
 from loss_cases import POSITIVES, Case
-from loss_report import machine
+from loss_report import RESULTS, keep_run, machine
 from loss_timing import peak_memory, time_interleaved
 from mmdet.models.losses import FocalLoss, QualityFocalLoss, VarifocalLoss
 from tqdm import tqdm
 
 from mmasl.analysis.report import table
-from mmasl.files import write_json
 from mmasl.models.losses import AsymmetricLoss, AsymmetricQualityLoss
 from mmasl.testing import TOLERANCE, largest_error
 
@@ -105,7 +104,7 @@ def main(argv=None) -> int:
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--repeats', type=int, default=11, help='rounds of interleaved timing')
     parser.add_argument('--rows', type=int, default=ROWS, help='anchors')
-    parser.add_argument('--out', type=Path, default=Path(__file__).parent / 'results' / 'loss')
+    parser.add_argument('--out', type=Path, default=RESULTS / 'detection_losses.jsonl')
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     info, rows = machine('cpu', args.threads), []
@@ -125,9 +124,7 @@ def main(argv=None) -> int:
         f'{args.threads} thread(s), torch {info["torch"]}, {info["date"]}. '
         'Made by `tools/benchmarks/detection_losses.py`.'
     )
-    stem = args.out / f'detection-{info["name"]}-{args.threads}threads'
-    write_json(stem.with_name(f'{stem.name}.json'), dict(machine=info, rows=rows))
-    stem.with_name(f'{stem.name}.md').write_text(f'{text}\n\n{table(head, body)}\n')
+    keep_run(args.out, dict(machine=info, rows=rows))
     print(f'{text}\n\n{table(head, body)}')
     return 0
 

@@ -1,32 +1,34 @@
 """Times every backend of the losses against their peers, forward + backward, in one run on the same inputs.
 
 Each workload first passes a correctness gate; a backend that fails it ends the run before any speed is printed.
-Writes JSON, a table and a figure under --out, and says which bars are met.
+Writes a line into --out, a figure into work_dirs/loss, and says which bars are met.
 
     python tools/benchmarks/loss.py                          # on the CPU, one thread: about five minutes
     python tools/benchmarks/loss.py --threads 1 2 --seconds 5
     python tools/benchmarks/loss.py --device cuda --dtype bfloat16
-    python tools/benchmarks/loss.py --check OLD.json         # measure again and compare with an earlier result
+    python tools/benchmarks/loss.py --check                  # measure again, keep nothing, compare with the stored run
+    python tools/benchmarks/loss.py --report                 # no measurement: write loss.md from the stored runs
 
 From 10^6 to 10^8 logits, every buffer on new pages: glibc would hand small ones out again, and page faults are most of
 the time of a large copy.
 
-    MALLOC_MMAP_THRESHOLD_=1048576 python tools/benchmarks/loss.py --out tools/benchmarks/results/loss/size \\
+    MALLOC_MMAP_THRESHOLD_=1048576 python tools/benchmarks/loss.py --out tools/benchmarks/results/loss_size.jsonl \\
         --workloads 12500x80 358400x80 1250000x80 --regimes trained
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 import torch
 from loss_bars import bar_table, bars
 from loss_cases import BCE, CROSS_ENTROPY, REGIMES, WORKLOADS, Case, gate, make_case
-from loss_report import compare, draw, machine, table
+from loss_report import RESULTS, compare, draw, keep_run, machine, read_runs, run_name, table
 from loss_timing import eager_seconds, peak_memory, time_interleaved
 from tqdm import tqdm
 
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = Path(__file__).resolve().parent / 'loss.md'
 DTYPES = {'float32': torch.float32, 'float16': torch.float16, 'bfloat16': torch.bfloat16}
 
 
@@ -47,15 +49,15 @@ def parse_args(argv=None):
     parser.add_argument('--contenders', nargs='+', help='only these (the ratios need torch BCE-with-logits among them)')
     parser.add_argument('--seconds', type=float, default=10, help='time for the timed rounds of a case')
     parser.add_argument('--repeats', type=int, help='that many rounds instead')
-    parser.add_argument('--out', type=Path, default=Path(__file__).parent / 'results' / 'loss')
-    parser.add_argument('--check', type=Path, metavar='OLD.json', help='compare the new ratios with those of a result')
+    parser.add_argument('--out', type=Path, default=RESULTS / 'loss.jsonl', help='file with a line for each run')
+    parser.add_argument('--figures', type=Path, default=ROOT / 'work_dirs' / 'loss', help='folder of the figures')
+    parser.add_argument('--check', action='store_true', help='compare the ratios with those of the run in --out')
+    parser.add_argument('--report', action='store_true', help='write loss.md from the stored runs; measure nothing')
     parser.add_argument('--tolerance', type=float, default=0.25, help='relative change of a ratio that --check reports')
     args = parser.parse_args(argv)
     if args.device == 'cuda' and not torch.cuda.is_available():
         parser.error('--device cuda: torch sees no GPU')
-    if args.check is not None and not args.check.is_file():
-        parser.error(f'--check: no such file: {args.check}')
-    if args.check is not None and len(args.threads) > 1:
+    if args.check and len(args.threads) > 1:
         parser.error('--check: expected one number of --threads')
     return args
 
@@ -108,27 +110,41 @@ def run(args, threads: int) -> dict | None:
     return result
 
 
-def stem_of(result: dict) -> str:
-    info, dtype = result['machine'], result['dtype']
-    stem = info['name'] if info['gpu'] else f'{info["name"]}-{info["threads"]}threads'
-    return stem if dtype == 'float32' else f'{stem}-{dtype}'
+def text_of(result: dict) -> str:
+    """The tables of a run; one of the first runs has no bars."""
+    text = table(result)
+    return f'{text}\n### Bars\n\n{bar_table(result["bars"])}' if 'bars' in result else text
+
+
+def write_page() -> None:
+    """Write the tables of all stored runs into ``loss.md``."""
+    parts = ['# The loss against its peers\n', 'Written by `python tools/benchmarks/loss.py --report`.\n']
+    for file in ('loss', 'loss_size'):
+        for run in read_runs(RESULTS / f'{file}.jsonl'):
+            parts.append(f'## {run_name(run)}{", sizes" if file == "loss_size" else ""}\n\n{text_of(run)}')
+    PAGE.write_text('\n'.join(parts), encoding='utf-8')
 
 
 def main(argv=None):
     args = parse_args(argv)
-    args.out.mkdir(parents=True, exist_ok=True)
+    if args.report:
+        write_page()
+        return 0
+    runs = {run_name(old): old for old in read_runs(args.out)}
+    name = run_name(dict(machine=machine(args.device, args.threads[0]), dtype=args.dtype))
+    if args.check and name not in runs:
+        print(f'--check: {args.out} has no run {name}, only {", ".join(runs) or "none"}', file=sys.stderr)
+        return 1
     for threads in args.threads:
         result = run(args, threads)
         if result is None:
             return 1
-        stem = args.out / stem_of(result)
-        stem.with_name(f'{stem.name}.json').write_text(json.dumps(result, indent=1) + '\n')
-        text = f'{table(result)}\n### Bars\n\n{bar_table(result["bars"])}'
-        stem.with_name(f'{stem.name}.md').write_text(text)
-        draw(result, stem)
-        print(text)
-    if args.check is not None:
-        changes = compare(json.loads(args.check.read_text()), result, args.tolerance)
+        if not args.check:
+            keep_run(args.out, result)
+        draw(result, args.figures / run_name(result))
+        print(text_of(result))
+    if args.check:
+        changes = compare(runs[name], result, args.tolerance)
         print('\n'.join(changes) or f'no ratio changed by more than {args.tolerance:.0%}')
         return 1 if changes else 0
     return 0

@@ -10,7 +10,6 @@ JSON beside the results of loss.py. About five minutes on one quiet core, most o
 
 import argparse
 import copy
-import json
 import math
 import statistics
 import sys
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from loss_report import machine
+from loss_report import RESULTS, keep_run, machine
 from mmengine.hub import get_config
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
@@ -222,7 +221,7 @@ def main(argv=None) -> int:
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--pairs', type=int, help='pairs of steps (200 for DigitNet, 9 for ResNet-101)')
     parser.add_argument('--amp', action='store_true', help='mixed precision, on a GPU')
-    parser.add_argument('--out', type=Path, default=Path(__file__).parent / 'results' / 'loss')
+    parser.add_argument('--out', type=Path, default=RESULTS / 'loss_in_training.jsonl')
     args = parser.parse_args(argv)
     if args.pairs is not None and args.pairs < 2:
         parser.error(f'--pairs: expected at least 2, got {args.pairs}')
@@ -232,11 +231,9 @@ def main(argv=None) -> int:
     for name in args.models:
         timed = MODELS_TIMED[name]
         rows.append(measure(name, timed._replace(pairs=args.pairs or timed.pairs), args.device, args.amp))
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / f'{info["name"]}-in-training.json'
-    path.write_text(json.dumps({'machine': info, 'rows': rows}, indent=1) + '\n')
+    keep_run(args.out, {'machine': info, 'rows': rows})
     print('\n'.join(map(describe, rows)))
-    print(f'written to {path}')
+    print(f'written to {args.out}')
     return 0
 
 

@@ -1,7 +1,7 @@
-"""The machine, the table, the figure and the comparison of loss benchmark results."""
+"""The machine and the files of all benchmarks' results; the table, the figure and the comparison of the loss's."""
 
+import json
 import os
-import platform
 import re
 from datetime import date
 from pathlib import Path
@@ -9,16 +9,16 @@ from pathlib import Path
 import torch
 from loss_cases import BCE, CROSS_ENTROPY, FLOOR
 
-from mmasl.analysis.report import pyplot, save_figure
+from mmasl.analysis.report import cpu_name, pyplot, save_figure
+from mmasl.files import atomic_file
 
+RESULTS = Path(__file__).resolve().parent / 'results'
 RATIOS = {'BCE': BCE, 'cross_entropy': CROSS_ENTROPY, 'MMPretrain': 'MMPretrain AsymmetricLoss', 'copy': FLOOR}
 
 
 def machine(device: str, threads: int) -> dict:
     """What the figures were measured on."""
-    cpu = platform.processor() or platform.machine()
-    if os.path.exists('/proc/cpuinfo'):
-        cpu = re.search(r'model name\s*:\s*(.*)', Path('/proc/cpuinfo').read_text()).group(1)
+    cpu = cpu_name()
     name = torch.cuda.get_device_name() if device == 'cuda' else cpu
     return {
         'name': re.sub(r'[^\w.]+', '-', name).strip('-').lower(),
@@ -31,6 +31,31 @@ def machine(device: str, threads: int) -> dict:
         'torch': torch.__version__,
         'date': date.today().isoformat(),
     }
+
+
+def read_runs(file: Path) -> list[dict]:
+    """The runs that ``file`` has, one line each; none where it is absent."""
+    return [json.loads(line) for line in file.read_text(encoding='utf-8').splitlines()] if file.exists() else []
+
+
+def keep_run(file: Path, run: dict) -> None:
+    """Write a run into ``file``, in place of an earlier one of the same machine, threads and dtype.
+
+    Args:
+        file: One line of JSON for each run.
+        run: With ``machine``, what :func:`machine` returns, and what was measured.
+    """
+    runs = {run_name(other): other for other in [*read_runs(file), run]}
+    with atomic_file(file) as part:
+        text = ''.join(json.dumps(runs[name]) + '\n' for name in sorted(runs))
+        Path(part).write_text(text, encoding='utf-8')
+
+
+def run_name(run: dict) -> str:
+    """The name of a run: where it was made, and the dtype if it is not float32."""
+    info = run['machine']
+    parts = [info['name'], '' if info['gpu'] else f'{info["threads"]}threads', run.get('dtype', 'float32')]
+    return '-'.join(part for part in parts if part not in ('', 'float32'))
 
 
 def ratios(rows: list[dict], key: str = 'ns_min') -> dict[tuple, dict[str, float]]:
@@ -49,7 +74,7 @@ def table(result: dict) -> str:
     lines = [
         f'Forward + backward on {where}, torch {info["torch"]}, {info["date"]}. Ratios are of the minima.',
         '',
-        'Made by `tools/benchmarks/loss.py`; the numbers are in the JSON file of the same name.',
+        'Made by `tools/benchmarks/loss.py`.',
     ]
     ratio = ratios(result['rows'])
     section = None
@@ -72,8 +97,8 @@ def table(result: dict) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def draw(result: dict, stem: Path) -> None:
-    """Bars of the median with the range from minimum to maximum, as PNG and SVG."""
+def draw(result: dict, path: Path) -> None:
+    """Bars of the median with the range from minimum to maximum, as ``path``.png."""
     sections = list(dict.fromkeys((row['workload'], row['regime']) for row in result['rows']))
     columns = min(2, len(sections))
     lines = -(-len(sections) // columns)
@@ -91,7 +116,7 @@ def draw(result: dict, stem: Path) -> None:
         axis.barh([row['contender'] for row in rows], median, xerr=span, color=colours, ecolor='black', capsize=2)
         axis.set(xscale='log', xlabel='ns per logit, forward + backward', title=f'{section[0]}, {section[1]} logits')
     figure.tight_layout()
-    save_figure(figure, stem)
+    save_figure(figure, path, kinds=['png'])
 
 
 def compare(old: dict, new: dict, tolerance: float) -> list[str]:

@@ -1,7 +1,7 @@
 """Seconds and memory of ``mmasl.MultiLabelMetric`` on as many samples and classes as Open Images has in testing.
 
 The scores are those of a trained model in shape: few labels pass the threshold. Six of a sample's labels are
-annotated (``--unverified ignored``), or all of them. Writes JSON and prints a table.
+annotated (``--unverified ignored``), or all of them. Keeps the run and prints a table.
 
     python tools/benchmarks/metrics_at_scale.py
 """
@@ -13,11 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from data_loading import peak_memory
-from loss_report import machine
+from loss_report import RESULTS, keep_run, machine
 
 from mmasl.analysis.report import table
 from mmasl.evaluation import MultiLabelMetric
-from mmasl.files import write_json
 
 
 def parse_args(argv=None):
@@ -26,7 +25,7 @@ def parse_args(argv=None):
     parser.add_argument('--classes', type=int, default=9605)
     parser.add_argument('--batch', type=int, default=256)
     parser.add_argument('--unverified', choices=['ignored', 'negative'], default='negative')
-    parser.add_argument('--out', type=Path, default=Path(__file__).parent / 'results' / 'metrics_at_scale.json')
+    parser.add_argument('--out', type=Path, default=RESULTS / 'metrics_at_scale.jsonl')
     return parser.parse_args(argv)
 
 
@@ -61,7 +60,7 @@ def main(argv=None):
     row.update(evaluate_cpu_seconds=time.process_time() - cpu)
     row.update(held_gib=(held - before) / 2**30, peak_gib=peak_memory() / 2**30)
     row.update(mAP=result['multi-label/mAP'], mAP_weighted=result['multi-label/mAP_weighted'])
-    write_json(args.out, {'machine': machine('cpu', 1), 'rows': [row]})
+    keep_run(args.out, {'machine': machine('cpu', 1), 'rows': [row]})
     print(table(list(row), [[f'{v:,.2f}' if isinstance(v, float) else str(v) for v in row.values()]]))
 
 
