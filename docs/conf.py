@@ -22,6 +22,7 @@ include_patterns = [
     'configs/**/README.md',
     'mmasl/**/README.md',
     'tools/**/README.md',
+    'tools/benchmarks/loss.md',
 ]
 exclude_patterns = ['docs/_build', 'mmasl/.mim', '.venv*', '**/work_dirs']
 

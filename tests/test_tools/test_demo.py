@@ -4,7 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from mmengine.config import Config
+
+from tests.test_tools.tool_runs import load_main
+
 ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / 'tools' / 'studies' / 'results' / 'digit_scenes.jsonl'
+CLASSIFICATION = sys.modules[load_main('demo').__module__].CLASSIFICATION
 
 
 def demo(folder, *arguments):
@@ -17,20 +23,33 @@ def test_a_tiny_demo_writes_table_figure_and_curves(tmp_path):
     done = demo(out, '--epochs', '2', '--scenes', '64', '--workers', '2')
     assert done.returncode == 0, done.stderr[-2000:]
     results = json.loads((out / 'demo.json').read_text())
-    assert list(results) == ['ce', 'fl', 'asl']
+    assert list(results) == ['ce', 'fl', 'asl', 'asl-ad']
     for result in results.values():
         assert 0 < result['mAP'] < 100 and 0 < result['p_pos'] < 1 and 0 < result['p_neg'] < 1
         assert abs(result['delta_p'] - (result['p_pos'] - (1 - result['p_neg']))) < 1e-3
         assert [point['epoch'] for point in result['curve']] == [1, 2]
     with open(out / 'demo.csv') as file:
         rows = list(csv.DictReader(file))
-    assert [row['loss'] for row in rows] == ['cross-entropy', 'focal loss', 'ASL']
+    assert [row['loss'] for row in rows] == ['cross-entropy', 'focal loss', 'ASL', 'ASL, adaptive']
     assert float(rows[2]['mAP']) == results['asl']['mAP']
     assert (out / 'demo.png').read_bytes()[:4] == b'\x89PNG' and '</svg>' in (out / 'demo.svg').read_text()
-    for text in ('cross-entropy', 'ASL', 'mAP', 'Δp', 'demo.csv'):
+    for text in ('cross-entropy', 'ASL', 'mAP', 'Δp', 'demo.csv', 'trials on validation scenes', 'adaptive'):
         assert text in done.stdout
     assert 'mmengine' not in done.stdout + done.stderr  # the noise of the trainings is in their log
     assert (out / 'trainings.log').stat().st_size
+
+
+def test_the_settings_are_the_best_of_the_stored_trials():
+    """As the caption says: 5 trials of cross-entropy and of focal loss, 15 of ASL."""
+    cells = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    cells = [cell for cell in cells if (cell['spec']['split'], cell['spec']['regime']) == ('val', 'ft')]
+    types = {'ce': 'CrossEntropyLoss', 'asl': 'mmasl.AsymmetricLoss'}
+    for loss, count in dict(ce=5, fl=5, asl=15).items():
+        mine = [c for c in cells if c['spec']['criterion']['type'] == types.get(loss) or c['spec']['loss'] == loss]
+        best = max(mine, key=lambda cell: cell['result']['mAP'])['spec']
+        cfg = Config.fromfile(ROOT / 'configs' / CLASSIFICATION.config.format(row=CLASSIFICATION.rows[loss]))
+        assert len(mine) == count and loss not in CLASSIFICATION.changes
+        assert (best['lr'], best['criterion']) == (cfg.param_scheduler.eta_max, cfg.model.head.loss)
 
 
 def test_a_training_that_fails_is_reported_in_one_line(tmp_path):

@@ -105,7 +105,7 @@ def test_cells_run_as_jobs_of_submitit(cells, tmp_path, monkeypatch):
     """Without Slurm submitit starts local processes; the code is the same up to its executor."""
     monkeypatch.delenv('PYTHONPATH', raising=False)
     folder = tmp_path / 'cells'
-    slurm = dict(timeout_min=1, slurm_partition='any')
+    slurm = dict(timeout_min=20, slurm_partition='any')
     done = dict(run_cells(cells, folder, double, slurm=slurm))
     assert {name: cell['result']['double'] for name, cell in done.items()} == {'cell1': 2, 'cell2': 4, 'cell3': 6}
     failed = dict(run_cells({'bad': dict(cells['cell1'], value=-1)}, folder, double, slurm=slurm))
