@@ -2,6 +2,8 @@
 
 import json
 import os
+import platform
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -80,3 +82,10 @@ def write_json(path: str | Path, content) -> None:
     text = json.dumps(content, indent=1) + '\n'
     with atomic_file(path) as part:
         Path(part).write_text(text, encoding='utf-8')
+
+
+def cpu_name() -> str:
+    """Return the name of this machine's processor, which stands in files of results."""
+    info = Path('/proc/cpuinfo')
+    names = re.findall(r'^model name\s*:\s*(.*)', info.read_text(), re.M) if info.exists() else []
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,8 +1,6 @@
-"""What reports share: logs, means with spread, tables, figures that come out the same again, the processor's name."""
+"""What reports share: logs, means with spread, tables, and figures that come out the same again."""
 
 import json
-import platform
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -73,10 +71,3 @@ def save_figure(figure, path: Path, kinds: Sequence[str] = ('png', 'svg')) -> No
     for kind in kinds:  # not with_suffix: a name may have a dot in it
         figure.savefig(f'{path}.{kind}', dpi=130, metadata=dict(Date=None) if kind == 'svg' else None)
     pyplot().close(figure)
-
-
-def cpu_name() -> str:
-    """Return the name of this machine's processor."""
-    info = Path('/proc/cpuinfo')
-    names = re.findall(r'^model name\s*:\s*(.*)', info.read_text(), re.M) if info.exists() else []
-    return names[0] if names else platform.processor() or platform.machine()

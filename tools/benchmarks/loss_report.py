@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from loss_cases import BCE, CROSS_ENTROPY, FLOOR
 
-from mmasl.analysis.report import cpu_name, pyplot, save_figure
-from mmasl.files import atomic_file
+from mmasl.analysis.report import pyplot, save_figure
+from mmasl.files import atomic_file, cpu_name
 
 RESULTS = Path(__file__).resolve().parent / 'results'
 RATIOS = {'BCE': BCE, 'cross_entropy': CROSS_ENTROPY, 'MMPretrain': 'MMPretrain AsymmetricLoss', 'copy': FLOOR}

@@ -11,9 +11,8 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from mmasl.analysis.report import cpu_name
 from mmasl.errors import UserError
-from mmasl.files import atomic_file, write_json
+from mmasl.files import atomic_file, cpu_name, write_json
 
 _THREAD_VARIABLES = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS')
 
