@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import thresholds
 import torch
 from mmengine import Config
 from mmpretrain import get_model
@@ -69,7 +70,7 @@ def test_by_default_one_threshold_for_the_best_of1(dumped, capsys):
 def test_the_benchmark_of_the_defaults(capsys):
     few = ['--sizes', '8', '--seeds', '2', '--epochs', '1', '--scenes', '64', '16', '16']
     few += ['--cells', 'cells', '--results', 'found.jsonl']
-    assert load_main('studies/thresholds')(few) == 0
+    assert thresholds.main(few) == 0
     found = [json.loads(line) for line in Path('found.jsonl').read_text().splitlines()]
     assert [cell['cell'] for cell in found] == [f'{loss}_seed{n}' for loss in ('asl', 'cross-entropy') for n in (0, 1)]
     assert all(len(cell['result']) == 5 and len(cell['result']['OF1, one for all, 8 scenes']) == 2 for cell in found)
