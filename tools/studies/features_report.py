@@ -4,7 +4,9 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import mean
 
-from mmasl.analysis.report import insert, plus_minus, pyplot, save_figure, spread, table
+from report import write_page
+
+from mmasl.analysis.report import plus_minus, pyplot, save_figure, spread, table
 
 FIXED = ('CE', 'focal', 'AF', 'margin', 'ASL 4/.05', 'ASL 2/.2', 'CE, m=.05', 'ASL 1/.05')
 ADAPTIVE = ('adaptive', 'adaptive from 1', 'adaptive from 0', 'adaptive from 1 to 0')
@@ -200,12 +202,4 @@ def write_report(cells: list[dict], out: Path) -> None:
         ('choose.md', dict(rows=rows_table(runs), map=map_table(points), paper=paper_table(runs))),
         ('adaptive.md', dict(length=steps_table(runs))),
     ):
-        text = (out / page).read_text()
-        for name, part in parts.items():
-            text = insert(
-                text,
-                part,
-                f'<!-- {name}: begin (written by tools/studies/features.py report) -->',
-                f'<!-- {name}: end -->',
-            )
-        (out / page).write_text(text)
+        write_page(out / page, parts, 'tools/studies/features.py report')
