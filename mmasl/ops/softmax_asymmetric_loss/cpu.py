@@ -55,7 +55,7 @@ def compute_cpu(
     rows, columns = pred.shape
     dtype = torch.float64 if pred.dtype == torch.float64 else torch.float32
     loss = torch.empty(() if reduce else (rows,), dtype=dtype)
-    slope = torch.empty(pred.shape, dtype=dtype) if with_slope else None
+    slope = torch.empty_like(pred, dtype=dtype, memory_format=torch.contiguous_format) if with_slope else None
     if columns == 0:
         return Computed(loss.zero_(), slope)
     # Held by name until the call is over: the library sees addresses only.
