@@ -322,7 +322,8 @@ def problems(draw):
     layout = draw(st.sampled_from(['contiguous', 'strided', 'transposed']))
     pred = pred[::2, 1:] if layout == 'strided' else pred[:rows, :columns].contiguous()
     pred = (pred.t().contiguous().t() if layout == 'transposed' else pred).to(dtype)
-    kind = draw(st.sampled_from(['hard', 'soft', 'ignored', 'index']))
+    kinds = ['hard', 'soft', 'ignored', 'index']
+    kind = draw(st.sampled_from(kinds if columns > 1 else kinds[:-1]))  # class indices of one class are refused
     target = torch.rand(rows, columns, generator=generator)
     if kind in ('hard', 'ignored'):
         target = (target < 0.3).long()

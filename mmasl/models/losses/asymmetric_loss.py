@@ -32,6 +32,7 @@ class AsymmetricLoss(nn.Module):
         ValueError: For ``use_sigmoid=False``, a parameter out of range, or logits without ``num_classes`` classes.
 
     Example:
+        >>> import torch
         >>> loss = AsymmetricLoss(gamma_neg=2.0, clip=0.2)
         >>> loss(torch.zeros(1, 2), torch.tensor([[1, 0]]), avg_factor=1)
         tensor(0.7252)

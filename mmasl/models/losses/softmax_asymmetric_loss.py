@@ -29,6 +29,7 @@ class SoftmaxAsymmetricLoss(nn.Module):
         ValueError: For ``use_sigmoid=True``, or a parameter out of range.
 
     Example:
+        >>> import torch
         >>> loss = SoftmaxAsymmetricLoss(gamma_pos=1.0, label_smoothing=0.2)
         >>> loss(torch.zeros(2, 4), torch.tensor([3, 0]), avg_factor=2)
         tensor(0.8846)

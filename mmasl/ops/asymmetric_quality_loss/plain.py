@@ -145,14 +145,14 @@ def _add(output: Tensor, values: Tensor, column: Tensor | None) -> Tensor:
 def _positives(z: Tensor, score: Tensor, asymmetry: QualityAsymmetry, with_slope: bool) -> tuple[Tensor, Tensor | None]:
     """Loss and slope of positives, 0 where the score is not above 0.
 
-    y - p cancels where a positive is learnt, which the gradient feels for exponents between 0 and 2: those are computed
-    in float64.
+    p - y cancels where a positive is learnt, which the gradient feels for exponents between 0 and 2: those are computed
+    in float64. Near p = 1 the difference is taken from q = 1 - p, which has more digits there.
     """
     gamma = asymmetry.gamma_pos
     z = z.double() if 0 < gamma < 2 else z
     score = score.to(z.dtype)
     label = score.clamp(max=1)  # above 1 only where values are not checked
-    distance = torch.sigmoid(z).sub_(label)
+    distance = torch.where(z > 0, (1 - label).sub_(torch.sigmoid(-z)), torch.sigmoid(z).sub_(label))
     value = softplus(z, threshold=LINEAR).lerp_(softplus(-z, threshold=LINEAR), label)
     slope = distance if with_slope else None
     if gamma != 0:
