@@ -71,7 +71,8 @@ def test_the_modules_need_no_openmmlab_package():
         import torch
         from mmasl import AdaptiveAsymmetricLoss, AsymmetricLoss, AsymmetricQualityLoss, SoftmaxAsymmetricLoss
         pred = torch.tensor([[2.0, -1.0], [0.5, 0.0]], requires_grad=True)
-        for loss in (AdaptiveAsymmetricLoss(), AsymmetricLoss(), AsymmetricQualityLoss(), SoftmaxAsymmetricLoss()):
+        adaptive = AdaptiveAsymmetricLoss(total_steps=9)
+        for loss in (adaptive, AsymmetricLoss(), AsymmetricQualityLoss(), SoftmaxAsymmetricLoss()):
             assert f'gamma_neg={float(loss.gamma_neg)}' in repr(loss), loss
             (gradient,) = torch.autograd.grad(loss(pred, torch.tensor([0, 1])), pred)
             assert gradient.abs().sum() > 0

@@ -40,8 +40,8 @@ CASES = {
     'softmax index': (SOFTMAX, index, SoftmaxAsymmetry(), 50, 1.03),
     'softmax without smoothing': (SOFTMAX, index, SoftmaxAsymmetry(1.0, 4.0, 0.0), 50, 1.03),
     'softmax dense': (SOFTMAX, dense, SoftmaxAsymmetry(1.0), 60, 1.03),
-    'quality': (QUALITY, quality, QualityAsymmetry(), 79, 1.05),
-    'quality dense': (QUALITY, dense, QualityAsymmetry(), 60, 1.05),
+    'quality': (QUALITY, quality, QualityAsymmetry(), 85, 1.05),
+    'quality dense': (QUALITY, dense, QualityAsymmetry(), 66, 1.05),
 }
 cases = pytest.mark.parametrize('op, make_target, asymmetry, kernels, kept', CASES.values(), ids=CASES)
 

@@ -15,6 +15,7 @@ that is what parameters are chosen on.
 """
 
 import argparse
+import copy
 import itertools
 import re
 import sys
@@ -177,7 +178,6 @@ def parse_args(argv=None) -> argparse.Namespace:
 def make_ablations(args: argparse.Namespace) -> dict[str, Ablation]:
     """What the arguments ask for, by name, with every key checked against the config."""
     cfg = read_config(args.config)
-    apply_cfg_options(cfg, args.cfg_options)
     if not args.paper and not args.x:
         raise UserError(f'expected --paper with one of {", ".join(PAPER)}, or --x KEY=VALUE,VALUE,...')
     ablations = {name: paper_ablation(name, loss_key(cfg)) for name in args.paper}
@@ -185,8 +185,11 @@ def make_ablations(args: argparse.Namespace) -> dict[str, Ablation]:
         lines = parse_axis(args.lines, '--lines') if args.lines else None
         ablations[args.name] = Ablation(parse_axis(args.x), lines, {})
     for ablation in ablations.values():
-        for key in [*ablation.fixed, *ablation.x.keys, *(ablation.lines or ablation.x).keys, *args.seed_keys]:
-            check_key(cfg, key)
+        own = copy.deepcopy(cfg)
+        apply_cfg_options(own, ablation.fixed)  # it may change the loss, and the other keys are those of the new one
+        apply_cfg_options(own, args.cfg_options)
+        for key in [*ablation.x.keys, *(ablation.lines or ablation.x).keys, *args.seed_keys]:
+            check_key(own, key)
     return ablations
 
 
