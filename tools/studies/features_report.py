@@ -100,7 +100,7 @@ def mapped(runs: dict) -> list[dict]:
     points = []
     for key in sorted(runs):
         chosen = tuned(runs[key])
-        if not {'CE', 'ASL 4/.05', 'ASL 2/.2', 'adaptive from 0', 'CE, m=.05'} <= chosen.keys():
+        if not {'CE', 'ASL 4/.05', 'ASL 2/.2', 'adaptive', 'CE, m=.05'} <= chosen.keys():
             continue
         ce = chosen['CE']
         worth = {name: difference(chosen[name], ce) for name in chosen if name != 'CE'}
@@ -111,7 +111,7 @@ def mapped(runs: dict) -> list[dict]:
             dict(key=key, name=describe(key), ce=spread(values(ce, 'mAP')), gap=gap, certainty=certainty)
             | dict(train=mean(values(ce, 'train', 'mAP')), pt_pos=mean(values(ce, 'train', 'pt_pos')))
             | dict(
-                asl=worth[best_asl], adaptive=worth['adaptive from 0'], focal=worth['focal'], margin=worth['CE, m=.05']
+                asl=worth[best_asl], adaptive=worth['adaptive'], focal=worth['focal'], margin=worth['CE, m=.05']
             )
         )
     return points
@@ -128,7 +128,7 @@ def map_table(points: list[dict]) -> str:
         'ASL − CE',
         'm=.05 − CE',
     ]
-    head.append('adaptive from 0 − CE')
+    head.append('adaptive − CE')
     lines = [
         [point['name'], plus_minus(point['ce']), f'{point["train"]:.1f}', f'{point["pt_pos"]:.2f}']
         + [f'{point["certainty"]:+.2f}']
