@@ -110,9 +110,7 @@ def mapped(runs: dict) -> list[dict]:
         points.append(
             dict(key=key, name=describe(key), ce=spread(values(ce, 'mAP')), gap=gap, certainty=certainty)
             | dict(train=mean(values(ce, 'train', 'mAP')), pt_pos=mean(values(ce, 'train', 'pt_pos')))
-            | dict(
-                asl=worth[best_asl], adaptive=worth['adaptive'], focal=worth['focal'], margin=worth['CE, m=.05']
-            )
+            | dict(asl=worth[best_asl], adaptive=worth['adaptive'], focal=worth['focal'], margin=worth['CE, m=.05'])
         )
     return points
 
