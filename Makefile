@@ -10,7 +10,7 @@ SITE := $(VENV)/lib/python3*/site-packages
 UV := $(VENV)/bin/uv
 UV_INSTALL := $(UV) pip install --python $(VENV)/bin/python --no-deps $(if $(WHEELHOUSE),--find-links $(WHEELHOUSE))
 
-.PHONY: packages install demo demo-det test test-all bench bench-gpu docs wheel lint check format requirements
+.PHONY: packages install demo demo-photos demo-det test test-all bench bench-gpu docs wheel lint check format requirements
 
 install: packages  ## the whole set-up into $(VENV); again: a no-op, or the end of what was cut short
 	@tools/misc/install_mmcv.sh $(VENV)/bin/python $(MMCV)
@@ -31,6 +31,10 @@ $(UV):
 	{ echo 'error: $(STACK) needs Python $(PYTHONS), $(PYTHON) is another. Run: make install PYTHON=python3.11' >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install -q uv==0.13.9
+
+demo-photos: packages  ## the main job on photographs, Pascal VOC 2007 in DATA, which is downloaded if it is missing
+	@[ -d $(SITE)/mmcv ] || $(UV_INSTALL) $(MMCV)
+	$(VENV)/bin/python tools/demo_photos.py $(DATA)
 
 demo-det: install  ## the detection job: focal loss and ASL in FCOS
 	$(VENV)/bin/python tools/demo_det.py

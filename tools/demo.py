@@ -29,10 +29,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Demo:
-    """What is trained and shown; ``tools/demo_det.py`` has another one.
+    """What is trained and shown; ``tools/demo_det.py`` and ``tools/demo_photos.py`` have others.
 
     Args:
         name: Of the output folder.
+        title: Of the table.
         config: Path of the configs below ``configs/``, with ``{row}``.
         losses: Label of each loss, in the order of the tables.
         rows: Name of the config of each loss.
@@ -43,10 +44,12 @@ class Demo:
         logged: For each point of the curves the metric in MMEngine's log, and a factor.
         curves: Those that are drawn, with their line style and label.
         axis: What the curves show.
-        scenes: Largest number of training, validation and test scenes.
+        items: What a sample is called.
+        sizes: For each split the largest number of samples, and the key of its dataloader that sets the number.
     """
 
     name: str
+    title: str
     config: str
     losses: dict[str, str]
     rows: dict[str, str]
@@ -57,7 +60,8 @@ class Demo:
     logged: dict[str, tuple[str, float]]
     curves: dict[str, tuple[str, str]]
     axis: str
-    scenes: tuple[int, int, int]
+    items: str
+    sizes: dict[str, tuple[int, str]]
 
 
 def train(spec: dict) -> dict[str, float]:
@@ -71,6 +75,7 @@ def train(spec: dict) -> dict[str, float]:
 
 CLASSIFICATION = Demo(
     name='demo',
+    title='DigitScenes, unseen handwriting',
     config='digit_scenes/digitnet-{row}_ft-1xb16_digitscenes-48px.py',
     losses={'ce': 'cross-entropy', 'fl': 'focal loss', 'asl': 'ASL', 'asl-ad': 'ASL, adaptive'},
     rows={'ce': 'ce', 'fl': 'fl', 'asl': 'pm', 'asl-ad': 'asl-ad'},  # pm: the best of the stored trials of ASL
@@ -90,14 +95,14 @@ CLASSIFICATION = Demo(
     logged={name: (f'multi-label/{name}', 1.0) for name in ('mAP', 'pt_pos', 'pt_neg')},
     curves={'pt_pos': ('-', 'positives'), 'pt_neg': ('--', 'negatives')},
     axis='mean $p_t$ on held-out scenes',
-    scenes=(4000, 500, 4000),
+    items='scenes',
+    sizes={split: (most, 'dataset.num_scenes') for split, most in dict(train=4000, val=500, test=4000).items()},
 )
 
 
-def make_specs(demo: Demo, out: Path, epochs: int | None, scenes: int, seed: int) -> dict[str, dict]:
+def make_specs(demo: Demo, out: Path, epochs: int | None, samples: int, seed: int) -> dict[str, dict]:
     """What each training is to do; ``epochs`` None keeps the config's."""
-    splits = zip(('train', 'val', 'test'), demo.scenes, strict=True)
-    overrides = {f'{split}_dataloader.dataset.num_scenes': min(scenes, most) for split, most in splits}
+    overrides = {f'{split}_dataloader.{key}': min(samples, most) for split, (most, key) in demo.sizes.items()}
     overrides['train_cfg.val_interval'] = 1
     if epochs is not None:
         overrides['train_cfg.max_epochs'] = epochs
@@ -160,7 +165,7 @@ def draw(demo: Demo, results: dict[str, dict], path: Path) -> None:
         for key, (style, name) in demo.curves.items():
             values = [point[key] for point in result['curve']]
             right.plot(epochs, values, style, color=colour, label=f'{demo.losses[loss]}, {name}')
-    left.set_ylabel('mAP on test scenes, %')
+    left.set_ylabel(f'mAP on test {demo.items}, %')
     left.tick_params(axis='x', labelsize=7, rotation=15)
     left.margins(y=0.1)
     right.set_xlabel('epoch')
@@ -188,7 +193,7 @@ def write(demo: Demo, results: dict[str, dict], out: Path) -> None:
 
 def table(demo: Demo, results: dict[str, dict]) -> Table:
     """The table that is printed."""
-    table = Table(title='DigitScenes, unseen handwriting')
+    table = Table(title=demo.title)
     table.add_column('loss', no_wrap=True)
     for label in [*demo.columns.values(), 'seconds']:
         table.add_column(label, justify='right')
@@ -204,7 +209,9 @@ def make_parser(demo: Demo, description: str) -> argparse.ArgumentParser:
     out = ROOT / 'work_dirs' / demo.name
     parser.add_argument('--out', type=Path, default=out, help='folder that is written anew')
     parser.add_argument('--epochs', type=positive, help="length of each training (default: the config's)")
-    parser.add_argument('--scenes', type=int, default=demo.scenes[0], help='number of training scenes')
+    most = demo.sizes['train'][0]
+    what = f'number of training {demo.items} (default: {most})'
+    parser.add_argument(f'--{demo.items}', dest='samples', type=int, default=most, help=what)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--workers', type=positive, default=2, help='single-thread trainings at a time')
     return parser
@@ -221,7 +228,7 @@ def run(demo: Demo, specs: dict[str, dict], args: argparse.Namespace) -> int:
         shutil.rmtree(args.out / loss, ignore_errors=True)
     shutil.rmtree(args.out / 'cells', ignore_errors=True)
     print(
-        f'Training {", ".join(demo.losses.values())}: {args.scenes} scenes, {epochs} epochs each, '
+        f'Training {", ".join(demo.losses.values())}: {args.samples} {demo.items}, {epochs} epochs each, '
         f'{args.workers} at a time, one thread each'
     )
     done, results = threading.Event(), {}
@@ -253,7 +260,7 @@ def run(demo: Demo, specs: dict[str, dict], args: argparse.Namespace) -> int:
 
 def main(argv=None) -> int:
     args = make_parser(CLASSIFICATION, __doc__).parse_args(argv)
-    specs = make_specs(CLASSIFICATION, args.out, args.epochs, args.scenes, args.seed)
+    specs = make_specs(CLASSIFICATION, args.out, args.epochs, args.samples, args.seed)
     return run(CLASSIFICATION, specs, args)
 
 

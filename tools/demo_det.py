@@ -29,6 +29,7 @@ def train(spec: dict) -> dict[str, float]:
 
 DETECTION = demo.Demo(
     name='demo_det',
+    title='DigitScenes, unseen handwriting',
     config='digit_scenes_det/fcos_digitnet_fpn_{row}_1xb16_digitscenes-96px.py',
     losses={'fl': 'focal loss', 'asl': 'ASL'},
     rows={'fl': 'fl', 'asl': 'asl'},
@@ -45,7 +46,8 @@ DETECTION = demo.Demo(
     logged={name: (f'coco/bbox_{name}', 100.0) for name in ('mAP', 'mAP_50')},
     curves={'mAP': ('-', 'mAP'), 'mAP_50': ('--', 'mAP50')},
     axis='on held-out scenes, %',
-    scenes=(1500, 200, 1000),
+    items='scenes',
+    sizes={split: (most, 'dataset.num_scenes') for split, most in dict(train=1500, val=200, test=1000).items()},
 )
 
 
@@ -88,7 +90,7 @@ def main(argv=None) -> int:
     parser = demo.make_parser(DETECTION, __doc__)
     parser.add_argument('--missing', type=float, default=0.0, help='share of the training boxes that is missing')
     args = parser.parse_args(argv)
-    specs = demo.make_specs(DETECTION, args.out, args.epochs, args.scenes, args.seed)
+    specs = demo.make_specs(DETECTION, args.out, args.epochs, args.samples, args.seed)
     for spec in specs.values():
         spec['overrides'] |= {
             'train_dataloader.dataset.missing_rate': args.missing,

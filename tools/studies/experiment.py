@@ -1,5 +1,6 @@
 """One experiment: a config with changes, trained and evaluated through MMEngine's runner."""
 
+import copy
 import hashlib
 import json
 import logging
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine import Config
-from mmengine.runner import Runner
+from mmengine.runner import Runner, TestLoop
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,6 +21,7 @@ def train_and_test(
     seed: int = 0,
     split: str = 'test',
     work_dir: str | Path | None = None,
+    evaluate_training: bool = False,
 ) -> dict[str, float]:
     """Train a config from its first to its last epoch and evaluate the weights of the last one.
 
@@ -29,10 +31,11 @@ def train_and_test(
         seed: Of the weights that are not loaded, and of the order of the data.
         split: 'test', or 'val' to evaluate on the validation split, which is what hyper-parameters are chosen on.
         work_dir: Where logs and the last checkpoint stay. None keeps nothing, and does not validate while training.
+        evaluate_training: Evaluate the training data too, by their own labels and with the pipeline of the test data.
 
     Returns:
         The values of the config's metrics, the last part of their names as keys; beside them the last values of what
-        hooks have logged in training, such as ``gamma_neg``.
+        hooks have logged in training, such as ``gamma_neg``; with ``train_`` before their names those on training data.
 
     Raises:
         ValueError: If ``split`` is neither 'val' nor 'test'.
@@ -51,11 +54,11 @@ def train_and_test(
     if split == 'val':
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
     if work_dir is not None:
-        return _run(cfg, work_dir)
+        return _run(cfg, work_dir, evaluate_training)
     cfg.default_hooks.checkpoint = None
     cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
     with tempfile.TemporaryDirectory() as folder:
-        return _run(cfg, folder)
+        return _run(cfg, folder, evaluate_training)
 
 
 def trial_spec(
@@ -113,18 +116,30 @@ def value_at(cfg: Config, key: str):
     return cfg
 
 
-def run_trial(spec: dict, **overrides) -> dict[str, float]:
+def run_trial(spec: dict, evaluate_training: bool = False, **overrides) -> dict[str, float]:
     """Train and evaluate what a :func:`trial_spec` says, with ``overrides`` that do not change the result."""
     changes = {**spec['overrides'], **dict.fromkeys(spec['seed_keys'], spec['seed']), **overrides}
-    metrics = train_and_test(ROOT / spec['config'], changes, spec['seed'], spec['split'])
+    metrics = train_and_test(
+        ROOT / spec['config'], changes, spec['seed'], spec['split'], evaluate_training=evaluate_training
+    )
     return {name: round(value, 4) for name, value in metrics.items()}
 
 
-def _run(cfg, work_dir):
+def _run(cfg, work_dir, evaluate_training):
     cfg.work_dir = str(work_dir)
     runner = Runner.from_cfg(cfg)
     runner.train()
     logged = {name: buffer.current() for name, buffer in runner.message_hub.log_scalars.items()}
     values = {name: value for name, value in logged.items() if name.startswith('train/') and 'time' not in name}
     values.update(runner.test())
-    return {name.rsplit('/', 1)[-1]: float(value) for name, value in values.items()}
+    values = {name.rsplit('/', 1)[-1]: float(value) for name, value in values.items()}
+    if evaluate_training:
+        dataset = copy.deepcopy(cfg.train_dataloader.dataset)
+        _innermost(dataset).pipeline = _innermost(cfg.test_dataloader.dataset).pipeline
+        loop = TestLoop(runner, dict(cfg.test_dataloader, dataset=dataset), cfg.test_evaluator)
+        values.update({f'train_{name.rsplit("/", 1)[-1]}': float(value) for name, value in loop.run().items()})
+    return values
+
+
+def _innermost(dataset):
+    return _innermost(dataset.dataset) if 'dataset' in dataset else dataset

@@ -1,8 +1,9 @@
 """The runner of a ladder: every loss of a folder of configs, several seeds, with and without missing labels.
 
-A study says what is compared (``digit_scenes_ladder.py``, ``digit_scenes_det_ladder.py``); its script has three stages:
+A study says what is compared (``digit_scenes_ladder.py``, ``photos_ladder.py``, ...); its script has these stages:
 
     tune     # learning rates and the like, on the validation split
+    refine   # where the study has them: the losses' own parameters at the best learning rate
     grid     # all cells, on the test split
     report   # gathers the finished cells in the study's file of results, and writes the tables and the figure
 
@@ -16,13 +17,13 @@ import functools
 import itertools
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 
 import report
 from experiment import ROOT, run_trial, trial_spec
-from grid import gather, run_grid
+from grid import gather, read_cells, run_grid
 
 from mmasl.analysis.report import plus_minus, pyplot, table
 from mmasl.cli.flags import CfgOptions
@@ -53,6 +54,12 @@ class Study:
         lr_key: Where in a config the learning rate is that is tuned.
         missing_key: Where in a config the share is of what is missing in the training data.
         seed_keys: Keys of a config that get a cell's seed too.
+        val_missing_key: Where the share is of what is missing in the validation data; '' leaves them complete.
+        val_overrides: For each regime further changes of a config with which settings are chosen.
+        data_roots: Keys of a config that ``--data-root`` sets, which says where the data are on this machine.
+        refined: For each loss the changes that ``refine`` tries at its best learning rate: ``lr`` or parameters of its
+            own, the same number for each. The grid takes the best settings for each share of what is missing.
+        evaluate_training: Evaluate the training data too.
     """
 
     name: str
@@ -71,6 +78,11 @@ class Study:
     lr_key: str = 'param_scheduler.eta_max'
     missing_key: str = 'train_dataloader.dataset.missing_rate'
     seed_keys: tuple[str, ...] = ('train_dataloader.dataset.seed',)
+    val_missing_key: str = ''
+    val_overrides: dict[str, dict] = field(default_factory=dict)
+    data_roots: tuple[str, ...] = ()
+    refined: dict[str, list[dict]] = field(default_factory=dict)
+    evaluate_training: bool = False
 
     @property
     def measure(self) -> str:
@@ -107,12 +119,16 @@ def make_spec(
             anything else is a label of the cell.
     """
     overrides = dict(changes.pop('overrides', {}))
+    if split == 'val':
+        overrides = {**study.val_overrides.get(regime, {}), **overrides}
     for name, key in dict(lr=study.lr_key, epochs='train_cfg.max_epochs').items():
         if name in changes:
             overrides[key] = changes.pop(name)
     overrides.update({f'{study.loss_key}.{key}': value for key, value in changes.pop('criterion', {}).items()})
     if missing:
         overrides[study.missing_key] = missing
+        if split == 'val' and study.val_missing_key:
+            overrides[study.val_missing_key] = missing
     shown = dict(
         lr=study.lr_key,
         epochs='train_cfg.max_epochs',
@@ -124,10 +140,15 @@ def make_spec(
     return trial_spec(config, overrides, seed, split, study.seed_keys, shown, **labels)
 
 
-def run_cell(study: Study, spec: dict) -> dict:
-    """Train and evaluate one cell."""
-    metrics = run_trial(spec)
-    result = {name: round(factor * metrics[metric], 4) for name, (metric, factor) in study.metrics.items()}
+def run_cell(study: Study, roots: dict[str, str], spec: dict) -> dict:
+    """Train and evaluate one cell, with the data of its regime in ``roots`` where it has an entry there."""
+    where = dict.fromkeys(study.data_roots, roots[spec['regime']]) if spec['regime'] in roots else {}
+    metrics = run_trial(spec, evaluate_training=study.evaluate_training and spec['split'] == 'test', **where)
+    result = {
+        name: round(factor * metrics[metric], 4)
+        for name, (metric, factor) in study.metrics.items()
+        if metric in metrics
+    }
     if math.isnan(result[study.measure]):
         raise ValueError(f'the run has no {study.measure}: NaN')
     return result
@@ -136,12 +157,14 @@ def run_cell(study: Study, spec: dict) -> dict:
 def grid(study: Study, args: argparse.Namespace) -> dict[str, dict]:
     """The cells of the table by name: all losses of a seed before the next seed, so that a cut leaves whole seeds."""
     cells = {}
+    trials = [*tuning(study, args).values(), *refining(study, args).values()] if study.refined else []
     for regime in args.regime:
         for seed in range(args.seeds):
             for missing in args.missing or study.missing:
                 for loss in study.rows(regime, args.losses):
                     name = f'{regime}_{loss}_missing{round(100 * missing):02d}_seed{seed}'
-                    cells[name] = make_spec(study, regime, loss, seed, missing)
+                    settings = best_trial(study, args, regime, loss, missing, trials)
+                    cells[name] = make_spec(study, regime, loss, seed, missing, **settings)
     return cells
 
 
@@ -149,21 +172,62 @@ def tuning(study: Study, args: argparse.Namespace) -> dict[str, dict]:
     """The trials by name: the same number of learning rates for each loss, evaluated on the validation split."""
     cells = {}
     for regime in args.regime:
-        for missing, lr in itertools.product(args.missing or (0.0,), args.rates):
+        for missing, lr in itertools.product(args.missing or (study.missing if study.refined else (0.0,)), args.rates):
             for loss in study.rows(regime, args.losses):
-                changes = dict(lr=lr) if args.epochs is None else dict(lr=lr, epochs=args.epochs)
-                spec = make_spec(study, regime, loss, TUNING_SEED, missing, 'val', criterion=args.criterion, **changes)
-                name = f'tune_{regime}_{loss}_lr{lr}_ep{spec["epochs"]}'
-                name += f'_missing{round(100 * missing):02d}' if missing else ''
-                cells[name + ''.join(f'_{key}{value}' for key, value in args.criterion.items())] = spec
+                cells.update(trial(study, args, regime, loss, missing, lr, args.criterion))
     return cells
+
+
+def trial(study: Study, args: argparse.Namespace, regime: str, loss: str, missing: float, lr: float, criterion: dict):
+    """The name and the specification of a trial on the validation split, as a dict."""
+    changes = dict(lr=lr) if args.epochs is None else dict(lr=lr, epochs=args.epochs)
+    spec = make_spec(study, regime, loss, TUNING_SEED, missing, 'val', criterion=criterion, **changes)
+    name = f'tune_{regime}_{loss}_lr{lr}_ep{spec["epochs"]}'
+    name += f'_missing{round(100 * missing):02d}' if missing else ''
+    return {name + ''.join(f'_{key}{value}' for key, value in criterion.items()): spec}
+
+
+def refining(study: Study, args: argparse.Namespace) -> dict[str, dict]:
+    """The trials of the ``refined`` settings by name, each at the rate that was best in the tuning stage."""
+    cells, tuned = {}, list(tuning(study, args).values())
+    for regime in args.regime:
+        for missing in args.missing or study.missing:
+            for loss in study.rows(regime, args.losses):
+                rate = best_trial(study, args, regime, loss, missing, tuned).get('lr')
+                for change in study.refined.get(loss, []) if rate is not None else []:
+                    own = {key: value for key, value in change.items() if key != 'lr'}
+                    cells.update(trial(study, args, regime, loss, missing, change.get('lr', rate), own))
+    return cells
+
+
+def best_trial(study: Study, args, regime: str, loss: str, missing: float, among: list[dict]) -> dict:
+    """The settings of the finished trial with the best measure: ``lr``, ``epochs``, ``criterion``; {} without any.
+
+    Without a trial for this share of what is missing, settings that were chosen with complete data serve.
+
+    Args:
+        study, regime, loss, missing: What the trial is of.
+        args: Says where the finished cells are.
+        among: The specifications of the trials to choose from.
+    """
+    trials = [
+        cell
+        for cell in read_cells(args.cells, args.results)
+        if (cell['spec']['regime'], cell['spec']['loss'], cell['spec']['missing']) == (regime, loss, missing)
+        and cell['spec'] in among
+    ]
+    if not trials:
+        return best_trial(study, args, regime, loss, 0.0, among) if missing else {}
+    spec = max(trials, key=lambda cell: cell['result'][study.measure])['spec']
+    criterion = {key: value for key, value in spec['criterion'].items() if key != 'type'}
+    return dict(lr=spec['lr'], epochs=spec['epochs'], criterion=criterion)
 
 
 def run(study: Study, cells: dict[str, dict], args: argparse.Namespace) -> int:
     """Run what is left of ``cells`` with a line for each that ends; return the number of failures."""
     log = ROOT / 'work_dirs' / f'{study.name}_ladder.log'
     print(f'output of the runs: {log}', flush=True)
-    function = functools.partial(run_cell, study)
+    function = functools.partial(run_cell, study, args.data_root)
 
     def describe(result):
         return f'{study.measure} {result[study.measure]:.2f}'
@@ -293,7 +357,8 @@ def write_report(study: Study, args: argparse.Namespace) -> None:
 def main(study: Study, description: str, argv=None) -> int:
     """The command of a study."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('stage', choices=['tune', 'grid', 'report'])
+    stages = dict(tune=tuning, refine=refining, grid=grid) if study.refined else dict(tune=tuning, grid=grid)
+    parser.add_argument('stage', nargs='+', choices=[*stages, 'report'])
     parser.add_argument('--regime', nargs='+', choices=study.regimes, default=list(study.regimes))
     parser.add_argument('--losses', nargs='+', choices=study.losses, default=list(study.losses))
     parser.add_argument('--missing', nargs='+', type=float, help=f'shares of missing {study.item}')
@@ -301,11 +366,16 @@ def main(study: Study, description: str, argv=None) -> int:
     parser.add_argument('--rates', nargs='+', type=float, default=study.rates, help='learning rates to try')
     parser.add_argument('--epochs', type=int, help="tune: length to try (default: the config's)")
     parser.add_argument('--criterion', nargs='+', action=CfgOptions, default={}, help='tune: alpha=0.6 or the like')
+    parser.add_argument(
+        '--data-root', nargs='+', action=CfgOptions, default={}, metavar='REGIME=FOLDER', help='where the data are'
+    )
     parser.add_argument('--workers', type=int, default=2, help='single-thread processes at a time')
     report.add_paths(parser, study.name, study.folder / 'README.md')
     args = parser.parse_args(argv)
-    if args.stage == 'report':
-        write_report(study, args)
-        return 0
-    cells = grid(study, args) if args.stage == 'grid' else tuning(study, args)
-    return 1 if run(study, cells, args) else 0
+    failures = 0
+    for stage in args.stage:
+        if stage == 'report':
+            write_report(study, args)
+        else:
+            failures += run(study, stages[stage](study, args), args)
+    return 1 if failures else 0

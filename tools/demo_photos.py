@@ -1,0 +1,99 @@
+"""Fine-tune EfficientNet-Lite0 on Pascal VOC 2007 with cross-entropy, focal loss, ASL and adaptive ASL.
+
+    python tools/demo_photos.py data                  # under 20 minutes on two cores; writes work_dirs/demo_photos
+    python tools/demo_photos.py data --missing 0.4    # 40 % of the labels of the training images are missing
+
+The data set is downloaded by torchvision (450 MB) if ``data`` does not have it. The networks start from ImageNet
+weights that a package carries, train on ``train`` and are tested on ``val``. Prints and writes what ``tools/demo.py``
+does. One seed: configs/photos/README.md has several.
+"""
+
+import sys
+from pathlib import Path
+
+import demo
+
+from mmasl.errors import UserError
+
+PLACES = ('', 'VOC2007', 'VOCdevkit/VOC2007')
+URL = 'http://host.robots.ox.ac.uk/pascal/VOC/voc2007/VOCtrainval_06-Nov-2007.tar'
+
+
+def train(spec: dict) -> dict[str, float]:
+    """One of the trainings, in a process of its own."""
+    from studies.experiment import train_and_test
+
+    metrics = train_and_test(spec['config'], spec['overrides'], spec['seed'], work_dir=spec['work_dir'])
+    metrics['p_pos'], metrics['p_neg'] = metrics['pt_pos'], 1 - metrics['pt_neg']
+    return {key: round(metrics[key], 4) for key in PHOTOS.columns}
+
+
+PHOTOS = demo.Demo(
+    name='demo_photos',
+    title='Pascal VOC 2007, val',
+    config='photos/efficientnet-lite0-{row}_1xb16_voc07-128px.py',
+    losses=demo.CLASSIFICATION.losses,
+    rows={loss: loss for loss in demo.CLASSIFICATION.losses},
+    changes={},
+    caption='Settings are those of configs/photos: one learning rate for all; focal loss γ=2; ASL γ₊=0, γ₋=2, m=0.2; '
+    'adaptive ASL with its defaults.',
+    train=train,
+    columns=demo.CLASSIFICATION.columns,
+    logged=demo.CLASSIFICATION.logged,
+    curves=demo.CLASSIFICATION.curves,
+    axis='mean $p_t$ on 500 held-out images',
+    items='images',
+    sizes={
+        'train': (2501, 'dataset.dataset.indices'),
+        'val': (500, 'dataset.dataset.indices'),
+        'test': (2510, 'dataset.indices'),
+    },
+)
+
+
+def find_voc(data: Path) -> Path:
+    """Return the folder VOC2007 in ``data``, where it is downloaded if it is missing.
+
+    Raises:
+        UserError: If it cannot be downloaded.
+    """
+    for place in PLACES:
+        if (data / place / 'ImageSets/Main/train.txt').is_file():
+            return data / place
+    from torchvision.datasets import VOCDetection
+
+    try:
+        VOCDetection(data, year='2007', image_set='trainval', download=True)
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f'{data}: no VOC2007 there, and it cannot be downloaded ({error}); where there is a network get {URL} and '
+            f'unpack it in {data}'
+        ) from error
+    return data / PLACES[-1]
+
+
+def main(argv=None) -> int:
+    parser = demo.make_parser(PHOTOS, __doc__)
+    parser.add_argument('data', type=Path, help='folder that has VOC2007 or gets it')
+    parser.add_argument('--missing', type=float, default=0.0, help='share of the training labels that is missing')
+    parser.set_defaults(epochs=4)
+    args = parser.parse_args(argv)
+    try:
+        root = str(find_voc(args.data))
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    specs = demo.make_specs(PHOTOS, args.out, args.epochs, args.samples, args.seed)
+    for spec in specs.values():
+        spec['overrides'] |= {
+            'train_dataloader.dataset.dataset.data_root': root,
+            'val_dataloader.dataset.dataset.data_root': root,
+            'test_dataloader.dataset.data_root': root,
+            'train_dataloader.dataset.missing_rate': args.missing,
+            'train_dataloader.dataset.seed': args.seed,
+        }
+    return demo.run(PHOTOS, specs, args)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
