@@ -35,7 +35,7 @@ def test_import_costs_under_a_tenth_of_a_second_over_torch():
         print(time.process_time() - start)
     """
     times = []
-    while len(times) < 3 and min(times, default=1.0) >= 0.1:
+    while len(times) < 8 and min(times, default=1.0) >= 0.1:
         times.append(float(run(code)))
     assert min(times) < 0.1
 

@@ -120,6 +120,7 @@ def test_a_spec_follows_the_config():
 def test_what_is_stored_is_not_run_again():
     """On a fresh machine too, where nothing is in work_dirs."""
     args = argparse.Namespace(regime=['ft', 'scratch'], seeds=3, missing=(0.0,), losses=['ce', 'fl', 'asl'])
+    args.cells, args.results = Path('absent'), report.RESULTS / 'digit_scenes.jsonl'
     cells = ladder.grid(STUDY, args)
     assert set(finished(cells, Path('absent'), report.RESULTS / 'digit_scenes.jsonl')) == set(cells)
 
@@ -135,7 +136,7 @@ def test_the_detection_study_compares_the_losses_of_each_detector():
 def test_a_real_cell_is_run_and_kept(tmp_path, monkeypatch, capsys):
     few = {'train_dataloader.dataset.num_scenes': 32}
     cells = {'tiny': ladder.make_spec(STUDY, 'ft', 'asl', seed=1, missing=0.4, epochs=1, overrides=few)}
-    args = argparse.Namespace(cells=tmp_path / 'cells', results=tmp_path / 'results.jsonl', workers=1)
+    args = argparse.Namespace(cells=tmp_path / 'cells', results=tmp_path / 'results.jsonl', workers=1, data_root={})
     assert ladder.run(STUDY, cells, args) == 0
     cell = json.loads((tmp_path / 'cells' / 'tiny.json').read_text())
     assert set(cell['result']) == set(STUDY.metrics) and 0 < cell['result']['mAP'] < 100 and cell['machine']

@@ -27,7 +27,7 @@ def test_multi_label(tmp_path, capsys):
     assert (figures['kind'], figures['images'], figures['classes'], len(rows)) == ('multi-label', 16, 80, 80)
     assert sum(int(row['positive']) for row in rows) == pytest.approx(16 * figures['labels_per_image'])
     assert all(int(row['positive']) + int(row['negative']) == 16 for row in rows)
-    assert '5. ASL: ' in out and "'clip': 0.05" in out and 'no accuracy is promised' in out
+    assert '6. ASL: ' in out and "'clip': 0.05" in out and 'no accuracy is promised' in out
     assert [step['name'] for step in figures['ladder']][0] == 'cross-entropy'
     assert Path('out/label_statistics.png').stat().st_size > 1000 and Path('out/label_statistics.svg').exists()
 
