@@ -149,7 +149,7 @@ def draw_map(points: list[dict], path: Path) -> None:
         axis.set(title=f'{title} against cross-entropy', xlabel='p$_t^+$ of training images − of held-out ones (CE)')
     axes[0].set_ylabel('mAP beyond cross-entropy')
     axes[0].legend(frameon=False, fontsize=8)
-    save_figure(figure, path)
+    save_figure(figure, path, ('svg',))
 
 
 def paper_table(runs: dict) -> str:

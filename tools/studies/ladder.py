@@ -210,6 +210,8 @@ def best_trial(study: Study, args, regime: str, loss: str, missing: float, among
         args: Says where the finished cells are.
         among: The specifications of the trials to choose from.
     """
+    if not among:  # most studies choose none, and need not read their cells for it
+        return {}
     trials = [
         cell
         for cell in read_cells(args.cells, args.results)
