@@ -27,17 +27,14 @@ def test_blocking_blocks():
         run('import mmdet.models', block=['mmdet'])
 
 
-def test_import_costs_under_a_tenth_of_a_second_over_torch():
+def test_import_loads_little_beside_torch():
     code = """
-        import time, torch
-        start = time.process_time()  # not the clock: other processes must not count
+        import torch
+        before = set(sys.modules)
         from mmasl import asymmetric_loss
-        print(time.process_time() - start)
+        print(*{name.split('.')[0] for name in set(sys.modules) - before})
     """
-    times = []
-    while len(times) < 8 and min(times, default=1.0) >= 0.1:
-        times.append(float(run(code)))
-    assert min(times) < 0.1
+    assert set(run(code).split()) <= {'mmasl', 'decimal', '_decimal'}
 
 
 def test_import_loads_no_openmmlab_package():

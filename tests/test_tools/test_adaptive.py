@@ -18,8 +18,8 @@ SMALL = {
 
 
 def make_small(monkeypatch):
-    def train_and_test(config, overrides, *arguments):
-        return original(config, {**overrides, **SMALL}, *arguments)
+    def train_and_test(config, overrides, *arguments, **options):
+        return original(config, {**overrides, **SMALL}, *arguments, **options)
 
     original = experiment.train_and_test
     monkeypatch.setattr(experiment, 'train_and_test', train_and_test)
