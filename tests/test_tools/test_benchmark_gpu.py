@@ -32,8 +32,8 @@ def test_every_section_writes_its_part(dry_run, monkeypatch):
         assert names[0] == gpu.OURS and gpu.BCE in names and names[-1] == gpu.FLOOR
     (row,) = result['training']
     assert list(row['step_ms']) == ['focal loss', 'ASL']
-    assert [line for line in result['left_out'] if line.startswith('graph')] == ['graph: left out, it needs a GPU']
-    for part in ('no GPU: a dry run', '3 run, 0 failed', '## Speed, float16', '### Bars', '| fcos | ASL |'):
+    assert [line for line in result['left_out'] if line.startswith('graph')] == ['graph was left out: it needs a GPU']
+    for part in ('no GPU (a dry run', '3 run, 0 failed', '## Speed, float16', '### Targets', '| fcos | ASL |'):
         assert part in text
 
 
@@ -42,13 +42,13 @@ def test_a_wrong_kernel_has_no_speed(dry_run, monkeypatch):
     monkeypatch.setattr(gpu, 'gate', lambda case: ['the gradient is wrong'])
     result, _ = dry_run('--sections', 'speed')
     assert result['speed'] == {}
-    assert "speed 128x80 float32: left out, the gate failed: ['the gradient is wrong']" in result['left_out']
+    assert "speed 128x80 float32 was left out: the gate failed: ['the gradient is wrong']" in result['left_out']
 
 
 def test_it_stops_in_time_and_says_what_is_missing(dry_run):
     result, text = dry_run('--sections', 'speed', 'training', '--minutes', '0')
     assert result['speed'] == {} and len(result['left_out']) == len(gpu.SPEED) + len(gpu.TRAINED)
-    assert '- speed 358400x80 bfloat16: left out, out of time' in text
+    assert '- speed 358400x80 bfloat16 was left out: the time is over' in text
 
 
 def test_a_contender_that_does_not_run_is_left_out(dry_run, monkeypatch):
@@ -66,7 +66,7 @@ def test_a_contender_that_does_not_run_is_left_out(dry_run, monkeypatch):
     monkeypatch.setattr(gpu, 'SPEED', [('44800x80', torch.float32)])
     result, _ = dry_run('--sections', 'speed')
     assert gpu.BCE not in [row['contender'] for row in result['speed']['float32']['rows']]
-    assert '44800x80, torch BCE-with-logits: left out, RuntimeError: no kernel image' in result['left_out']
+    assert '44800x80, torch BCE-with-logits was left out: RuntimeError: no kernel image' in result['left_out']
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='without a GPU')

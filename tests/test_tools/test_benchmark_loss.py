@@ -38,7 +38,7 @@ def test_it_writes_numbers_table_and_figure(few, tmp_path, capsys):
     memory = {(row['workload'], row['contender']): row['peak_memory'] for row in result['rows']}
     assert memory['128x80', NAMES[2]] == 1.5 and memory['44800x80', NAMES[2]] == 1
     assert (tmp_path / f'{run_name(result)}.png').stat().st_size > 0
-    assert '### 44800x80, trained logits' in (text := capsys.readouterr().out) and '### Bars' in text
+    assert '### 44800x80, trained logits' in (text := capsys.readouterr().out) and '### Targets' in text
     assert run(tmp_path, '--contenders', *NAMES, '--check', '--tolerance', '1e9') == 0
     assert read_runs(tmp_path / 'loss.jsonl') == [result]
     assert 'no ratio changed' in capsys.readouterr().out
@@ -115,4 +115,4 @@ def test_bad_arguments(few, tmp_path, capsys):
     with pytest.raises(SystemExit, match='--contenders: expected among .* got .*nobody'):
         run(tmp_path, '--contenders', 'nobody')
     assert run(tmp_path, '--check') == 1
-    assert 'loss.jsonl has no run' in capsys.readouterr().err
+    assert 'loss.jsonl, found none' in capsys.readouterr().err

@@ -1,9 +1,11 @@
-"""Seconds and memory to load annotations of the published sizes, generated here, each in a process of its own.
+"""Measure the time and the memory that it takes to load annotations as large as the published ones.
 
-- MS-COCO: an instances file of 82,081 images and 604,907 objects with outlines, as large as train2014's.
-- Open Images: 1,000,000 images with 6.6 verified labels each, and the same samples as MMPretrain stores them.
+The annotations are generated, and each case loads them in its own process:
 
-Keeps the run and prints a table.
+- MS-COCO: an instances file with 82,081 images and 604,907 objects with outlines, as large as that of train2014.
+- Open Images: 1,000,000 images with 6.6 verified labels each; they are also loaded in the form that MMPretrain stores.
+
+The command stores the run and prints a table.
 
     python tools/benchmarks/data_loading.py
     python tools/benchmarks/data_loading.py --images 9000000 --cases open_images       # the whole of Open Images V6
@@ -39,7 +41,7 @@ def parse_args(argv=None):
 
 
 def generate_coco(root: Path, images: int, objects: int) -> int:
-    """Write an instances file, 548 bytes an object as in train2014's, and return its size in bytes."""
+    """Write an instances file with 548 bytes per object, as in train2014, and return its size in bytes."""
     rng = np.random.default_rng(0)
     ids = np.sort(rng.choice(600_000, images, replace=False))
     categories = [i for i in range(1, 91) if i not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]
@@ -55,12 +57,12 @@ def generate_coco(root: Path, images: int, objects: int) -> int:
             annotation.update(bbox=outline[0][:4], iscrowd=0, segmentation=[outline[i % 100]])
             file.write((', ' if i else '') + json.dumps(annotation))
         file.write(']}')
-    (root / listed[0]['file_name']).touch()  # the one that is looked for
+    (root / listed[0]['file_name']).touch()  # the data set checks that this image exists
     return (root / 'instances.json').stat().st_size
 
 
 def generate_open_images(root: Path, images: int) -> int:
-    """Write classes and verified labels, and return the size of the latter in bytes."""
+    """Write classes and verified labels, and return the size of the label file in bytes."""
     rng = np.random.default_rng(0)
     names = [f'/m/0{i:05x}' for i in range(NUM_CLASSES)]
     (root / 'classes.csv').write_text('LabelName,DisplayName\n' + ''.join(f'{name},{name}\n' for name in names))
@@ -99,7 +101,7 @@ def load(case: str, root: str):
 
 
 def measure(case: str, root: str) -> dict:
-    """Load a data set, and return seconds, and memory beyond what the imports took."""
+    """Load a data set; return the seconds that it took, and the memory beyond that of the imports."""
     import mmasl.datasets  # noqa: F401
 
     process = psutil.Process()
@@ -117,7 +119,7 @@ def measure(case: str, root: str) -> dict:
 
 
 def peak_memory() -> int:
-    """The largest resident memory of this process so far, in bytes."""
+    """Return the largest resident memory of this process so far, in bytes."""
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

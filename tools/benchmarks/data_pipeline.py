@@ -1,9 +1,9 @@
-"""Images per second and core of the MS-COCO pipeline at 448 pixels, against its peers on the same JPEGs in one run.
+"""Measure images per second and core of the MS-COCO pipeline at 448 pixels and of its peers, on the same JPEGs.
 
-Two jobs: without augmentation (load, resize, tensor) and with it. The JPEGs are 640×480 and 480×640, made of
-DigitScenes and as large as those of MS-COCO. Contenders take turns; of each image the fastest repeat counts, with the
-same random numbers in all repeats, and in CPU seconds of one thread, since others may use the machine. Then our
-pipeline transform by transform. Keeps the run and prints tables.
+There are two jobs: without augmentation (load, resize, convert to a tensor) and with it. The JPEGs show DigitScenes at
+640×480 and 480×640 pixels, and their files are as large as those of MS-COCO. Contenders take turns. The fastest repeat
+of each image counts, in CPU seconds of one thread, since other programs may use the machine; all repeats draw the same
+random numbers. Then each transform of our pipeline is timed. The command stores the run and prints tables.
 
     python tools/benchmarks/data_pipeline.py
     python tools/benchmarks/data_pipeline.py --images '~/data/coco/val2014/*.jpg' --number 200
@@ -36,7 +36,7 @@ LOAD, PACK = dict(type='LoadImageFromFile'), dict(type='PackInputs')
 UPSTREAM = {
     'plain': {'MMPretrain, Resize': [dict(type='Resize', scale=(SIDE, SIDE))]},
     'augmented': {
-        # the pipeline of most of its configs, and of those with RandAugment
+        # the pipeline of most of its configs
         'MMPretrain, default': [
             dict(type='RandomResizedCrop', scale=SIDE),
             dict(type='RandomFlip', prob=0.5, direction='horizontal'),
@@ -68,7 +68,7 @@ def pillow_pipeline(transform):
 
 
 def contenders():
-    """``{job: {name: function of a path}}``; ours is the first of each."""
+    """Return ``{job: {name: function of a path}}``; ours comes first in each job."""
     config = Config.fromfile(CONFIG)
     jobs = {
         'plain': {'mmasl': mmcv_pipeline(config.test_pipeline)},
@@ -90,7 +90,7 @@ def contenders():
 
 
 def fastest(functions, paths, repeats):
-    """``{name: CPU seconds of each image}``, the fastest of the repeats."""
+    """Return ``{name: CPU seconds of each image}``, in the fastest of the repeats."""
     best = {name: np.full(len(paths), np.inf) for name in functions}
     for repeat in range(repeats + 1):  # the first one warms up
         for index, path in enumerate(paths):
@@ -106,7 +106,7 @@ def fastest(functions, paths, repeats):
 
 
 def profile(pipeline, paths, repeats):
-    """``{transform: mean of the CPU seconds}``, each the fastest of the repeats."""
+    """Return ``{transform: mean CPU seconds}`` over the images, each in the fastest of its repeats."""
     best = {type(step).__name__: np.full(len(paths), np.inf) for step in pipeline.steps}
     for _ in range(repeats):
         for index, path in enumerate(paths):
@@ -121,7 +121,7 @@ def profile(pipeline, paths, repeats):
 
 
 def generate(folder, number):
-    """Write JPEGs of the shapes and, by the quality, about the file size of MS-COCO's."""
+    """Write JPEGs with the shapes of MS-COCO's, and at a quality that gives about their file size."""
     paths = []
     for index, scene in enumerate(tqdm(scenes('val', Size(val=number, side=480)), total=number, desc='JPEGs')):
         paths.append(f'{folder}/{index}.jpg')
@@ -131,13 +131,13 @@ def generate(folder, number):
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--images', help='JPEGs to take instead, a pattern')
+    parser.add_argument('--images', help='pattern of JPEG files to use instead of generated ones')
     parser.add_argument('--number', type=int, default=160)
     parser.add_argument('--repeats', type=int, default=3)
     parser.add_argument('--out', type=Path, default=RESULTS / 'data_pipeline.jsonl')
     args = parser.parse_args(argv)
     if args.images and not glob.glob(os.path.expanduser(args.images)):
-        parser.error(f'--images: no file is called {args.images}')
+        parser.error(f'--images: no file matches {args.images}')
     return args
 
 

@@ -1,10 +1,11 @@
-"""Time and memory of our losses beside MMDetection's, forward + backward, on what its heads pass: 44,800 anchors x 80.
+"""Measure time and memory of our losses and of MMDetection's, forward + backward, on 44,800 anchors x 80 classes.
 
-Each pair is first shown to be the same function, loss and gradient; a difference ends the run before any speed is
-printed. Then both are timed in one run on the same inputs, ours also with asymmetry, which has no counterpart there.
-Memory is the peak above inputs and targets, the returned gradient included, in units of the logits' own bytes.
+The inputs are what MMDetection's heads pass. For each pair, the command first checks that loss and gradient agree; a
+difference ends the run before any speed is printed. Then it times both on the same inputs, and ours also with
+asymmetry, which MMDetection does not have. Memory is the peak beyond inputs and targets, the returned gradient
+included, in units of the logits' bytes.
 
-    python tools/benchmarks/detection_losses.py              # one thread; writes JSON and table under --out
+    python tools/benchmarks/detection_losses.py              # one thread
     python tools/benchmarks/detection_losses.py --threads 2
 """
 
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import torch
 from loss_cases import POSITIVES, Case
-from loss_report import RESULTS, keep_run, machine
+from loss_report import RESULTS, keep_run, machine, processor
 from loss_timing import peak_memory, time_interleaved
 from mmdet.models.losses import FocalLoss, QualityFocalLoss, VarifocalLoss
 from tqdm import tqdm
@@ -33,7 +34,7 @@ OURS, ASYMMETRIC = 'ours, the same function', 'ours, with asymmetry'
 
 
 def make_cases(rows: int = ROWS, classes: int = CLASSES) -> list[Case]:
-    """One case a kind of target; in each MMDetection's loss, ours as the same function, ours with asymmetry."""
+    """Make one case per kind of target, each with MMDetection's loss and with ours, without and with asymmetry."""
     generator = torch.Generator().manual_seed(0)
     pred = 1.5 * torch.randn(rows, classes, generator=generator) - 5
     labels = torch.randint(classes, (rows,), generator=generator)
@@ -68,7 +69,7 @@ def make_cases(rows: int = ROWS, classes: int = CLASSES) -> list[Case]:
 
 
 def differences(case: Case) -> list[str]:
-    """Where ours, as the same function, differs from MMDetection's by more than the tolerance; empty if nowhere."""
+    """Return a line for each difference between our symmetric loss and MMDetection's beyond the tolerance."""
     (theirs, *_), found = case.contenders, []
     results = []
     for name in (theirs, OURS):
@@ -83,7 +84,7 @@ def differences(case: Case) -> list[str]:
 
 
 def measure(case: Case, repeats: int) -> list[dict]:
-    """One row a contender; ratios of the minima, since noise only adds time."""
+    """Return one row per contender; ratios are those of the minima, since noise only adds time."""
     seconds = {name: sorted(samples) for name, samples in time_interleaved(case, 0, repeats).items()}
     theirs = next(iter(seconds.values()))[0]
     return [
@@ -103,7 +104,7 @@ def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--repeats', type=int, default=11, help='rounds of interleaved timing')
-    parser.add_argument('--rows', type=int, default=ROWS, help='anchors')
+    parser.add_argument('--rows', type=int, default=ROWS, help='number of anchors')
     parser.add_argument('--out', type=Path, default=RESULTS / 'detection_losses.jsonl')
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
@@ -112,7 +113,7 @@ def main(argv=None) -> int:
         progress.set_description(case.workload)
         wrong = differences(case)
         if wrong:
-            print('\n'.join(['correctness gate failed, no speed is reported:', *wrong]), file=sys.stderr)
+            print('\n'.join(['the correctness gate failed, so no speed is reported:', *wrong]), file=sys.stderr)
             return 1
         rows += measure(case, args.repeats)
     info['load_after'] = machine('cpu', args.threads)['load']
@@ -120,9 +121,8 @@ def main(argv=None) -> int:
     keys = ('target', 'loss', 'ns_median', 'ns_min', 'times_faster', 'peak_memory')
     body = [[value if isinstance(value := row[key], str) else f'{value:.2f}' for key in keys] for row in rows]
     text = (
-        f'Forward + backward, {args.rows:,} x {CLASSES} logits, {info["cpu"]} ({info["capability"]}), '
-        f'{args.threads} thread(s), torch {info["torch"]}, {info["date"]}. '
-        'Made by `tools/benchmarks/detection_losses.py`.'
+        f'Forward + backward of {args.rows:,} x {CLASSES} logits on {processor(info)} with torch {info["torch"]} '
+        f'on {info["date"]}:'
     )
     keep_run(args.out, dict(machine=info, rows=rows))
     print(f'{text}\n\n{table(head, body)}')

@@ -1,18 +1,20 @@
-"""Everything about a GPU in one run of under eight minutes: are the Triton kernels right, how fast, how much memory.
+"""Check the Triton kernels on a GPU and measure their speed and memory, in one run of under eight minutes.
 
     python tools/benchmarks/gpu.py                                # writes results/gpu/NAME-OF-THE-GPU.json and .md
     python tools/benchmarks/gpu.py --sections speed graph --minutes 4
     python tools/benchmarks/gpu.py --device cpu --out /tmp/dry    # a dry run: tiny inputs in Triton's interpreter
 
-tests     every test that is marked for a GPU, against the float64 reference and arbitrary precision
-speed     forward + backward and peak memory of our kernels, of torch's BCE, torchvision's and MMDetection's focal loss,
-          MMPretrain's loss, the authors' formula (from timm) and the same under torch.compile; each case first passes a
-          correctness gate; the bars say whether the times are what was promised
-training  a step of TResNet-L and of FCOS in mixed precision with each loss
-graph     a CUDA graph of forward + backward: captured, replayed with other logits, compared with eager mode, timed
+The sections are:
 
-What is not installed, does not run or does not fit into the time is left out with a line. The files are written again
-after each result, so that a run that is cut short has written what it measured.
+tests     run every test that is marked for a GPU; they compare with the float64 reference and with arbitrary precision
+speed     time forward + backward and measure peak memory of our kernels, of torch's BCE, torchvision's and
+          MMDetection's focal loss, MMPretrain's loss, and the authors' formula (from timm) with and without
+          torch.compile; each case first passes a correctness gate, and a table compares the times with their targets
+training  time a step of TResNet-L and of FCOS in mixed precision with each loss
+graph     capture forward + backward in a CUDA graph, replay it with other logits, compare it with eager mode, time it
+
+A package that is missing, a peer that does not run and a measurement that does not fit into the time are left out, and
+the report lists them. The files are written again after each result, so an interrupted run keeps what it measured.
 """
 
 import argparse
@@ -25,7 +27,7 @@ SECTIONS = ('tests', 'speed', 'training', 'graph')
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--sections', nargs='+', choices=SECTIONS, default=SECTIONS)
-    parser.add_argument('--minutes', type=float, default=7.5, help='no new measurement begins after this time (7.5)')
+    parser.add_argument('--minutes', type=float, default=7.5, help='nothing begins after it (default: %(default)s)')
     parser.add_argument('--device', choices=['cuda', 'cpu'], default='cuda', help='cpu: a dry run')
     parser.add_argument('--out', type=Path, default=Path(__file__).parent / 'results' / 'gpu', help='folder')
     return parser.parse_args(argv)
@@ -57,7 +59,7 @@ CONTENDERS = (OURS, 'mmasl plain', *PEERS, AUTHORS_COMPILED, FLOOR)
 SHAPES = ('128x80', '128x9605', '44800x80', '358400x80')
 SPEED = [
     *((shape, dtype) for dtype in (torch.float32, torch.bfloat16, torch.float16) for shape in SHAPES),
-    ('1024x32000', torch.float32),  # where the bar of dense labels is judged
+    ('1024x32000', torch.float32),  # the target of dense labels is about this one
 ]
 REGIME = 'trained'
 TRAINED = ('tresnet_l', 'fcos')
@@ -65,14 +67,14 @@ DRY_TEST = 'tests/test_ops/test_triton_check.py::test_any_number_of_classes_is_c
 
 
 class Run:
-    """The result so far, its files, and the time that is left."""
+    """The results so far, their files, and the time that is left."""
 
     def __init__(self, args: argparse.Namespace):
         self.dry, self.device, self.start = args.device == 'cpu', args.device, time.monotonic()
         self.seconds = 60 * args.minutes
         info = machine(args.device, torch.get_num_threads())
         if self.dry:
-            info |= dict(name='dry-run', gpu='no GPU: a dry run in the interpreter, whose times mean nothing')
+            info |= dict(name='dry-run', gpu='no GPU (a dry run in the interpreter, whose times mean nothing)')
         self.result = dict(machine=info, left_out=[])
         args.out.mkdir(parents=True, exist_ok=True)
         self.stem = args.out / info['name']
@@ -82,9 +84,9 @@ class Run:
         return self.seconds - (time.monotonic() - self.start)
 
     def begin(self, what: str, needs: float) -> bool:
-        """Say what begins; False where fewer than ``needs`` seconds are left."""
+        """Print what begins; return False if fewer than ``needs`` seconds are left."""
         if self.left < needs:
-            self.leave_out(what, 'out of time')
+            self.leave_out(what, 'the time is over')
             return False
         self.say(what)
         return True
@@ -93,7 +95,7 @@ class Run:
         print(f'[{time.monotonic() - self.start:4.0f} s] {text}', flush=True)
 
     def leave_out(self, what: str, why: str) -> None:
-        line = f'{what}: left out, {why}'
+        line = f'{what} was left out: {why}'
         if line not in self.result['left_out']:
             self.say(line)
             self.result['left_out'].append(line)
@@ -107,7 +109,7 @@ class Run:
 
 
 def run_tests(run: Run) -> None:
-    """All tests with the marker ``gpu``, interrupted after two fifths of the time that is left."""
+    """Run all tests with the marker ``gpu``; interrupt them after two fifths of the time that is left."""
     with TemporaryDirectory() as folder:
         xml = Path(folder) / 'tests.xml'
         command = [sys.executable, '-m', 'pytest', '-q', '-m', 'gpu', f'--junitxml={xml}', '--maxfail=20']
@@ -130,7 +132,7 @@ def run_tests(run: Run) -> None:
 
 
 def workers() -> list[str]:
-    """Compiling some hundred kernels is most of the time."""
+    """Return the options that run the tests in parallel, since compiling hundreds of kernels takes most of the time."""
     try:
         import xdist  # noqa: F401
     except ImportError:
@@ -139,7 +141,7 @@ def workers() -> list[str]:
 
 
 def runnable(run: Run, case: Case) -> None:
-    """Drop the contenders that do not run here."""
+    """Remove the contenders that do not run here."""
     for name in list(case.contenders):
         try:
             step_of(case, name)()
@@ -156,7 +158,7 @@ def run_speed(run: Run) -> None:
             continue
         case = make_case(workload, REGIME, run.device, dtype, rows=2 if run.dry else None, backends_of='cuda')
         for missing in [name for name in CONTENDERS if name not in case.contenders]:
-            run.leave_out(missing, 'not installed, or not in a dry run')
+            run.leave_out(missing, 'it is not installed, or not part of a dry run')
         case.contenders = {name: case.contenders[name] for name in CONTENDERS if name in case.contenders}
         runnable(run, case)
         wrong = gate(case)
@@ -216,7 +218,7 @@ def run_graph(run: Run) -> None:
 
 
 def replayed(case: Case) -> dict:
-    """Capture ours, replay it with other logits: is the gradient that of eager mode, bit by bit, and how long is it?"""
+    """Capture our step, replay it with other logits, compare the gradient's bits with eager mode, time the replay."""
     step = step_of(case, OURS)
     replay = capture(step)
     if replay is None:
@@ -238,15 +240,16 @@ def replayed(case: Case) -> dict:
 
 
 def report(result: dict) -> str:
-    """All sections so far, in Markdown."""
+    """Return all sections so far in Markdown."""
     info, parts = result['machine'], []
-    parts.append(f'# {info["gpu"]}\n\nMade by `tools/benchmarks/gpu.py`, torch {info["torch"]}, {info["date"]}.')
+    parts.append(f'# {info["gpu"]}\n\nMeasured by `gpu.py` with torch {info["torch"]} on {info["date"]}.')
     if 'tests' in result:
         tests = result['tests']
         text = f'{tests["tests"]} run, {tests["failures"] + tests["errors"]} failed, {tests["skipped"]} skipped'
-        parts.append(f'## Tests\n\n{text}' + ('' if tests['finished'] else '; stopped before the end: out of time'))
+        parts.append(f'## Tests\n\n{text}' + ('' if tests['finished'] else '; stopped because the time was over'))
     for of_dtype in result.get('speed', {}).values():
-        parts.append(f'## Speed, {of_dtype["dtype"]}\n\n{table(of_dtype)}\n### Bars\n\n{bar_table(of_dtype["bars"])}')
+        targets = f'### Targets\n\n{bar_table(of_dtype["bars"])}'
+        parts.append(f'## Speed, {of_dtype["dtype"]}\n\n{table(of_dtype)}\n{targets}')
     if result.get('training'):
         head = ['model', 'loss', 'step, ms: median', 'min', 'max', 'share of the loss, %']
         body = [
@@ -271,7 +274,7 @@ def _cell(value) -> str:
 def main(argv=None) -> int:
     args = parse_args(argv)
     if args.device == 'cuda' and not torch.cuda.is_available():
-        print('error: torch sees no GPU; --device cpu is a dry run', file=sys.stderr)
+        print('error: torch finds no GPU; --device cpu is a dry run', file=sys.stderr)
         return 1
     run = Run(args)
     for section in args.sections:
@@ -279,7 +282,7 @@ def main(argv=None) -> int:
         {'tests': run_tests, 'speed': run_speed, 'training': run_training, 'graph': run_graph}[section](run)
     run.write()
     print(report(run.result))
-    run.say(f'written to {run.stem}.json and .md')
+    run.say(f'wrote {run.stem}.json and .md')
     tests = run.result.get('tests', {})
     return 1 if tests.get('failures') or tests.get('errors') else 0
 

@@ -1,16 +1,16 @@
-"""Times every backend of the losses against their peers, forward + backward, in one run on the same inputs.
+"""Time forward + backward of every backend of the losses and of their peers, in one run on the same inputs.
 
-Each workload first passes a correctness gate; a backend that fails it ends the run before any speed is printed.
-Writes a line into --out, a figure into work_dirs/loss, and says which bars are met.
+Each workload first passes a correctness gate; a backend that fails it ends the run before any speed is printed. The
+command writes a line into --out and a figure into work_dirs/loss, and prints which targets are met.
 
-    python tools/benchmarks/loss.py                          # on the CPU, one thread: about five minutes
+    python tools/benchmarks/loss.py                          # one CPU thread, about five minutes
     python tools/benchmarks/loss.py --threads 1 2 --seconds 5
     python tools/benchmarks/loss.py --device cuda --dtype bfloat16
-    python tools/benchmarks/loss.py --check                  # measure again, keep nothing, compare with the stored run
-    python tools/benchmarks/loss.py --report                 # no measurement: write loss.md from the stored runs
+    python tools/benchmarks/loss.py --check                  # measure again and compare with the stored run
+    python tools/benchmarks/loss.py --report                 # measure nothing, write loss.md from the stored runs
 
-From 10^6 to 10^8 logits, every buffer on new pages: glibc would hand small ones out again, and page faults are most of
-the time of a large copy.
+This command compares 10^6 to 10^8 logits. The variable makes glibc take new pages for every buffer; otherwise it would
+reuse small buffers, and page faults are most of the time of a large copy.
 
     MALLOC_MMAP_THRESHOLD_=1048576 python tools/benchmarks/loss.py --out tools/benchmarks/results/loss_size.jsonl \\
         --workloads 12500x80 358400x80 1250000x80 --regimes trained
@@ -29,26 +29,35 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = Path(__file__).resolve().parent / 'loss.md'
+INTRODUCTION = """`python tools/benchmarks/loss.py` measured these tables, and `--report` wrote them into this page.
+Section titles name the machine and the number of threads. In the tables
+
+- a title such as "128x80, trained logits" gives the number of rows and of classes. Half of the negatives are above
+  the margin with initial logits, and 5 % with trained logits;
+- the times are those of forward + backward. A column ÷ X is the minimum divided by that of X, where "copy" is a copy
+  of as many bytes as the loss must read and write;
+- peak memory counts what is allocated beyond logits and labels, the gradient included.
+"""
 DTYPES = {'float32': torch.float32, 'float16': torch.float16, 'bfloat16': torch.bfloat16}
 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
-    parser.add_argument('--dtype', choices=list(DTYPES), default='float32', help='of the logits')
+    parser.add_argument('--dtype', choices=list(DTYPES), default='float32', help='dtype of the logits')
     parser.add_argument(
         '--threads',
         type=int,
         nargs='+',
         default=[1],
-        help='CPU threads, one after the other; only the first run has the reference and torch.compile, which are slow',
+        help='numbers of CPU threads; only the first run has the reference and torch.compile, which are slow',
     )
     usual = [name for name, workload in WORKLOADS.items() if not workload.only]
     parser.add_argument('--workloads', nargs='+', choices=list(WORKLOADS), default=usual)
     parser.add_argument('--regimes', nargs='+', choices=list(REGIMES), default=list(REGIMES))
-    parser.add_argument('--contenders', nargs='+', help='only these (the ratios need torch BCE-with-logits among them)')
+    parser.add_argument('--contenders', nargs='+', help='only these; the ratios need torch BCE-with-logits among them')
     parser.add_argument('--seconds', type=float, default=10, help='time for the timed rounds of a case')
-    parser.add_argument('--repeats', type=int, help='that many rounds instead')
+    parser.add_argument('--repeats', type=int, help='number of rounds instead of --seconds')
     parser.add_argument('--out', type=Path, default=RESULTS / 'loss.jsonl', help='file with a line for each run')
     parser.add_argument('--figures', type=Path, default=ROOT / 'work_dirs' / 'loss', help='folder of the figures')
     parser.add_argument('--check', action='store_true', help='compare the ratios with those of the run in --out')
@@ -56,14 +65,14 @@ def parse_args(argv=None):
     parser.add_argument('--tolerance', type=float, default=0.25, help='relative change of a ratio that --check reports')
     args = parser.parse_args(argv)
     if args.device == 'cuda' and not torch.cuda.is_available():
-        parser.error('--device cuda: torch sees no GPU')
+        parser.error('--device cuda: torch finds no GPU')
     if args.check and len(args.threads) > 1:
-        parser.error('--check: expected one number of --threads')
+        parser.error(f'--check: expected one number in --threads, got {args.threads}')
     return args
 
 
 def measure(case: Case, seconds: float, repeats: int | None) -> list[dict]:
-    """One row a contender: times in ns per logit (median, min, max of the rounds) and peak extra memory."""
+    """Return one row per contender: the median, min and max of ns per logit over the rounds, and peak extra memory."""
     times = time_interleaved(case, seconds, repeats)
     rows = []
     for name, samples in times.items():
@@ -91,7 +100,7 @@ def measure(case: Case, seconds: float, repeats: int | None) -> list[dict]:
 
 
 def run(args, threads: int) -> dict | None:
-    """The result of all workloads, or None where the gate failed."""
+    """Return the result of all workloads, or None if the gate failed."""
     torch.set_num_threads(threads)
     result = {'machine': machine(args.device, threads), 'dtype': args.dtype, 'rows': []}
     jobs = [(w, r) for w in args.workloads for r in args.regimes if r in WORKLOADS[w].regimes]
@@ -102,7 +111,7 @@ def run(args, threads: int) -> dict | None:
             case.contenders = {name: f for name, f in case.contenders.items() if 'reference' not in name}
         failures = gate(case)
         if failures:
-            print('\n'.join(['correctness gate failed, no speed is reported:', *failures]), file=sys.stderr)
+            print('\n'.join(['the correctness gate failed, so no speed is reported:', *failures]), file=sys.stderr)
             return None
         result['rows'] += measure(case, args.seconds, args.repeats)
     result['machine']['load_after'] = machine(args.device, threads)['load']
@@ -111,14 +120,14 @@ def run(args, threads: int) -> dict | None:
 
 
 def text_of(result: dict) -> str:
-    """The tables of a run; one of the first runs has no bars."""
+    """Return the tables of a run; the first runs were stored without targets."""
     text = table(result)
-    return f'{text}\n### Bars\n\n{bar_table(result["bars"])}' if 'bars' in result else text
+    return f'{text}\n### Targets\n\n{bar_table(result["bars"])}' if 'bars' in result else text
 
 
 def write_page() -> None:
     """Write the tables of all stored runs into ``loss.md``."""
-    parts = ['# The loss against its peers\n', 'Written by `python tools/benchmarks/loss.py --report`.\n']
+    parts = ['# The loss and its peers\n', INTRODUCTION]
     for file in ('loss', 'loss_size'):
         for run in read_runs(RESULTS / f'{file}.jsonl'):
             parts.append(f'## {run_name(run)}{", sizes" if file == "loss_size" else ""}\n\n{text_of(run)}')
@@ -133,7 +142,7 @@ def main(argv=None):
     runs = {run_name(old): old for old in read_runs(args.out)}
     name = run_name(dict(machine=machine(args.device, args.threads[0]), dtype=args.dtype))
     if args.check and name not in runs:
-        print(f'--check: {args.out} has no run {name}, only {", ".join(runs) or "none"}', file=sys.stderr)
+        print(f'--check: expected the run {name} in {args.out}, found {", ".join(runs) or "none"}', file=sys.stderr)
         return 1
     for threads in args.threads:
         result = run(args, threads)

@@ -1,8 +1,8 @@
-"""Prints the largest error of each backend against Eq. 7 and Eq. 8 in arbitrary precision, for each dtype.
+"""Print the largest error of each backend against Eq. 7 and Eq. 8 in arbitrary precision, for each dtype.
 
 The cases are those of the tests (mmasl/testing.py): logits from -100 to 100 and six ulps to each side of the margin,
-all exponents and margins, positives and negatives. Errors of float32 and float64 are relative to 1 + |exact|, those of
-half precision relative to |exact| where that is above 1e-3.
+all exponents and margins, positives and negatives. Errors of float32 and float64 are relative to 1 + |exact|; those of
+half precision are relative to |exact| where that is above 1e-3.
 
     python tools/benchmarks/loss_accuracy.py
 """
@@ -19,7 +19,7 @@ from mmasl.testing import CLIP, GAMMA_NEG, GAMMA_POS, TOLERANCE, exact_asymmetri
 
 
 def backends() -> dict:
-    """``{name: function}``, each with the arguments of the op's reference."""
+    """Return ``{name: function}``; each function has the arguments of the op's reference."""
     found = {'reference': OP.reference, 'plain': OP.plain}
     if OP.library.reason is None:
         for level in range(OP.library.level + 1):
@@ -28,7 +28,7 @@ def backends() -> dict:
 
 
 def errors(function, dtype: torch.dtype) -> tuple[float, float]:
-    """Largest error of the loss and of the gradient over all cases."""
+    """Return the largest errors of the loss and of the gradient over all cases."""
     worst = [0.0, 0.0]
     cases = [(1.0, gamma, 0, 0) for gamma in GAMMA_POS]
     cases += [(0.0, 0, gamma, clip) for gamma in GAMMA_NEG for clip in CLIP]

@@ -1,4 +1,4 @@
-"""What the numbers of a loss benchmark must reach, and whether they do."""
+"""The targets of the loss benchmark, and whether they are met."""
 
 from collections.abc import Iterator
 
@@ -12,9 +12,9 @@ BY_SIZE = ('12500x80', '358400x80', '1250000x80')  # 10^6 to 10^8 logits, class 
 
 
 def bars(result: dict) -> list[dict]:
-    """One entry a bar: what is measured, the number, the bar, and whether it is met (None where it is reported only).
+    """Return one entry per target: what is measured, its value, its limit, and whether it is met (None: no limit).
 
-    Times are minima; ratios are taken within a workload and regime of one run.
+    Times are minima; ratios are those of one workload and regime of one run.
     """
     judge = _on_gpu if result['machine']['gpu'] else _on_cpu
     return [
@@ -24,8 +24,8 @@ def bars(result: dict) -> list[dict]:
 
 
 def bar_table(entries: list[dict]) -> str:
-    verdict = {True: 'met', False: '**missed**', None: 'reported'}
-    lines = ['| bar | asked | measured | |', '|---|---|---|---|']
+    verdict = {True: 'met', False: '**missed**', None: 'no limit'}
+    lines = ['| quantity | limit | measured | |', '|---|---|---|---|']
     lines += [f'| {e["what"]} | {e["bar"]} | {e["value"]:.2f} | {verdict[e["met"]]} |' for e in entries]
     return '\n'.join(lines) + '\n'
 
@@ -41,7 +41,7 @@ class _Rows:
         return None if None in pair else pair[0] / pair[1]
 
     def ratios(self, workloads: tuple[str, ...], ours: str, peer: str, key: str = 'ns_min') -> Iterator[tuple]:
-        """(where, ratio) for every regime in which both were measured."""
+        """Yield (where, ratio) for every regime in which both were measured."""
         for workload in workloads:
             for regime in WORKLOADS[workload].regimes:
                 value = self.ratio(workload, regime, ours, peer, key)
@@ -53,7 +53,7 @@ class _Rows:
         return max(values, default=None)
 
     def deviation_by_size(self, ours: str) -> float | None:
-        """The largest relative distance of a ratio to the copy from the middle one, over 10^6 to 10^8 logits."""
+        """Return the largest relative deviation of the ratio to a copy from its median, over 10^6 to 10^8 logits."""
         values = sorted(v for w in BY_SIZE if (v := self.ratio(w, 'trained', ours, FLOOR)) is not None)
         return max(abs(v / values[1] - 1) for v in values) if len(values) == len(BY_SIZE) else None
 
@@ -112,7 +112,7 @@ def _on_gpu(rows: _Rows) -> Iterator[tuple]:
 
 
 def _softmax(rows: _Rows, ours: str) -> Iterator[tuple]:
-    """The single-label loss has no bars of its own."""
+    """Yield the ratios of the single-label loss, which have no limits."""
     for peer in (CROSS_ENTROPY, 'torch cross_entropy, smoothing', 'timm AsymmetricLossSingleLabel', FLOOR):
         for where, value in rows.ratios(('softmax 128x1000', 'softmax 1024x32000'), ours, peer):
             yield f'{where}: time ÷ {peer}', value, '', None

@@ -19,20 +19,21 @@ from mmasl.ops.softmax_asymmetric_loss import OP as SOFTMAX
 from mmasl.testing import TOLERANCE, largest_error
 
 BCE, CROSS_ENTROPY, FLOOR = 'torch BCE-with-logits', 'torch cross_entropy', 'copy of the same bytes'
-AUTHORS = 'timm AsymmetricLossMultiLabel'  # the formula of the authors' script, line by line
+AUTHORS = 'timm AsymmetricLossMultiLabel'  # the formula of the authors' script
 AUTHORS_COMPILED = f'{AUTHORS}, torch.compile'
-GATED_LOGITS = 1 << 20  # that the gate computes in float64
+GATED_LOGITS = 1 << 20  # number of logits that the gate computes in float64
 POSITIVES = 0.036  # share of positive labels (dense) or foreground rows
-# Mean of the logits, of standard deviation 1.5, in units of it from logit(0.05): the share of negatives above m=0.05.
-REGIMES = {'initial': 0.0, 'trained': -1.645}  # half, 5 %
+# The distance of the logits' mean from logit(0.05), in standard deviations (1.5). It sets the share of negatives above
+# the margin m=0.05: half of them, or 5 %.
+REGIMES = {'initial': 0.0, 'trained': -1.645}
 Function = Callable[[Tensor, Tensor], Tensor]  # (pred, target) -> scalar loss
 
 
 class Workload(NamedTuple):
     rows: int
     columns: int
-    kind: str  # of loss and targets: 'dense', 'index' or 'softmax'
-    only: tuple[str, ...] = ()  # words that the names of its contenders hold, where not all are measured
+    kind: str  # kind of loss and targets: 'dense', 'index' or 'softmax'
+    only: tuple[str, ...] = ()  # if given, only contenders with one of these words in their names are measured
     regimes: tuple[str, ...] = tuple(REGIMES)
 
 
@@ -52,7 +53,7 @@ WORKLOADS = {
 
 @dataclass
 class Case:
-    """Inputs of one workload and the functions that compute a scalar loss from them."""
+    """The inputs of one workload, and the functions that compute a scalar loss from them."""
 
     workload: str
     regime: str
@@ -79,7 +80,7 @@ def make_case(
     rows: int | None = None,
     backends_of: str | None = None,
 ) -> Case:
-    """A case; with ``rows`` in place of its own, and with our backends for the device ``backends_of``."""
+    """Make the case of a workload, with at most ``rows`` rows and with our backends for the device ``backends_of``."""
     own_rows, columns, kind, only, _ = WORKLOADS[workload]
     rows = own_rows if rows is None else min(rows, own_rows)
     generator = torch.Generator().manual_seed(0)
@@ -93,7 +94,7 @@ def make_case(
             target[torch.rand(rows, generator=generator) > POSITIVES] = columns
     target = target.to(device)
 
-    @cache  # made before anything is timed, which flatters the peers that need dense labels
+    @cache  # dense labels are made before the timing, which flatters the peers that need them
     def dense() -> Tensor:
         if kind == 'dense':
             return target
@@ -104,7 +105,7 @@ def make_case(
     loss = partial(function, avg_factor=rows)
     peers = _softmax_peers() if kind == 'softmax' else _sigmoid_peers(dense, device != 'cpu')
     source = torch.zeros(pred.numel() * (3 if kind == 'dense' else 2) // 2, device=device, dtype=dtype)
-    # A fresh copy that reads and writes as many bytes as one pass must: logits, dense labels, gradient.
+    # The copy reads and writes as many bytes as one pass must: logits, dense labels and gradient.
     contenders = _ours(loss, kind, rows, backends_of or device) | peers
     contenders[FLOOR] = lambda pred, target: source.clone()
     if only:
@@ -124,7 +125,7 @@ def _ours(loss: Callable, kind: str, rows: int, device: str) -> dict[str, Functi
         asymmetry = make_softmax_asymmetry() if kind == 'softmax' else make_asymmetry()
         if op.library.reason is None:
             contenders[f'mmasl cpu, {LEVELS[op.library.level]}'] = partial(loss, backend='cpu')
-        for level in range(op.library.level - 1, -1, -1):  # below the public function, for it takes the best one
+        for level in range(op.library.level - 1, -1, -1):  # the public function always takes the best level
             contenders[f'mmasl cpu, {LEVELS[level]}'] = lambda pred, target, level=level: op.cpu(
                 pred, target, None, None, 1 / rows, asymmetry, True, True, level
             )
@@ -145,7 +146,7 @@ def _optional(module: str, name: str):
 
 
 def _sigmoid_peers(dense: Callable[[], Tensor], with_compiled: bool) -> dict[str, Function]:
-    """The peers that are installed; each computes a loss of the same inputs, its own kind."""
+    """Return the installed peers; each computes its own kind of loss from the same inputs."""
     peers = {
         BCE: lambda pred, target: F.binary_cross_entropy_with_logits(pred, dense().to(pred.dtype), reduction='sum')
     }
@@ -159,7 +160,7 @@ def _sigmoid_peers(dense: Callable[[], Tensor], with_compiled: bool) -> dict[str
 
             @cache
             def compiled():
-                torch.compiler.reset()  # after eight shapes and dtypes it would no longer compile
+                torch.compiler.reset()  # otherwise it stops compiling after eight shapes and dtypes
                 return torch.compile(timm_loss, dynamic=False)
 
     if kind := _optional('mmpretrain.models.losses', 'AsymmetricLoss'):
@@ -184,7 +185,7 @@ def _softmax_peers() -> dict[str, Function]:
 
 
 def gate(case: Case) -> list[str]:
-    """What our backends get wrong on the first rows of the case, against the float64 reference; empty when nothing."""
+    """Compare our backends with the float64 reference on the first rows of the case; return a line for each failure."""
     rows = max(1, GATED_LOGITS // case.pred.shape[1])
     pred, target = case.pred.detach()[:rows], case.target[:rows]
     exact_pred = pred.double().requires_grad_()
@@ -195,7 +196,7 @@ def gate(case: Case) -> list[str]:
         leaf = pred.clone().requires_grad_()
         loss = case.contenders[name](leaf, target)
         (grad,) = torch.autograd.grad(loss, leaf)
-        # The gradient is compared before the division by avg_factor, where the tolerance is meant.
+        # The tolerance is meant for the gradient before the division by avg_factor.
         times = len(case.pred)
         errors = {
             'loss': largest_error(loss.detach(), exact.detach(), torch.promote_types(pred.dtype, torch.float32)),

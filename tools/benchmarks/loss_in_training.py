@@ -1,8 +1,9 @@
-"""What the loss costs in a training step: its share of the step (profiler), and ASL against cross-entropy in pairs.
+"""Measure what the loss costs in a training step: its share of a step, and ASL and cross-entropy in pairs of steps.
 
-A model, its inputs and its initial weights are the same for both losses; steps alternate, each pair in the other order
-than the one before, and the difference of a pair is what counts: its median, with a 95 % confidence interval. Writes
-JSON beside the results of loss.py. About five minutes on one quiet core, most of it ResNet-101.
+The model, its inputs and its initial weights are the same for both losses. Steps alternate, and each pair has the
+reverse order of the one before. The result is the median difference of the pairs with a 95 % confidence interval; the
+profiler measures the share of the loss. The command writes JSON beside the results of loss.py. It takes about five
+minutes on one quiet core, most of them for ResNet-101.
 
     python tools/benchmarks/loss_in_training.py                 # the DigitScenes model and ResNet-101 at 448 px
     python tools/benchmarks/loss_in_training.py --models digitnet --pairs 50
@@ -30,7 +31,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 from tqdm import tqdm
 
-# The first of each is what the others are compared with.
+# The others are compared with the first one.
 LOSSES = {
     'cross-entropy': dict(type='CrossEntropyLoss', use_sigmoid=True),
     'ASL': dict(type='mmasl.AsymmetricLoss', gamma_pos=0.0, gamma_neg=4.0, clip=0.05),
@@ -43,7 +44,7 @@ FCOS = 'mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py'
 
 
 class Timed(NamedTuple):
-    """A model: backbone and features of a classifier, or a config of MMDetection; its images; pairs of steps."""
+    """A model (backbone and features of a classifier, or a config of MMDetection), its images, and pairs of steps."""
 
     backbone: dict | None
     features: int
@@ -63,7 +64,7 @@ MARK = 'loss forward'
 
 
 class Marked(nn.Module):
-    """A loss whose forward pass shows in the profile, and which keeps the names of its backward nodes."""
+    """A loss that marks its forward pass in the profile and keeps the names of its backward nodes."""
 
     def __init__(self, loss: nn.Module):
         super().__init__()
@@ -83,9 +84,9 @@ class Marked(nn.Module):
 
 
 def make_step(timed: Timed, device: str, amp: bool = False) -> dict[str, tuple[Callable, Marked]]:
-    """``{loss: (step, its module)}`` for one model, with equal weights and the same batch; float16 with ``amp``."""
+    """Return ``{loss: (step, module)}`` of one model, with equal weights and one batch; ``amp`` computes in float16."""
     torch.manual_seed(0)
-    MMLogger.get_current_instance().setLevel('ERROR')  # it lists every weight
+    MMLogger.get_current_instance().setLevel('ERROR')  # otherwise it lists every weight
     with DefaultScope.overwrite_default_scope('mmdet' if timed.config else 'mmpretrain'):
         base, data = (make_detector if timed.config else make_classifier)(timed)
         base.init_weights()
@@ -126,7 +127,7 @@ def make_classifier(timed: Timed) -> tuple[nn.Module, dict]:
 
 
 def make_detector(timed: Timed) -> tuple[nn.Module, dict]:
-    """A detector with weights that are not pre-trained, and eight boxes in each picture."""
+    """Make a detector with random weights, and a batch with eight boxes in each picture."""
     from mmdet.structures import DetDataSample
 
     cfg = get_config(timed.config)
@@ -151,7 +152,7 @@ def seconds(step, device: str) -> float:
 
 
 def share(step, loss: Marked, device: str) -> float:
-    """The part of a step that the loss takes, forward and backward."""
+    """Return the share of a step that forward and backward of the loss take."""
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device == 'cuda' else [])
     with profile(activities=activities) as record, record_function('step'):
         step()
@@ -165,9 +166,9 @@ def share(step, loss: Marked, device: str) -> float:
 
 
 def median_interval(values: list[float], coverage: float = 0.95) -> tuple[float, float] | None:
-    """The order statistics that hold the median with at least this probability, whatever the distribution.
+    """Return the order statistics between which the median lies with at least this probability, for any distribution.
 
-    None below six values, which cannot give it.
+    With fewer than six values no such interval exists, and the result is None.
     """
     values, count = sorted(values), len(values)
     outside, below = 0, 0.0  # values left out at each end, and the probability that the median lies there
@@ -178,7 +179,7 @@ def median_interval(values: list[float], coverage: float = 0.95) -> tuple[float,
 
 
 def measure(name: str, timed: Timed, device: str, amp: bool = False) -> dict:
-    """One row: the losses beside the first one, in ``timed.pairs`` pairs of steps."""
+    """Return one row: the losses compared with the first one in ``timed.pairs`` pairs of steps."""
     steps = make_step(timed, device, amp)
     for step, _ in steps.values():
         step()
@@ -206,7 +207,7 @@ def describe(row: dict) -> str:
         verdict = 'too few pairs for an interval'
     else:
         verdict = '95 % interval [{:+.2f}, {:+.2f}]: '.format(*interval)
-        verdict += 'within noise' if interval[0] <= 0 <= interval[1] else 'a difference'
+        verdict += 'within noise' if interval[0] <= 0 <= interval[1] else 'beyond noise'
     first = next(iter(share))
     return (
         f'{row["model"]}: ASL minus {first} {row["difference_percent"]:+.2f} % of a step ({verdict}; '
@@ -219,7 +220,7 @@ def main(argv=None) -> int:
     parser.add_argument('--models', nargs='+', choices=list(MODELS_TIMED), default=['digitnet', 'resnet101'])
     parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
     parser.add_argument('--threads', type=int, default=1)
-    parser.add_argument('--pairs', type=int, help='pairs of steps (200 for DigitNet, 9 for ResNet-101)')
+    parser.add_argument('--pairs', type=int, help='pairs of steps (default: 200 for DigitNet, 9 for ResNet-101)')
     parser.add_argument('--amp', action='store_true', help='mixed precision, on a GPU')
     parser.add_argument('--out', type=Path, default=RESULTS / 'loss_in_training.jsonl')
     args = parser.parse_args(argv)
@@ -233,7 +234,7 @@ def main(argv=None) -> int:
         rows.append(measure(name, timed._replace(pairs=args.pairs or timed.pairs), args.device, args.amp))
     keep_run(args.out, {'machine': info, 'rows': rows})
     print('\n'.join(map(describe, rows)))
-    print(f'written to {args.out}')
+    print(f'wrote {args.out}')
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The machine and the files of all benchmarks' results; the table, the figure and the comparison of the loss's."""
+"""The files of the benchmarks' results and their machine; the table, figure and comparison of the loss benchmark."""
 
 import json
 import os
@@ -17,7 +17,7 @@ RATIOS = {'BCE': BCE, 'cross_entropy': CROSS_ENTROPY, 'MMPretrain': 'MMPretrain 
 
 
 def machine(device: str, threads: int) -> dict:
-    """What the figures were measured on."""
+    """Describe the machine of a measurement."""
     cpu = cpu_name()
     name = torch.cuda.get_device_name() if device == 'cuda' else cpu
     return {
@@ -34,16 +34,16 @@ def machine(device: str, threads: int) -> dict:
 
 
 def read_runs(file: Path) -> list[dict]:
-    """The runs that ``file`` has, one line each; none where it is absent."""
+    """Return the runs in ``file``, one per line; none if the file is absent."""
     return [json.loads(line) for line in file.read_text(encoding='utf-8').splitlines()] if file.exists() else []
 
 
 def keep_run(file: Path, run: dict) -> None:
-    """Write a run into ``file``, in place of an earlier one of the same machine, threads and dtype.
+    """Write a run into ``file``; it replaces an earlier run of the same machine, threads and dtype.
 
     Args:
-        file: One line of JSON for each run.
-        run: With ``machine``, what :func:`machine` returns, and what was measured.
+        file: A file with one line of JSON per run.
+        run: The measurements, and under ``machine`` what :func:`machine` returns.
     """
     runs = {run_name(other): other for other in [*read_runs(file), run]}
     with atomic_file(file) as part:
@@ -52,14 +52,14 @@ def keep_run(file: Path, run: dict) -> None:
 
 
 def run_name(run: dict) -> str:
-    """The name of a run: where it was made, and the dtype if it is not float32."""
+    """Return the name of a run: its machine, its threads, and its dtype if that is not float32."""
     info = run['machine']
     parts = [info['name'], '' if info['gpu'] else f'{info["threads"]}threads', run.get('dtype', 'float32')]
     return '-'.join(part for part in parts if part not in ('', 'float32'))
 
 
 def ratios(rows: list[dict], key: str = 'ns_min') -> dict[tuple, dict[str, float]]:
-    """``{(workload, regime, contender): {peer: ratio of their times}}``; minima, as noise only ever adds time."""
+    """Return ``{(workload, regime, contender): {peer: ratio of times}}``; times are minima, as noise only adds time."""
     times = {(row['workload'], row['regime'], row['contender']): row[key] for row in rows}
     return {
         at: {short: time / times[(*at[:2], peer)] for short, peer in RATIOS.items() if (*at[:2], peer) in times}
@@ -67,15 +67,16 @@ def ratios(rows: list[dict], key: str = 'ns_min') -> dict[tuple, dict[str, float
     }
 
 
+def processor(info: dict) -> str:
+    """Return the GPU in words, or the CPU with its instruction set and number of threads."""
+    threads = '1 thread' if info['threads'] == 1 else f'{info["threads"]} threads'
+    return info['gpu'] or f'{info["cpu"]} ({info["capability"]}, {threads})'
+
+
 def table(result: dict) -> str:
-    """Markdown: one section a workload and regime."""
+    """Return Markdown with one section per workload and regime."""
     info = result['machine']
-    where = info['gpu'] or f'{info["cpu"]} ({info["capability"]}), {info["threads"]} thread(s)'
-    lines = [
-        f'Forward + backward on {where}, torch {info["torch"]}, {info["date"]}. Ratios are of the minima.',
-        '',
-        'Made by `tools/benchmarks/loss.py`.',
-    ]
+    lines = [f'These times were measured on {processor(info)} with torch {info["torch"]} on {info["date"]}.']
     ratio = ratios(result['rows'])
     section = None
     for row in result['rows']:
@@ -98,7 +99,7 @@ def table(result: dict) -> str:
 
 
 def draw(result: dict, path: Path) -> None:
-    """Bars of the median with the range from minimum to maximum, as ``path``.png."""
+    """Draw bars of the medians with the range from minimum to maximum, as ``path``.png."""
     sections = list(dict.fromkeys((row['workload'], row['regime']) for row in result['rows']))
     columns = min(2, len(sections))
     lines = -(-len(sections) // columns)
@@ -120,7 +121,7 @@ def draw(result: dict, path: Path) -> None:
 
 
 def compare(old: dict, new: dict, tolerance: float) -> list[str]:
-    """The contenders of ours whose ratio to a peer changed by more than ``tolerance``."""
+    """Return a line for each of our backends whose ratio to a peer changed by more than ``tolerance``."""
     before, after = ratios(old['rows']), ratios(new['rows'])
     return [
         f'{" ".join(at)}: ratio to {peer} {before[at][peer]:.2f} -> {value:.2f}'

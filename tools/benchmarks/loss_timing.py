@@ -1,4 +1,4 @@
-"""Timing of forward + backward, interleaved over the contenders, and their peak memory."""
+"""Times forward + backward of the contenders in turns, and measures their peak memory."""
 
 import time
 from collections.abc import Callable
@@ -7,13 +7,13 @@ import torch
 from loss_cases import FLOOR, Case
 from torch.profiler import ProfilerActivity, profile
 
-LEAST_SECONDS = 2e-3  # of one timed sample: short steps are repeated
+LEAST_SECONDS = 2e-3  # least length of a timed sample; short steps are repeated
 LEAST_ROUNDS, MOST_ROUNDS = 4, 101
-LONG_STEP = 0.05  # seconds; longer ones are warm after one
+LONG_STEP = 0.05  # seconds; a longer step needs one warm-up only
 
 
 def step_of(case: Case, name: str, upstream: float = 1.0) -> Callable[[], object]:
-    """Forward and backward of a contender with a fresh gradient, or one copy for the floor."""
+    """Return a function that runs forward and backward of a contender with a fresh gradient, or the copy."""
     function = case.contenders[name]
     if name == FLOOR:
         return lambda: function(case.pred, case.target)
@@ -27,10 +27,10 @@ def step_of(case: Case, name: str, upstream: float = 1.0) -> Callable[[], object
 
 
 def time_interleaved(case: Case, seconds: float, rounds: int | None = None) -> dict[str, list[float]]:
-    """Seconds of one step, a sample a round for each contender; rounds go through the contenders there and back.
+    """Return the seconds of one step, one sample per round for each contender; every other round is in reverse order.
 
-    As many rounds as fit in ``seconds``, between :data:`LEAST_ROUNDS` and :data:`MOST_ROUNDS`, or exactly ``rounds``.
-    On a GPU a step is replayed from a CUDA graph where it can be captured (device time), else run eagerly.
+    It runs as many rounds as fit in ``seconds``, between :data:`LEAST_ROUNDS` and :data:`MOST_ROUNDS`, or exactly
+    ``rounds``. On a GPU it replays a step from a CUDA graph if the step can be captured, and otherwise runs it eagerly.
     """
     timer = _cuda_timer if case.pred.is_cuda else _cpu_timer
     timers = {name: timer(step_of(case, name)) for name in case.contenders}
@@ -46,7 +46,7 @@ def time_interleaved(case: Case, seconds: float, rounds: int | None = None) -> d
 
 
 def eager_seconds(case: Case, names: list[str]) -> dict[str, float]:
-    """The least wall time of one step on a GPU, launches included, over interleaved repeats."""
+    """Return the least wall time of one step on a GPU, launches included, over interleaved repeats."""
     steps = {name: step_of(case, name) for name in names}
     best = dict.fromkeys(names, float('inf'))
     for _ in range(MOST_ROUNDS):
@@ -94,7 +94,7 @@ def _cuda_timer(step: Callable) -> Callable[[], float]:
 
 
 def capture(step: Callable) -> Callable[[], None] | None:
-    """A replay of the step from a CUDA graph; None where it cannot be captured, as a peer that synchronises."""
+    """Return a replay of the step from a CUDA graph; None if it cannot be captured, as a step that synchronises."""
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
         for _ in range(3):
@@ -111,7 +111,7 @@ def capture(step: Callable) -> Callable[[], None] | None:
 
 
 def peak_memory(case: Case, name: str, upstream: float = 1.0) -> float:
-    """Peak bytes above inputs and targets of one step, its gradient included, as a multiple of the logits' bytes."""
+    """Return a step's peak memory beyond inputs and targets, with the gradient, divided by the logits' bytes."""
     step = step_of(case, name, upstream)
     case.pred.grad = None
     size = case.pred.numel() * case.pred.element_size()
@@ -122,7 +122,7 @@ def peak_memory(case: Case, name: str, upstream: float = 1.0) -> float:
         step()
         return (torch.cuda.max_memory_allocated() - before) / size
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-        kept = step()  # the copy of the floor must live until it is counted
+        kept = step()  # the copy must live until it is counted
     current = peak = 0
     for event in record.profiler.kineto_results.events():
         if event.name() == '[memory]':

@@ -1,7 +1,7 @@
-"""Seconds and memory of ``mmasl.MultiLabelMetric`` on as many samples and classes as Open Images has in testing.
+"""Measure time and memory of ``mmasl.MultiLabelMetric`` on as many samples and classes as the test set of Open Images.
 
-The scores are those of a trained model in shape: few labels pass the threshold. Six of a sample's labels are
-annotated (``--unverified ignored``), or all of them. Keeps the run and prints a table.
+The scores are distributed like those of a trained model: few labels pass the threshold. All labels of a sample are
+annotated, or with ``--unverified ignored`` about seven of them. The command stores the run and prints a table.
 
     python tools/benchmarks/metrics_at_scale.py
 """

@@ -1,10 +1,10 @@
-"""What mmasl.ProbabilityGapHook costs: its processor time as a share of that of the whole training iterations.
+"""Measure the processor time of mmasl.ProbabilityGapHook as a share of that of the training iterations.
 
     python tools/benchmarks/probability_gap_hook.py                    # DigitScenes, 200 iterations
     python tools/benchmarks/probability_gap_hook.py CONFIG --iters 50
 
-Processor time of this process, not the clock's, so that other programs on the machine do not count; on a GPU the
-kernels are not in it.
+It measures the processor time of this process and not wall time, so other programs on the machine do not count. On a
+GPU, the time of the kernels is not included.
 """
 
 import argparse
@@ -27,7 +27,7 @@ WARM_UP = 5
 
 
 class TimedHook(ProbabilityGapHook):
-    """Notes the time of each iteration and the hook's part of it."""
+    """Record the time of each iteration and the part of it that the hook takes."""
 
     def __init__(self, **arguments):
         super().__init__(**arguments)
@@ -54,7 +54,7 @@ class TimedHook(ProbabilityGapHook):
 
 
 class Stop(Hook):
-    """Ends the training after some iterations."""
+    """End the training after some iterations."""
 
     def __init__(self, iters):
         self.iters = iters
@@ -65,7 +65,7 @@ class Stop(Hook):
 
 
 def measure(config: str | Path, iters: int, interval: int | None) -> tuple[float, float]:
-    """Median seconds of an iteration and mean seconds of the hook in it."""
+    """Return the median seconds of an iteration and the mean seconds of the hook in it."""
     cfg = Config.fromfile(config)
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     cfg.test_cfg = cfg.test_dataloader = cfg.test_evaluator = None
