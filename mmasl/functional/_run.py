@@ -24,7 +24,6 @@ from mmasl.ops.triton_check import checked_triton
 from mmasl.ops.triton_support import triton_unavailable
 
 BACKENDS = ('auto', 'reference', 'plain', 'cpu', 'triton', 'compile')
-FASTEST = {'cpu': 'cpu', 'cuda': 'triton'}  # for each type of device
 WARNED: list[Op] = []  # the op whose first call on the CPU warned that losses are slow, if there was one
 
 
@@ -58,11 +57,10 @@ def run_loss(
         if check:
             check_probabilities(pred)
         dtype, pred = at_least_float32(pred.dtype), logits_of(pred)
-    rows, num_classes = rows_and_classes(pred)
     targets = flat_target if isinstance(flat_target, tuple) else (flat_target,)
     run = choose_backend(op, backend, pred, *targets, weight, class_weight)
     loss = run(
-        pred if pred.dim() == 2 else pred.reshape(-1, num_classes),
+        pred if pred.dim() == 2 else pred.reshape(-1, rows_and_classes(pred)[1]),
         flat_target,
         flat_weight,
         class_weight,
@@ -75,7 +73,12 @@ def run_loss(
         loss = loss.to(dtype)
     if loss.dim() == 0 or pred.dim() == 2:
         return loss
-    return loss.reshape(pred.shape if loss.dim() == 2 else rows)  # the op returns a loss per entry or per row
+    return loss.reshape(pred.shape if loss.dim() == 2 else rows_and_classes(pred)[0])  # the op returns a loss per entry or per row
+
+
+def fastest(pred: Tensor) -> str:
+    """Return the backend that ``'auto'`` prefers on the device of ``pred``; its ``device.type`` would be slow to read."""
+    return 'cpu' if pred.is_cpu else 'triton' if pred.is_cuda else 'plain'
 
 
 def check_backend(backend: str) -> None:
@@ -101,7 +104,7 @@ def choose_backend(op: Op, backend: str, pred: Tensor, target: Tensor, *weights:
     """
     check_backend(backend)
     if backend == 'auto':
-        for each in (FASTEST.get(pred.device.type, 'plain'), 'plain'):
+        for each in (fastest(pred), 'plain'):
             if _why_not(op, each, pred, target, *weights) is None:
                 if each == 'plain' and pred.is_cpu:
                     _warn_of_slow_losses(op)

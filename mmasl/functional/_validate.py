@@ -74,9 +74,11 @@ def flatten_target(pred: Tensor, target: Tensor) -> Tensor:
             "loss_cls.type='mmasl.AsymmetricQualityLoss'"
         )
     _check_labels(pred, target)
+    if target.shape == pred.shape and pred.dim() == 2:
+        return target
     rows, num_classes = rows_and_classes(pred)
     if target.shape == pred.shape:
-        return target if target.dim() == 2 else target.reshape(-1, num_classes)
+        return target.reshape(-1, num_classes)
     if target.shape == rows and num_classes == 1:
         raise ValueError(
             f'target: expected dense labels of the shape of pred, {tuple(pred.shape)}, got {tuple(target.shape)}, '
