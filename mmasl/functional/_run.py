@@ -73,11 +73,12 @@ def run_loss(
         loss = loss.to(dtype)
     if loss.dim() == 0 or pred.dim() == 2:
         return loss
-    return loss.reshape(pred.shape if loss.dim() == 2 else rows_and_classes(pred)[0])  # the op returns a loss per entry or per row
+    # the op returns a loss per entry or per row
+    return loss.reshape(pred.shape if loss.dim() == 2 else rows_and_classes(pred)[0])
 
 
 def fastest(pred: Tensor) -> str:
-    """Return the backend that ``'auto'`` prefers on the device of ``pred``; its ``device.type`` would be slow to read."""
+    """Return the backend that ``'auto'`` prefers on the device of ``pred``."""
     return 'cpu' if pred.is_cpu else 'triton' if pred.is_cuda else 'plain'
 
 
