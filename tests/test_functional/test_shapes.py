@@ -61,9 +61,7 @@ def test_what_knows_the_number_of_classes_takes_one_dimension_as_one_class(pred)
     close(probability_sums(pred, target), probability_sums(pred[:, None], target[:, None]))
     constants = dict(gamma_neg=torch.tensor([2.0]), clip=torch.tensor([0.1]))
     close(mmasl.asymmetric_loss(pred, target, **constants), mmasl.asymmetric_loss(pred, target, None, 0, 2, 0.1))
-    assert AdaptiveAsymmetricLoss(num_classes=1, per_class=True, total_steps=9)(
-        pred.requires_grad_(), target
-    ).isfinite()
+    assert AdaptiveAsymmetricLoss(num_classes=1, total_steps=9)(pred.requires_grad_(), target).isfinite()
     with pytest.raises(ValueError, match=r'num_classes=5 logits a row, got 1'):
         AsymmetricLoss(num_classes=5)(pred, target)
 

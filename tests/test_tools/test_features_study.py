@@ -1,10 +1,7 @@
 """The study of losses on features: its cells run once, and become the tables and the map of the pages."""
 
-import json
-
 import features
 import numpy as np
-import per_class
 import pytest
 import torch
 from features_report import write_report
@@ -71,14 +68,3 @@ def test_a_part_of_the_images_and_missing_labels(folder):
     run = features.run_cell(folder, spec)['runs'][0]
     assert run['mAP_seen'] != run['mAP']
     assert torch.equal(torch.tensor(run['groups']).isnan(), torch.zeros(3).bool())
-
-
-def test_one_exponent_for_each_class(folder, monkeypatch, capsys):
-    monkeypatch.setattr(per_class, 'EPOCHS', 1)
-    monkeypatch.setattr(per_class, 'BATCH', 16)
-    monkeypatch.setitem(per_class.KINDS, 'per class', dict(per_class=True, num_classes=4))
-    run = ['--features', str(folder), '--seeds', '1', '--results', str(folder / 'per_class.jsonl')]
-    assert per_class.main(run) == per_class.main(run) == 0
-    lines = [json.loads(line) for line in (folder / 'per_class.jsonl').read_text().splitlines()]
-    assert len(lines) == 8 and all(0 < line['mAP'] <= 100 for line in lines)
-    assert all((line['gamma'][0] < line['gamma'][2]) == (line['name'] == 'per class') for line in lines)

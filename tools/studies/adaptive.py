@@ -1,23 +1,18 @@
-"""Adaptive asymmetry on DigitScenes: which settings, does it reach its target, and what is it worth?
+"""Adaptive asymmetry on DigitScenes: its settings, whether it reaches its target, and what it is worth.
 
-    python tools/studies/adaptive.py trials    # settings, on the validation split
-    python tools/studies/adaptive.py targets   # gamma_neg and the gap over the iterations, as in Fig. 9
-    python tools/studies/adaptive.py steps     # step sizes by batch sizes, on frozen features
-    python tools/studies/adaptive.py tail      # one exponent for each class, where classes are rarer
+    python tools/studies/adaptive.py trials    # compares settings on the validation split
+    python tools/studies/adaptive.py targets   # records gamma_neg and the gap over the iterations, as in Fig. 9
+    python tools/studies/adaptive.py steps     # compares step sizes and batch sizes on frozen features
     python tools/studies/adaptive.py report    # gathers the finished cells, and writes tables and figures
 
-The comparison with the fixed losses, by seeds and missing labels, is the row asl-ad of ``digit_scenes_ladder.py``.
-Each finished cell is kept as a JSON file: stop whenever you like, the same command goes on with what is left.
+The row asl-ad of ``digit_scenes_ladder.py`` compares it with the fixed losses, by seeds and missing labels. Each
+finished cell is kept as a JSON file, so a stopped command continues where it was stopped.
 """
 
 import argparse
 import functools
-import math
 import sys
-from collections import Counter
-from itertools import pairwise
 from pathlib import Path
-from statistics import mean
 
 import ladder
 import report
@@ -25,14 +20,12 @@ from adaptive_steps import WINDOW, settling, steps_cell, thin
 from digit_scenes_ladder import STUDY
 from experiment import ROOT, run_trial
 from grid import gather, read_cells, run_grid
-from mmengine.config import Config
 from mmengine.logging import MessageHub
 
-from mmasl.analysis.report import plus_minus, pyplot, spread, table
-from mmasl.datasets import DigitScenes
+from mmasl.analysis.report import plus_minus, pyplot, table
 
 NAIVE = dict(gamma_neg=1.0, step_size=0.05, momentum=0.0)
-TRIALS = {  # by what they change in the config
+TRIALS = {  # what each trial changes in the config
     'the config': {},
     'target 0.1': dict(delta_p_target=0.1),
     'target 0.2': dict(delta_p_target=0.2),
@@ -44,15 +37,12 @@ TRIALS = {  # by what they change in the config
     'margin adapted': dict(adapt='clip'),
     'both adapted': dict(adapt='both'),
 }
-TAIL = 1.5  # Zipf's exponent; the other cells have 1
-PER_CLASS = dict(per_class=True, num_classes=80)
 FIXED, ADAPTIVE = 'asl', 'asl-ad'  # rows of the ladder
-GROUPS = ('frequent', 'medium', 'rare')
 ENDS = ['γ₋, last fifth', 'distance of Δp, last fifth', 'settled at iteration']
 
 
 def trials(args) -> dict[str, dict]:
-    """Changes of one setting at a time, and the issue's naive setting in a short training beside a fixed exponent."""
+    """Return trials that change one setting each, and short trainings with a fixed and with an adaptive exponent."""
     make = functools.partial(ladder.make_spec, STUDY, 'ft', seed=ladder.TUNING_SEED, split='val', stage='trials')
     specs = [
         make('asl', row='fixed'),
@@ -83,55 +73,24 @@ def steps(args) -> dict[str, dict]:
     }
 
 
-def tail(args) -> dict[str, dict]:
-    rows = {
-        'fixed': ('asl', {}),
-        'global': ('asl-ad', {}),
-        'per class': ('asl-ad', PER_CLASS),
-        'per class, λ=0.01': ('asl-ad', PER_CLASS | dict(step_size=0.01)),
-        'per class, γ₋ in [1, 3]': ('asl-ad', PER_CLASS | dict(gamma_neg_bounds=(1.0, 3.0))),
-    }
-    overrides = {f'{split}_dataloader.dataset.tail_exponent': TAIL for split in ('train', 'test')}
-    make = functools.partial(ladder.make_spec, STUDY, 'ft', stage='tail', overrides=overrides)
-    return {
-        f'tail_{number}_seed{seed}': make(loss, seed, criterion=changes, row=name)
-        for seed in range(args.seeds)
-        for number, (name, (loss, changes)) in enumerate(rows.items())
-    }
-
-
-STAGES = dict(trials=trials, targets=targets, steps=steps, tail=tail)
+STAGES = dict(trials=trials, targets=targets, steps=steps)
 
 
 def train_cell(spec: dict) -> dict:
-    """The metrics of one cell, how its asymmetry went and, on a longer tail, each class's AP."""
-    tailed = spec['stage'] == 'tail'
-    overrides = {'custom_hooks.0.interval': 1} if spec['loss'] == 'asl-ad' else {}
-    metrics = run_trial(spec, **overrides | ({'test_evaluator.per_class': True} if tailed else {}))
+    """Train one cell and return its metrics and the course of its asymmetry."""
+    metrics = run_trial(spec, **{'custom_hooks.0.interval': 1} if spec['loss'] == ADAPTIVE else {})
     result = {name: metrics[name] for name in STUDY.metrics}
     scalars = MessageHub.get_current_instance().log_scalars
     course = {
         name: [round(float(value), 5) for value in scalars[f'train/{name}'].data[0]]
-        for name in ('gamma_neg', 'gamma_neg_min', 'gamma_neg_max', 'clip', 'delta_p')
+        for name in ('gamma_neg', 'clip', 'delta_p')
         if f'train/{name}' in scalars
     }
     if 'gamma_neg' in course:
         target = spec['criterion']['delta_p_target']
         result['ends'] = settling(course['gamma_neg'], course['delta_p'], target)
         result['course'] = thin(course)
-    if tailed:
-        precision = {name[3:]: value for name, value in metrics.items() if name.startswith('AP_')}
-        result['AP'] = {name: round(value, 2) for name, value in precision.items() if not math.isnan(value)}
-        result['train_labels'] = count_labels(spec)
     return result
-
-
-def count_labels(spec: dict) -> dict[str, int]:
-    """The number of training labels of each class."""
-    cfg = Config.fromfile(ROOT / spec['config'])
-    dataset = DigitScenes(num_scenes=cfg.train_dataloader.dataset.num_scenes, tail_exponent=TAIL, seed=spec['seed'])
-    counts = Counter(label for index in range(len(dataset)) for label in dataset.get_cat_ids(index))
-    return {name: counts[label] for label, name in enumerate(dataset.metainfo['classes'])}
 
 
 def describe(result: dict) -> str:
@@ -139,9 +98,9 @@ def describe(result: dict) -> str:
 
 
 def write_report(args: argparse.Namespace) -> None:
-    """Gather the cells, and write the tables into the page and the figures beside the others."""
+    """Gather the cells, write the tables into the page, and draw the figures."""
     tables, cells = {}, gather(args.cells, args.results)
-    for stage, write in dict(trials=_trials, targets=_targets, steps=_steps, tail=_tail).items():
+    for stage, write in dict(trials=_trials, targets=_targets, steps=_steps).items():
         mine = [cell for cell in cells if cell['spec']['stage'] == stage]
         if mine:
             tables[stage] = write(mine, args)
@@ -150,7 +109,7 @@ def write_report(args: argparse.Namespace) -> None:
 
 
 def _against_fixed(file: Path) -> str:
-    """The adaptive row of the ladder beside the fixed one it starts from, differences paired by seed."""
+    """Return the table of the fixed and the adaptive row of the ladder, with differences paired by seed."""
     cells = read_cells(ROOT / 'work_dirs' / 'studies' / STUDY.name, file)
     kinds = [('test', 'ft', loss) for loss in (FIXED, ADAPTIVE)]
     mine = [cell for cell in cells if tuple(cell['spec'][key] for key in ('split', 'regime', 'loss')) in kinds]
@@ -164,7 +123,7 @@ def _against_fixed(file: Path) -> str:
 
 
 def _ends(row: dict | None) -> list[str]:
-    """The cells of a table that say how a training ended."""
+    """Return the columns of a table that describe the end of a training."""
     if row is None:
         return ['', '', '']
     settled = '—' if row['settled'] is None else f'{row["settled"]:,}'
@@ -191,7 +150,7 @@ def _targets(cells, args):
 
 
 def _draw_courses(courses: dict[float, dict]):
-    """Fig. 9: the exponent and the gap over the iterations, one colour a target."""
+    """Draw Fig. 9: the exponent and the gap over the iterations, with one colour for each target."""
     figure, (above, below) = pyplot().subplots(2, 1, figsize=(7, 6), sharex=True)
     for number, (target, course) in enumerate(courses.items()):
         above.plot(course['iteration'], course['gamma_neg'], color=f'C{number}', label=f'target {target:g}')
@@ -231,37 +190,10 @@ def _steps(cells, args):
     return table(['λ', *(f'batch {batch:,}' for batch in batches)], body)
 
 
-def _tail(cells, args):
-    """AP by frequency group: thirds of the classes, ordered by their number of training labels."""
-    body = []
-    for name, group in sorted(report.by_seed(cells, lambda spec: spec['row']).items()):
-        means = [_group_means(cell['result']) for cell in group.values()]
-        shown = [plus_minus(spread([found[part] for found in means])) for part in ('all', *GROUPS)]
-        course = next(iter(group.values()))['result'].get('course')
-        body.append([f'{name} ({len(group)})', *shown, _range(course)])
-    return table(['test AP, % (seeds)', 'all classes', *GROUPS, 'γ₋ at the end'], body)
-
-
-def _group_means(result: dict) -> dict[str, float]:
-    order = sorted(result['train_labels'], key=lambda name: -result['train_labels'][name])
-    edges = [round(len(order) * part / len(GROUPS)) for part in range(len(GROUPS) + 1)]
-    groups = {group: order[low:high] for group, (low, high) in zip(GROUPS, pairwise(edges), strict=True)}
-    known = result['AP']  # without classes that have no positive test scene
-    means = {group: mean(known[name] for name in names if name in known) for group, names in groups.items()}
-    return dict(all=mean(known.values()), **means)
-
-
-def _range(course: dict | None) -> str:
-    if course is None:
-        return ''
-    low, high = (course.get(f'gamma_neg_{end}', course['gamma_neg'])[-1] for end in ('min', 'max'))
-    return f'{low:.1f} to {high:.1f}' if low < high else f'{low:.1f}'
-
-
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('stage', choices=[*STAGES, 'report'])
-    parser.add_argument('--seeds', type=int, default=1, help='targets, tail: number of seeds')
+    parser.add_argument('--seeds', type=int, default=1, help='targets: number of seeds')
     parser.add_argument('--workers', type=int, default=2, help='single-thread processes at a time')
     parser.add_argument(
         '--ladder', type=Path, default=report.RESULTS / f'{STUDY.name}.jsonl', help="the ladder's cells"

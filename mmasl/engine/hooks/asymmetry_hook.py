@@ -1,7 +1,6 @@
 """Logs the current asymmetry of the adaptive loss."""
 
 import math
-from statistics import mean
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -18,11 +17,9 @@ class AsymmetryHook(Hook):
     """Logs the state of ``mmasl.AdaptiveAsymmetricLoss``: its asymmetry and the probability gap of the batch.
 
     The scalars ``gamma_neg``, ``clip`` (where it is adapted) and ``delta_p`` (Eq. 10, of the global batch) go to the
-    terminal, the JSON log and every visualisation backend. With ``per_class`` they are means over the classes (for
-    ``delta_p``, over the classes in the batch), and the hook also logs ``<name>_min`` and ``<name>_max``. If a model
-    has several such losses, the name of each scalar begins with the path of its module. If
-    ``mmasl.ProbabilityGapHook`` logs a ``delta_p`` as well, this hook does not log it, because MMEngine would smooth
-    over two different values per iteration.
+    terminal, the JSON log and every visualisation backend. If a model has several such losses, the name of each scalar
+    begins with the path of its module. If ``mmasl.ProbabilityGapHook`` logs a ``delta_p`` as well, this hook does not
+    log it, because MMEngine would smooth over two different values per iteration.
 
     Args:
         interval: Number of iterations between two values, at least 1. Each value waits for the device. The logger
@@ -57,13 +54,7 @@ class AsymmetryHook(Hook):
             return
         for prefix, loss in self.losses.items():
             for name in (*loss.adapted, 'delta_p'):
-                values = [value for value in getattr(loss, name).flatten().tolist() if not math.isnan(value)]
-                if not values:
-                    continue
-                scalars = {'': mean(values)}
-                if loss.per_class:
-                    scalars.update(_min=min(values), _max=max(values))
-                if name == 'delta_p' and not prefix and self.delta_p_is_logged:
-                    del scalars['']
-                for suffix, scalar in scalars.items():
-                    runner.message_hub.update_scalar(f'train/{prefix}{name}{suffix}', scalar)
+                value = getattr(loss, name).item()
+                is_logged = name == 'delta_p' and not prefix and self.delta_p_is_logged
+                if not is_logged and not math.isnan(value):
+                    runner.message_hub.update_scalar(f'train/{prefix}{name}', value)

@@ -12,7 +12,7 @@ from mmasl.functional._validate import check_number
 from mmasl.functional.probability_sums import probability_gap, probability_sums
 from mmasl.models.losses.asymmetric_loss import AsymmetricLoss
 
-# λ times the number of steps, and the start: see docs/adaptive.md for what they were chosen by.
+# λ times the number of steps, and the value to start from. docs/adaptive.md has the measurements behind them.
 RELATIVE_STEPS = {'gamma_neg': 40.0, 'clip': 2.0}
 START = 2.0
 ADAPTED = {'gamma_neg': ('gamma_neg',), 'clip': ('clip',), 'both': ('gamma_neg', 'clip')}
@@ -26,36 +26,36 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
         \gamma_- \leftarrow \gamma_- - \lambda (\Delta p - \Delta p_{target}), \quad
         \Delta p = p_t^+ - p_t^-
 
-    with the mean p_t of a batch's positives and negatives (Eq. 9 and 10). This is Eq. 11 **with its sign corrected**:
-    as printed it drives the gap away from the target. The margin may be steered the same way, and each class on its
-    own, both of which the paper names and does not try.
+    Here p_t is the mean over the positives or the negatives of a batch (Eq. 9 and 10). This is Eq. 11 **with its sign
+    corrected**: the printed form drives the gap away from the target. The margin can be steered in the same way, which
+    the paper proposes but does not try.
 
-    The asymmetry moves once per backward pass (with gradient accumulation: once for each batch that is accumulated), by
-    the statistics of all processes and of all calls before it (pyramid levels, decoder layers). It moves at the first
-    call after it, so a forward pass that activation checkpointing runs again sees the same loss. Nothing moves in
-    evaluation, without gradients, where there is no positive or no negative, or for logits that are not finite. Ignored
-    labels and those of weight 0 do not count.
+    The asymmetry moves once per backward pass. With gradient accumulation it therefore moves once for each accumulated
+    batch. It uses the statistics of all processes and of all calls before the backward pass (pyramid levels, decoder
+    layers). It moves at the first call after the backward pass, so a forward pass that activation checkpointing repeats
+    sees the same loss. It does not move in evaluation, without gradients, for a batch without positives or without
+    negatives, or for logits that are not finite. Ignored labels and labels of weight 0 do not count.
 
-    State is in buffers, which every process keeps to the last bit alike. An EMA copy that averages buffers holds the
-    averaged asymmetry; the training continues from its own. In a detection head positives are the (anchor, class) pairs
-    assigned to a box and negatives all others, so its gap starts close to -1: take the target from a training with
-    fixed constants.
+    The state is in buffers that are equal to the last bit in all processes. An EMA copy that averages buffers holds the
+    averaged asymmetry, and the training continues from its own. In a detection head the positives are the
+    (anchor, class) pairs that are assigned to a box, and all other pairs are negatives, so its gap starts close to -1:
+    choose the target from a training with fixed constants.
 
     Args:
-        gamma_neg, kwargs: As :class:`AsymmetricLoss`; ``gamma_neg`` and ``clip`` are where the training starts.
-        delta_p_target: The gap to steer to, in (-1, 1). Larger puts more weight on positives.
-        step_size: λ for gamma_neg, above 0. None: 40 / number of steps.
-        clip_step_size: λ for the margin, above 0. None: 2 / number of steps.
-        total_steps: Number of steps (backward passes) of the training. None: that of MMEngine's runner.
+        gamma_neg, kwargs: See :class:`AsymmetricLoss`. The training starts from ``gamma_neg`` and ``clip``.
+        delta_p_target: The gap to steer to, in (-1, 1). A larger target puts more weight on positives.
+        step_size: λ for gamma_neg, above 0. None means 40 / number of steps.
+        clip_step_size: λ for the margin, above 0. None means 2 / number of steps.
+        total_steps: Number of steps (backward passes) of the training. None takes it from MMEngine's runner.
         adapt: ``'gamma_neg'`` (the paper), ``'clip'`` or ``'both'``.
-        gamma_neg_bounds, clip_bounds: (low, high), never left; from 0, clip below 1.
-        momentum: How much of the statistics is kept from batch to batch, in [0, 1); 0 takes those of one batch alone.
-        per_class: Steer each class by its own gap; needs ``num_classes``. A class that is absent from a batch stays.
+        gamma_neg_bounds, clip_bounds: (low, high), which gamma_neg and clip never leave. Both are at least 0, and
+            those of clip are below 1.
+        momentum: The share of the statistics that is kept from batch to batch, in [0, 1). 0 uses each batch alone.
 
     Raises:
-        ValueError: A parameter out of range, bounds the wrong way round or without the start between them, or
-            ``per_class`` without ``num_classes``. When training, if the number of steps is needed and nobody says it.
-        RuntimeError: When training, if FSDP's ``mixed_precision.buffer_dtype`` has cast the state to half precision, or
+        ValueError: For a parameter out of range, for bounds in the wrong order, or for a start outside of its bounds.
+            In training, if the number of steps is needed and unknown.
+        RuntimeError: In training, if FSDP's ``mixed_precision.buffer_dtype`` has cast the state to half precision, or
             inside a transform of ``torch.func`` or ``torch.jit.trace``.
 
     Example:
@@ -82,21 +82,17 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
         gamma_neg_bounds: Sequence[float] = (0.0, 10.0),
         clip_bounds: Sequence[float] = (0.0, 0.5),
         momentum: float = 0.9,
-        per_class: bool = False,
         **kwargs,
     ):
         super().__init__(gamma_neg=gamma_neg, **kwargs)
         if adapt not in ADAPTED:
             raise ValueError(f'adapt: expected one of {tuple(ADAPTED)}, got {adapt!r}')
-        if per_class and self.num_classes is None:
-            raise ValueError('num_classes: expected the number of classes, as per_class=True needs it, got None')
         self.delta_p_target = _check_inside('delta_p_target', delta_p_target, -1, 1)
         self.momentum = check_number('momentum', momentum, 0, 1, open_high=True)
-        self.per_class = per_class
         if total_steps is not None and (type(total_steps) is not int or total_steps < 1):
             raise ValueError(f'total_steps: expected a whole number above 0, got {total_steps!r}')
         self.total_steps = total_steps
-        self.steps = {}  # what is not given is known when the training starts
+        self.steps = {}  # _set_steps adds those that are not given
         for name, key, value in (('gamma_neg', 'step_size', step_size), ('clip', 'clip_step_size', clip_step_size)):
             if value is not None:
                 self.steps[name] = _check_inside(key, value, 0, math.inf)
@@ -104,17 +100,16 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
             gamma_neg=_check_bounds('gamma_neg_bounds', gamma_neg_bounds, math.inf),
             clip=_check_bounds('clip_bounds', clip_bounds, 1),
         )
-        shape = (self.num_classes,) if per_class else ()
         self.adapted = ADAPTED[adapt]
         for name in self.adapted:
             start, (low, high) = getattr(self, name) or 0.0, self.bounds[name]
             if not low <= start <= high:
                 raise ValueError(f'{name}: expected a start in {name}_bounds=({low:g}, {high:g}), got {start!r}')
             delattr(self, name)
-            self.register_buffer(name, torch.full(shape, start, dtype=torch.float64))
-        self.register_buffer('batch_sums', torch.zeros(4, *shape, dtype=torch.float64))
-        self.register_buffer('running_sums', torch.zeros(4, *shape, dtype=torch.float64))
-        self._batch_is_open = False  # its backward pass is still to come
+            self.register_buffer(name, torch.tensor(start, dtype=torch.float64))
+        self.register_buffer('batch_sums', torch.zeros(4, dtype=torch.float64))
+        self.register_buffer('running_sums', torch.zeros(4, dtype=torch.float64))
+        self._batch_is_open = False  # True until the backward pass of the batch
 
     def extra_repr(self) -> str:
         sizes = {name: f'{size:g} / steps' for name, size in RELATIVE_STEPS.items()}
@@ -124,7 +119,7 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
 
     @property
     def delta_p(self) -> Tensor:
-        """The gap of the latest batch, 0-d or one for each class, NaN where there was none."""
+        """The gap of the latest batch. It is NaN if the batch had no positive or no negative."""
         return probability_gap(self.batch_sums)
 
     def forward(
@@ -135,19 +130,19 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
         avg_factor: float | Tensor | None = None,
         reduction_override: str | None = None,
     ) -> Tensor:
-        """As :meth:`AsymmetricLoss.forward`; in training it also takes the statistics of Eq. 9."""
+        """Return the loss as :meth:`AsymmetricLoss.forward` does. Training also adds up the sums of Eq. 9."""
         learns = self.training and torch.is_grad_enabled() and pred.requires_grad
         if not learns or _in_backward():
             return super().forward(pred, target, weight, avg_factor, reduction_override)
         if not is_compiling() and in_transform():
             raise RuntimeError(
-                'AdaptiveAsymmetricLoss: expected no torch.func transform and no torch.jit.trace while it learns, as '
-                'its state would not follow; call eval() first, which holds its asymmetry'
+                'AdaptiveAsymmetricLoss: expected no torch.func transform and no torch.jit.trace in training, because '
+                'its state would not change; call eval() first, which keeps its asymmetry constant'
             )
         if self.running_sums.dtype not in (torch.float64, torch.float32):
             raise RuntimeError(
-                f'AdaptiveAsymmetricLoss: expected its state in float64, got {self.running_sums.dtype}, where steps '
-                "vanish in rounding: leave buffer_dtype out of mixed_precision (FSDP's), or make it 'float32'"
+                f'AdaptiveAsymmetricLoss: expected its state in float64, got {self.running_sums.dtype}, which '
+                "rounds the steps to zero; leave buffer_dtype out of FSDP's mixed_precision, or make it 'float32'"
             )
         if not self.steps.keys() >= set(self.adapted):
             self._set_steps()
@@ -155,34 +150,34 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
             self._step()
         loss = super().forward(pred, target, weight, avg_factor, reduction_override)
         sums = probability_sums(pred, self._target(pred, target), weight, self.activated)
-        self.batch_sums += _sum_over_processes(sums if self.per_class else sums.sum(1))
+        self.batch_sums += _sum_over_processes(sums.sum(1))
         self._batch_is_open = True
         loss.register_hook(self._close_batch)
         return loss
 
     def _set_steps(self) -> None:
-        """The step sizes that follow from the length of the training."""
-        total, logging = self.total_steps, sys.modules.get('mmengine.logging')  # which a runner has imported
+        """Compute the missing step sizes from the length of the training."""
+        total, logging = self.total_steps, sys.modules.get('mmengine.logging')  # a runner imports it
         if total is None and logging is not None:
             total = logging.MessageHub.get_current_instance().get_info('max_iters')
         if not total:
             raise ValueError(
-                'total_steps: expected the number of training steps, as no runner of MMEngine says it, got None; '
-                'give it, or the step sizes themselves'
+                'total_steps: expected the number of training steps, because no MMEngine runner knows it, got None; '
+                'set it, or set the step sizes'
             )
         self.steps = {name: relative / total for name, relative in RELATIVE_STEPS.items()} | self.steps
 
     @torch.no_grad()
     def _step(self) -> None:
-        """Eq. 11 by the statistics of the last batch, whose sums are then emptied."""
+        """Apply Eq. 11 with the sums of the last batch, then reset them."""
         sums = self.batch_sums
-        usable = sums.isfinite().all(0) & (sums[1] > 0) & (sums[3] > 0)
+        usable = sums.isfinite().all() & (sums[1] > 0) & (sums[3] > 0)
         self.running_sums.copy_(torch.where(usable, self.momentum * self.running_sums + sums, self.running_sums))
         excess = probability_gap(self.running_sums) - self.delta_p_target
         for name in self.adapted:
             value = getattr(self, name)
             moved = (value - self.steps[name] * excess).clamp(*self.bounds[name])
-            # A view, since torch.compile loses what is written to a 0-d float64 tensor on the CPU (torch 2.11).
+            # It writes to a view: torch.compile loses what is written to a 0-d float64 tensor on the CPU (torch 2.11).
             value.view(-1).copy_(torch.where(usable, moved, value).view(-1))
         sums.zero_()
 
@@ -190,7 +185,7 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
         self._batch_is_open = False
 
     def _apply(self, fn, recurse=True):
-        """The state keeps its precision when a model becomes half precision: a step would vanish in rounding there."""
+        """Keep the precision of the state in a half-precision model, which would round the steps to zero."""
         before = dict(self._buffers)
         super()._apply(fn, recurse)
         for name, buffer in self._buffers.items():
@@ -200,7 +195,7 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
 
 
 def _in_backward() -> bool:
-    """Whether this call is activation checkpointing's second forward pass."""
+    """Return whether this call is the second forward pass of activation checkpointing."""
     return torch._C._current_graph_task_id() != -1
 
 
@@ -211,7 +206,7 @@ def _sum_over_processes(sums: Tensor) -> Tensor:
 
 
 def _check_inside(key, value, low, high):
-    """``value`` as a float if it is a number in the open interval."""
+    """Return ``value`` as a float if it is a number in the open interval (low, high)."""
     if check_number(key, value, low, high) in (low, high):
         raise ValueError(f'{key}: expected a number in ({low:g}, {high:g}), got {value!r}')
     return float(value)

@@ -28,8 +28,7 @@ custom_hooks = [
 default_hooks.update(logger=dict(type='LoggerHook', interval=1))
 model['head'].update(loss=dict(type='mmasl.AdaptiveAsymmetricLoss', {}))
 """
-GLOBAL = CLASSIFICATION + ADAPTIVE.format('step_size=0.1')
-PER_CLASS = CLASSIFICATION + ADAPTIVE.format("step_size=0.1, adapt='both', per_class=True, num_classes=80")
+TRAINING = CLASSIFICATION + ADAPTIVE.format("step_size=0.1, adapt='both'")
 
 
 @HOOKS.register_module()
@@ -58,12 +57,11 @@ def trace(state):
     return {name: history[f'train/{name}'].data[0] for name in ('gamma_neg', 'delta_p')}
 
 
-@pytest.mark.parametrize('text', [GLOBAL, PER_CLASS], ids=['global', 'per class'])
-def test_a_killed_and_resumed_training_has_the_trace_of_an_uninterrupted_one(tmp_path, text):
-    killed = write_config(tmp_path, text, "custom_hooks.append(dict(type='mmengine.Kill', at=6))\n")
+def test_a_killed_and_resumed_training_has_the_trace_of_an_uninterrupted_one(tmp_path):
+    killed = write_config(tmp_path, TRAINING, "custom_hooks.append(dict(type='mmengine.Kill', at=6))\n")
     assert in_child(lambda: main([killed, '--work-dir', 'wd'])) == -signal.SIGKILL
     assert Path('wd/last_checkpoint').read_text().endswith('epoch_1.pth')
-    config = write_config(tmp_path, text)
+    config = write_config(tmp_path, TRAINING)
     assert main([config, '--work-dir', 'wd', '--resume']) == 0
     assert main([config, '--work-dir', 'whole']) == 0
     resumed, whole = checkpoint('wd'), checkpoint('whole')
@@ -74,24 +72,23 @@ def test_a_killed_and_resumed_training_has_the_trace_of_an_uninterrupted_one(tmp
 
 
 def test_what_it_writes(tmp_path):
-    assert main([write_config(tmp_path, PER_CLASS), '--work-dir', 'wd', '--cfg-options', 'train_cfg.max_epochs=1']) == 0
+    assert main([write_config(tmp_path, TRAINING), '--work-dir', 'wd', '--cfg-options', 'train_cfg.max_epochs=1']) == 0
     lines = [json.loads(line) for line in (last_log('wd') / 'vis_data/scalars.json').read_text().splitlines()]
     last = [line for line in lines if 'loss' in line][-1]
-    for name in ('gamma_neg', 'clip', 'delta_p'):
-        assert last[f'{name}_min'] < last[name] < last[f'{name}_max']
-    state = checkpoint('wd')['ema_state_dict']['module.head.loss_module.gamma_neg']
-    assert last['gamma_neg'] == pytest.approx(state.mean().item()) and last['gamma_neg_max'] == state.max().item()
+    state = checkpoint('wd')['ema_state_dict']
+    assert [last[name] for name in ('gamma_neg', 'clip')] == [
+        state[f'module.head.loss_module.{name}'].item() for name in ('gamma_neg', 'clip')
+    ]
+    assert last['gamma_neg'] != 2 and -1 < last['delta_p'] < 1
 
 
-@pytest.mark.parametrize('text', [GLOBAL, PER_CLASS], ids=['global', 'per class'])
-def test_beside_the_probability_gap_hook_there_is_one_gap_an_iteration(tmp_path, text):
+def test_beside_the_probability_gap_hook_there_is_one_gap_an_iteration(tmp_path):
     gap = "custom_hooks.append(dict(type='mmasl.ProbabilityGapHook', interval=1))\n"
     options = ['--no-validate', '--cfg-options', 'train_cfg.max_epochs=1']
-    assert main([write_config(tmp_path, text, gap), '--work-dir', 'wd', *options]) == 0
+    assert main([write_config(tmp_path, TRAINING, gap), '--work-dir', 'wd', *options]) == 0
     history = {name: buffer.data[0] for name, buffer in checkpoint('wd')['message_hub']['log_scalars'].items()}
     difference = history['train/pt_pos'] - history['train/pt_neg']
     assert len(history['train/gamma_neg']) == 4 and history['train/delta_p'] == pytest.approx(difference)
-    assert ('train/delta_p_min' in history) == (text == PER_CLASS)
 
 
 def test_a_model_without_the_loss_is_refused(tmp_path, capsys):

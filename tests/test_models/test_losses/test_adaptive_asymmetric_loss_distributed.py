@@ -10,8 +10,8 @@ from mmasl.models.losses import AdaptiveAsymmetricLoss
 
 WORLD, ROWS, CLASSES, STEPS = 2, 16, 4, 20
 SETTINGS = [
-    dict(per_class=False, momentum=0.0, adapt='both'),
-    dict(per_class=True, momentum=0.5, num_classes=CLASSES),
+    dict(momentum=0.0, adapt='both'),
+    dict(momentum=0.5),
 ]
 
 

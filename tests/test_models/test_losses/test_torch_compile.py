@@ -9,7 +9,7 @@ from torch import nn
 from mmasl.models.losses import AdaptiveAsymmetricLoss, AsymmetricLoss, SoftmaxAsymmetricLoss
 
 DENSE, INDEX = torch.tensor([[1, 0, -1], [0, 0, 1]] * 2), torch.tensor([0, 2, 1, -1])
-ADAPTED = dict(total_steps=100, adapt='both', num_classes=3)
+ADAPTED = dict(total_steps=100, adapt='both')
 
 
 class Model(nn.Module):
@@ -42,10 +42,10 @@ def train(model, compiled, features, target):
         (SoftmaxAsymmetricLoss(), INDEX, True),
         (SoftmaxAsymmetricLoss(gamma_pos=0.5), torch.rand(4, 3).softmax(1), True),
         (AdaptiveAsymmetricLoss(**ADAPTED), DENSE, False),
-        (AdaptiveAsymmetricLoss(**ADAPTED, per_class=True), INDEX, False),
+        (AdaptiveAsymmetricLoss(**ADAPTED), INDEX, False),
         (AdaptiveAsymmetricLoss(**ADAPTED).eval(), DENSE, True),
     ],
-    ids=['dense', 'index', 'softmax index', 'softmax dense', 'adaptive', 'adaptive by class', 'adaptive, evaluated'],
+    ids=['dense', 'index', 'softmax index', 'softmax dense', 'adaptive', 'adaptive index', 'adaptive, evaluated'],
 )
 def test_a_compiled_model_is_one_graph_where_it_can_be_and_gives_the_same(loss, target, whole):
     torch.manual_seed(0)
