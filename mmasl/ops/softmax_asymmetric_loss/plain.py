@@ -3,8 +3,11 @@
 Nothing is read by the host, and no (N, C) tensor is made of class indices.
 """
 
+import math
+
 import torch
 from torch import Tensor
+from torch.nn.functional import threshold
 
 from mmasl.compat import at_least_float32
 from mmasl.ops.analytic import Computed, Given, run_analytic, zero_at_most
@@ -63,7 +66,7 @@ def compute_plain(pred: Tensor, given: Given, reduce: bool, check: bool, with_sl
         if with_slope:
             slope.mul_(weight.unsqueeze(1))
     loss = torch.where(ignored, 0.0, loss)
-    if with_slope:
+    if with_slope and not (ignored.is_cpu and not ignored.any()):
         zero_at_most(slope, (~ignored).to(dtype).unsqueeze(1).expand_as(slope), 0.5)
     return Computed((loss.sum() * scale).to(dtype), slope, scale) if reduce else Computed(loss, slope)
 
@@ -74,12 +77,11 @@ class _Softmax:
     def __init__(self, z: Tensor):
         highest, self.peak = z.max(1, keepdim=True)
         self.log_p = (z - highest).clamp_(min=lowest_log_probability(z.dtype))
-        self.p = self.log_p.exp().scatter_(1, self.peak, 0.0)
-        rest = self.p.sum(1, keepdim=True)
-        share = 1 / (1 + rest)
-        self.p.scatter_(1, self.peak, 1.0).mul_(share)
-        self.log_p.sub_(rest.log1p())
-        self.q_peak = rest * share
+        self.p = self.log_p.softmax(1)
+        p_peak = self.p.gather(1, self.peak)
+        self.q_peak = self.p.scatter_(1, self.peak, 0.0).sum(1, keepdim=True)
+        self.p.scatter_(1, self.peak, p_peak)
+        self.log_p.sub_((self.q_peak / p_peak).log1p())
 
     def at(self, column: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """p, log p and 1 - p of one column a row, (N, 1)."""
@@ -132,7 +134,10 @@ def _dense_entries(row, target, asymmetry, class_weight, wide, with_slope) -> tu
 
 def _sum_of_classes(value, slope, class_weight, wide) -> tuple[Tensor, Tensor | None]:
     if class_weight is None:
-        return value.sum(1, dtype=wide), slope
+        total = value.sum(1)
+        if wide != total.dtype and not total.isfinite().all():
+            total = value.sum(1, dtype=wide)
+        return total.to(wide), slope
     return (value.to(wide) * class_weight).sum(1), None if slope is None else slope.mul_(class_weight)
 
 
@@ -152,13 +157,22 @@ def _positive(p, log_p, q, asymmetry, factor, with_slope) -> tuple[Tensor, Tenso
 
 
 def _negative(p, log_p, asymmetry, factor, with_slope) -> tuple[Tensor, Tensor | None]:
-    """``factor`` times p^gamma_neg * (-log p), and its derivative by log p, in new memory."""
+    """``factor`` times p^gamma_neg * (-log p), which takes the memory of ``log_p``, and its derivative by log p.
+
+    A power is 0 where its product with ``factor`` and a scale of 1e-8 would be subnormal, because processors multiply
+    subnormal numbers up to a hundred times more slowly.
+    """
     gamma = asymmetry.gamma_neg
     if gamma == 0:
-        return -factor * log_p, torch.full_like(log_p, -factor) if with_slope else None
-    focus = p.square().square_() if gamma == 4 else p**gamma if gamma in (1, 2, 3) else torch.exp(gamma * log_p)
+        return log_p.mul_(-factor), torch.full_like(log_p, -factor) if with_slope else None
+    smallest = math.log(torch.finfo(p.dtype).tiny / factor * 1e8)
+    if gamma in (1, 2, 3, 4):
+        focus = threshold(p, math.exp(smallest / gamma), 0.0)
+        focus = focus.square_().square_() if gamma == 4 else focus.pow_(gamma)
+    else:
+        focus = threshold(gamma * log_p, smallest, -math.inf, inplace=True).exp_()
     focus.mul_(-factor)
-    value = focus * log_p
+    value = log_p.mul_(focus)
     slope = None
     if with_slope:
         slope = focus if asymmetry.detach_focus else focus.add_(value, alpha=gamma)
