@@ -30,10 +30,10 @@ def in_this_process(monkeypatch, trial):
     """Run the trials here, one after the other, by ``trial``; return the list of the names of those that have run."""
     ran = []
 
-    def run(cells, folder, function, describe, **options):
-        left = [name for name in cells if name not in finished(cells, folder, options['file'])]
+    def run(cells, args, function, describe, slurm):
+        left = [name for name in cells if name not in finished(cells, args.cells, args.results)]
         for name in left:
-            keep_cell(trial or function, folder, name, cells[name])
+            keep_cell(trial or function, args.cells, name, cells[name])
         ran.extend(left)
         return 0
 

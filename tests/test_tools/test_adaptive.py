@@ -41,7 +41,7 @@ def test_every_stage_has_cells_of_its_own():
     assert len(set(names)) == len(names)
     assert all(name.isascii() and ' ' not in name for name in names)
     assert {spec['split'] for spec in stages['trials'].values()} == {'val'}
-    assert {spec['seed'] for spec in stages['trials'].values()} == {adaptive.ladder.TUNING_SEED}
+    assert {spec['seed'] for spec in stages['trials'].values()} == {adaptive.TUNING_SEED}
     assert {spec['split'] for spec in stages['targets'].values()} == {'test'}
     sizes = {spec['step_size'] for spec in stages['steps'].values()} - {0.0}
     assert max(sizes) >= 100 * min(sizes)

@@ -1,4 +1,5 @@
 import argparse
+import functools
 import json
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import ladder
 import pytest
 import report
 from digit_scenes_ladder import STUDY
-from grid import finished
+from grid import finished, run_grid
+from ladder_cells import TUNING_SEED, make_spec, run_cell
+from ladder_report import by_row
 
 from mmasl.files import write_json
 
@@ -25,7 +28,7 @@ CELLS = [cell('ce', 0, 40.0), cell('ce', 1, 44.0), cell('asl', 0, 50.0), cell('a
 
 
 def test_differences_are_paired_by_seed():
-    ce, asl = ladder.by_row(STUDY, CELLS).values()
+    ce, asl = by_row(STUDY, CELLS).values()
     assert report.values(ce, 'mAP') == dict(mean=42.0, std=2.8284, n=2)
     assert report.values(asl, 'mAP')['n'] == 3
     paired = report.difference(asl, ce, 'mAP')
@@ -36,14 +39,14 @@ def test_differences_are_paired_by_seed():
 
 def test_rows_are_in_the_order_of_the_ladder():
     cells = [cell('asl', 0, 1.0, regime='scratch'), cell('asl', 0, 1.0, missing=0.4), cell('fl', 0, 1.0, missing=0.4)]
-    rows = ladder.by_row(STUDY, cells + [cell('asl', 0, 1.0)])
+    rows = by_row(STUDY, cells + [cell('asl', 0, 1.0)])
     assert list(rows) == [('ft', 0.0, 'asl'), ('ft', 0.4, 'fl'), ('ft', 0.4, 'asl'), ('scratch', 0.0, 'asl')]
     assert report.values(rows['ft', 0.0, 'asl'], 'mAP')['std'] is None
 
 
 def test_cells_of_different_settings_are_not_averaged():
     with pytest.raises(ValueError, match=r"cells of \('ft', 0.0, 'ce'\) were made with different settings"):
-        ladder.by_row(STUDY, [cell('ce', 0, 1.0), cell('ce', 1, 1.0, lr=1.0)])
+        by_row(STUDY, [cell('ce', 0, 1.0), cell('ce', 1, 1.0, lr=1.0)])
 
 
 def paths(folder):
@@ -83,7 +86,7 @@ def test_a_report_of_nothing_and_half_a_pair_of_markers_are_refused(tmp_path):
 
 def test_seeds_are_complete_one_after_the_other(monkeypatch):
     names = []
-    monkeypatch.setattr(ladder, 'run', lambda study, cells, args: names.extend(cells) or 0)
+    monkeypatch.setattr(ladder, 'run_grid', lambda cells, *others: names.extend(cells) or 0)
     arguments = ['grid', '--regime', 'ft', '--losses', 'ce', 'asl', '--missing', '0', '0.4', '--seeds', '2']
     assert ladder.main(STUDY, '', arguments) == 0
     assert names == [
@@ -96,25 +99,25 @@ def test_seeds_are_complete_one_after_the_other(monkeypatch):
 
 def test_every_loss_gets_the_same_trials_on_the_validation_split(monkeypatch):
     kept = {}
-    monkeypatch.setattr(ladder, 'run', lambda study, cells, args: kept.update(cells) or 0)
+    monkeypatch.setattr(ladder, 'run_grid', lambda cells, *others: kept.update(cells) or 0)
     ladder.main(STUDY, '', ['tune'])
     trials = [(spec['regime'], spec['loss'], spec['lr']) for spec in kept.values()]
     assert sorted(trials) == sorted(
         (regime, loss, lr) for regime in STUDY.regimes for loss in STUDY.rows(regime) for lr in STUDY.rates
     )
-    assert {(spec['split'], spec['seed']) for spec in kept.values()} == {('val', ladder.TUNING_SEED)}
+    assert {(spec['split'], spec['seed']) for spec in kept.values()} == {('val', TUNING_SEED)}
 
 
 def test_a_spec_follows_the_config():
-    spec = ladder.make_spec(STUDY, 'ft', 'asl-t2', seed=3, missing=0.2)
+    spec = make_spec(STUDY, 'ft', 'asl-t2', seed=3, missing=0.2)
     assert json.loads(json.dumps(spec)) == spec
     assert (spec['criterion']['gamma_neg'], spec['criterion']['clip']) == (4.0, 0.05)
     assert spec['overrides'] == {'train_dataloader.dataset.missing_rate': 0.2}
-    changed = ladder.make_spec(STUDY, 'ft', 'asl-t2', seed=3, missing=0.2, lr=1.0, epochs=2)
+    changed = make_spec(STUDY, 'ft', 'asl-t2', seed=3, missing=0.2, lr=1.0, epochs=2)
     assert (changed['lr'], changed['epochs']) == (1.0, 2) and changed['settings'] != spec['settings']
-    same = ladder.make_spec(STUDY, 'ft', 'asl-t2', seed=3, missing=0.2, lr=spec['lr'], criterion=dict(clip=0.05))
+    same = make_spec(STUDY, 'ft', 'asl-t2', seed=3, missing=0.2, lr=spec['lr'], criterion=dict(clip=0.05))
     assert same == spec
-    assert ladder.make_spec(STUDY, 'ft', 'asl-t2', seed=4, missing=0.2) == spec | dict(seed=4)
+    assert make_spec(STUDY, 'ft', 'asl-t2', seed=4, missing=0.2) == spec | dict(seed=4)
 
 
 def test_what_is_stored_is_not_run_again():
@@ -128,17 +131,18 @@ def test_what_is_stored_is_not_run_again():
 def test_the_detection_study_compares_the_losses_of_each_detector():
     study = digit_scenes_det_ladder.STUDY
     assert {regime: study.rows(regime) for regime in study.regimes} == {'fcos': ['fl', 'asl'], 'gfl': ['qfl', 'aql']}
-    spec = ladder.make_spec(study, 'fcos', 'asl', seed=1, missing=0.4)
+    spec = make_spec(study, 'fcos', 'asl', seed=1, missing=0.4)
     assert json.loads(json.dumps(spec)) == spec
     assert spec['criterion']['type'] == 'mmasl.AsymmetricLoss' and spec['batch_size'] == 16
 
 
 def test_a_real_cell_is_run_and_kept(tmp_path, monkeypatch, capsys):
     few = {'train_dataloader.dataset.num_scenes': 32}
-    cells = {'tiny': ladder.make_spec(STUDY, 'ft', 'asl', seed=1, missing=0.4, epochs=1, overrides=few)}
-    args = argparse.Namespace(cells=tmp_path / 'cells', results=tmp_path / 'results.jsonl', workers=1, data_root={})
-    assert ladder.run(STUDY, cells, args) == 0
+    cells = {'tiny': make_spec(STUDY, 'ft', 'asl', seed=1, missing=0.4, epochs=1, overrides=few)}
+    args = argparse.Namespace(cells=tmp_path / 'cells', results=tmp_path / 'results.jsonl', workers=1)
+    run = [cells, args, functools.partial(run_cell, STUDY, {}), str]
+    assert run_grid(*run) == 0
     cell = json.loads((tmp_path / 'cells' / 'tiny.json').read_text())
     assert set(cell['result']) == set(STUDY.metrics) and 0 < cell['result']['mAP'] < 100 and cell['machine']
-    assert ladder.run(STUDY, cells, args) == 0
+    assert run_grid(*run) == 0
     assert '1 cells, 1 of them finished before' in capsys.readouterr().out

@@ -1,10 +1,14 @@
 """The study of losses on features: its cells run once, and become the tables and the map of the pages."""
 
+import argparse
+import functools
+
 import features
 import numpy as np
 import pytest
 import torch
 from features_report import write_report
+from grid import gather, run_grid
 
 from mmasl.datasets.features import INDEX
 from mmasl.files import write_json
@@ -43,10 +47,13 @@ def test_cells_run_once_and_become_pages(folder, capsys):
     specs = small(spec for spec in specs if spec['data'] == 'voc' or len(spec['losses']) > 20)
     lengths = [{**spec, 'batch_size': 16} for spec in features.design(1) if spec.get('steps') == 500]
     specs += [{**spec, 'steps': 8} for spec in lengths]
-    features.run_stage(specs, folder, file)
-    features.run_stage(specs, folder, file)
+    cells = {features.cell_name(spec): spec for spec in specs}
+    assert len(cells) == len(specs)
+    args = argparse.Namespace(cells=folder / 'cells', results=file, workers=1)
+    for _ in range(2):
+        assert run_grid(cells, args, functools.partial(features.run_cell, folder), features.describe) == 0
     assert f'{len(specs)} cells, {len(specs)} of them finished before' in capsys.readouterr().out
-    cells = features.read_cells(file)
+    cells = gather(folder / 'cells', file)
     assert len(cells) == len(specs)
     run = cells[0]['result']['runs'][0]
     assert 0 < run['mAP'] <= 100 and 0 < run['train']['pt_pos'] < 1 and len(run['course']['gamma_neg']) == 8

@@ -1,3 +1,4 @@
+import argparse
 import json
 import os
 import shutil
@@ -79,16 +80,13 @@ def test_a_cell_that_fails_does_not_stop_the_others(cells, tmp_path):
     assert (tmp_path / 'log').read_text().count('noise of the run') == 3
 
 
-def test_no_worker_is_refused(tmp_path):
-    with pytest.raises(ValueError, match='workers must be at least 1, got 0'):
-        list(run_cells({'a': {}}, tmp_path, double, workers=0))
-
-
 def test_progress_is_shown_and_failures_are_counted(cells, tmp_path, capsys):
     bad = {'bad': dict(value=-1, trace=str(tmp_path / 'trace')), **cells}
-    failures = run_grid(bad, tmp_path / 'cells', double, lambda result: f'= {result["double"]}', workers=1)
+    args = argparse.Namespace(cells=tmp_path / 'cells', results=tmp_path / 'results.jsonl', workers=1)
+    failures = run_grid(bad, args, double, lambda result: f'= {result["double"]}')
     out, err = capsys.readouterr()
     assert failures == 1 and '4 cells, 0 of them finished before' in out
+    assert (tmp_path / 'cells.log').read_text().count('noise of the run') == 3
     assert 'cell3: = 6  (0 s, 0 min left)' in out and 'bad: ArithmeticError: negative' in err
 
 

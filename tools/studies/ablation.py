@@ -169,6 +169,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--report', action='store_true', help='no training: report the trials that are there')
     args = parser.parse_args(argv)
     args.out = args.out or Path('work_dirs', 'ablation', Path(args.config).stem)
+    args.cells = args.out / 'trials'
     args.results = args.results or args.out / 'trials.jsonl'
     args.page = args.page or args.out / 'README.md'
     args.images = args.images or args.page.parent
@@ -289,14 +290,14 @@ def write_report(args: argparse.Namespace, ablations: dict[str, Ablation]) -> No
     Raises:
         UserError: No trial of an ablation is finished, or they do not measure one of ``args.metric``.
     """
-    gather(args.out / 'trials', args.results)
+    gather(args.cells, args.results)
     papers = {name: paper_ablation(name, loss_key(read_config(args.config))) for name in PAPER if args.paper}
-    done = finished(make_cells(args, papers | ablations), args.out / 'trials', args.results)
+    done = finished(make_cells(args, papers | ablations), args.cells, args.results)
     tables = {}
     for name, ablation in ablations.items():
         points = measured(ablation, args, done, args.metric)
         if not points:
-            raise UserError(f'{name}: no trial is finished in {args.out / "trials"}; run it without --report')
+            raise UserError(f'{name}: no trial is finished in {args.cells}; run it without --report')
         text = markdown(points, ablation, args.metric)
         print(f'\n{name}\n\n{text}\n', flush=True)
         figure = draw(points, ablation, args.metric[0])
@@ -317,11 +318,10 @@ def main(argv=None) -> None:
 
     cells, failures = make_cells(args, ablations), 0
     if not args.report:
-        options = dict(workers=args.workers, slurm=args.slurm, log=args.out / 'trials.log', file=args.results)
-        failures = run_grid(cells, args.out / 'trials', run_trial, describe, **options)
+        failures = run_grid(cells, args, run_trial, describe, args.slurm)
     write_report(args, ablations)
     if failures:
-        raise UserError(f'{failures} trials failed; their output is in {args.out / "trials.log"}')
+        raise UserError(f'{failures} trials failed; their output is in {args.cells}.log')
 
 
 if __name__ == '__main__':

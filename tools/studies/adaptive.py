@@ -14,12 +14,13 @@ import functools
 import sys
 from pathlib import Path
 
-import ladder
 import report
 from adaptive_steps import WINDOW, settling, steps_cell, thin
 from digit_scenes_ladder import STUDY
 from experiment import ROOT, run_trial
 from grid import gather, read_cells, run_grid
+from ladder_cells import TUNING_SEED, make_spec
+from ladder_report import by_row
 from mmengine.logging import MessageHub
 
 from mmasl.analysis.report import plus_minus, pyplot, table
@@ -43,7 +44,7 @@ ENDS = ['γ₋, last fifth', 'distance of Δp, last fifth', 'settled at iteratio
 
 def trials(args) -> dict[str, dict]:
     """Return trials that change one setting each, and short trainings with a fixed and with an adaptive exponent."""
-    make = functools.partial(ladder.make_spec, STUDY, 'ft', seed=ladder.TUNING_SEED, split='val', stage='trials')
+    make = functools.partial(make_spec, STUDY, 'ft', seed=TUNING_SEED, split='val', stage='trials')
     specs = [
         make('asl', row='fixed'),
         make('asl-t2', row='fixed, γ₋=4, m=0.05'),
@@ -56,7 +57,7 @@ def trials(args) -> dict[str, dict]:
 
 
 def targets(args) -> dict[str, dict]:
-    make = functools.partial(ladder.make_spec, STUDY, 'ft', 'asl-ad', stage='targets')
+    make = functools.partial(make_spec, STUDY, 'ft', 'asl-ad', stage='targets')
     return {
         f'target{target}_seed{seed}': make(seed, criterion=dict(delta_p_target=target))
         for seed in range(args.seeds)
@@ -113,7 +114,7 @@ def _against_fixed(file: Path) -> str:
     cells = read_cells(ROOT / 'work_dirs' / 'studies' / STUDY.name, file)
     kinds = [('test', 'ft', loss) for loss in (FIXED, ADAPTIVE)]
     mine = [cell for cell in cells if tuple(cell['spec'][key] for key in ('split', 'regime', 'loss')) in kinds]
-    rows, digits, body = ladder.by_row(STUDY, mine), dict(mAP=1, CF1=1, OF1=1, delta_p=3), []
+    rows, digits, body = by_row(STUDY, mine), dict(mAP=1, CF1=1, OF1=1, delta_p=3), []
     for (regime, missing, loss), group in rows.items():
         paired = report.difference_text(group, rows.get((regime, missing, FIXED), {}), 'mAP')
         shown = [plus_minus(report.values(group, key), number) for key, number in digits.items()]
@@ -194,7 +195,6 @@ def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('stage', choices=[*STAGES, 'report'])
     parser.add_argument('--seeds', type=int, default=1, help='targets: number of seeds')
-    parser.add_argument('--workers', type=int, default=2, help='single-thread processes at a time')
     parser.add_argument(
         '--ladder', type=Path, default=report.RESULTS / f'{STUDY.name}.jsonl', help="the ladder's cells"
     )
@@ -204,8 +204,7 @@ def main(argv=None) -> int:
         write_report(args)
         return 0
     function = steps_cell if args.stage == 'steps' else train_cell
-    options = dict(workers=args.workers, log=ROOT / 'work_dirs' / 'adaptive.log', file=args.results)
-    return 1 if run_grid(STAGES[args.stage](args), args.cells, function, describe, **options) else 0
+    return 1 if run_grid(STAGES[args.stage](args), args, function, describe) else 0
 
 
 if __name__ == '__main__':

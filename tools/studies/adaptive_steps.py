@@ -23,6 +23,7 @@ WINDOW = 50  # iterations over which the gap is averaged: that of one small batc
 NEAR = 0.03
 POINTS = 125  # of a course that is kept
 LEARNING_RATE = 1e-2
+START = 4.0  # of gamma_neg
 SCENES = {'train': 4000, 'val': 2000}
 
 
@@ -83,7 +84,9 @@ def steps_cell(spec: dict, scenes: dict[str, int] | None = None) -> dict:
     (inputs, labels), (val_inputs, val_labels) = data['train'], data['val']
     layer = torch.nn.Linear(inputs.shape[1], labels.shape[1])
     step_size = spec['step_size']
-    loss = AdaptiveAsymmetricLoss(delta_p_target=target, step_size=step_size) if step_size else AsymmetricLoss()
+    loss = AsymmetricLoss(gamma_neg=START)
+    if step_size:
+        loss = AdaptiveAsymmetricLoss(gamma_neg=START, delta_p_target=target, step_size=step_size)
     optimizer = torch.optim.Adam(layer.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, count, cycle_momentum=False)
     epochs = -(-count * batch_size // len(inputs))

@@ -1,18 +1,19 @@
-"""The evidence for detection: focal loss and ASL in FCOS, quality losses in GFL, with and without missing boxes.
+"""Focal loss and ASL in FCOS, and quality losses in GFL, on DigitScenes, with and without missing boxes.
 
-    python tools/studies/digit_scenes_det_ladder.py tune     # on the validation split
-    python tools/studies/digit_scenes_det_ladder.py grid     # all cells, on the test split
-    python tools/studies/digit_scenes_det_ladder.py report   # tables, JSON and figure, from the cells that are there
+    python tools/studies/digit_scenes_det_ladder.py tune     # tries learning rates on the validation split
+    python tools/studies/digit_scenes_det_ladder.py grid     # trains all cells, for the test split
+    python tools/studies/digit_scenes_det_ladder.py report   # writes tables and figure from the finished cells
 
-``ladder.py`` says how it runs. A seed changes the training scenes, which of their boxes are missing, the order of the
-data and the weights of neck and head; the backbone's weights and the evaluated scenes are the same for all.
+``ladder.py`` explains the stages. A seed changes the training scenes, their missing boxes, the order of the data and
+the weights of neck and head. The weights of the backbone and the evaluated scenes are the same for all cells.
 """
 
 import sys
 
 import ladder
+from ladder_cells import Study
 
-STUDY = ladder.Study(
+STUDY = Study(
     name='digit_scenes_det',
     config='{regime}_digitnet_fpn_{loss}_1xb16_digitscenes-96px.py',
     loss_key='model.bbox_head.loss_cls',
@@ -20,13 +21,13 @@ STUDY = ladder.Study(
     losses={
         'fl': 'focal',
         'asl': 'ASL',
+        'asl-ad': 'ASL, adaptive γ₋',
         'qfl': 'quality focal',
         'aql': 'asymmetric quality',
     },
     baselines={'fcos': 'fl', 'gfl': 'qfl'},
     metrics={name: (f'bbox_{name}', 100.0) for name in ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m')},
     shown={'mAP_50': 1, 'mAP_75': 1, 'mAP_s': 1, 'mAP_m': 1},
-    own=dict(gamma='γ', beta='β', alpha='α', gamma_pos='γ₊', gamma_neg='γ₋', clip='m'),
     rates=(1e-2, 3e-2),
     item='boxes',
 )

@@ -1,20 +1,21 @@
-"""The evidence: every loss of the ladder on DigitScenes, several seeds, with and without missing labels.
+"""Every loss of the ladder on DigitScenes, with several seeds, with and without missing labels.
 
-    python tools/studies/digit_scenes_ladder.py tune     # learning rates, on the validation split
-    python tools/studies/digit_scenes_ladder.py grid     # all cells, on the test split
-    python tools/studies/digit_scenes_ladder.py report   # tables, JSON and figure, from the cells that are there
+    python tools/studies/digit_scenes_ladder.py tune     # tries learning rates on the validation split
+    python tools/studies/digit_scenes_ladder.py grid     # trains all cells, for the test split
+    python tools/studies/digit_scenes_ladder.py report   # writes tables and figure from the finished cells
 
-``ladder.py`` says how it runs. A seed changes the training scenes, the order of the data and the weights that are not
-loaded; the single-digit weights and the evaluated scenes are the same for all.
+``ladder.py`` explains the stages. A seed changes the training scenes, the order of the data and the weights that are
+not loaded. The single-digit weights and the evaluated scenes are the same for all cells.
 """
 
 import sys
 
 import ladder
+from ladder_cells import Study
 
 _KEPT = ('mAP', 'CP', 'CR', 'CF1', 'OP', 'OR', 'OF1', 'pt_pos', 'pt_neg', 'delta_p')
 
-STUDY = ladder.Study(
+STUDY = Study(
     name='digit_scenes',
     config='digitnet-{loss}_{regime}-1xb16_digitscenes-48px.py',
     loss_key='model.head.loss',
@@ -27,12 +28,12 @@ STUDY = ladder.Study(
         'pm': 'probability margin',
         'asl': 'both (ASL)',
         'asl-t2': 'ASL, values of Table 2',
+        'asl-gp1': 'ASL, γ₊=1',
         'asl-ad': 'ASL, adaptive γ₋',
     },
     baselines={'ft': 'ce', 'scratch': 'ce'},
     metrics={name: (name, 1.0) for name in _KEPT},
     shown={'CF1': 1, 'OF1': 1, 'pt_pos': 3, 'pt_neg': 3, 'delta_p': 3},
-    own=dict(alpha='α', gamma_pos='γ₊', gamma_neg='γ₋', clip='m', delta_p_target='Δp target', step_size='λ'),
     plain=('ce', 'fl'),
 )
 

@@ -1,19 +1,20 @@
 """Single-label losses on long-tailed DigitScenes: softmax and sigmoid, each from cross-entropy to ASL (appendix G).
 
-    python tools/studies/digit_scenes_single_ladder.py tune    # learning rates, on the validation split
-    python tools/studies/digit_scenes_single_ladder.py grid    # all cells, on the test split
-    python tools/studies/digit_scenes_single_ladder.py report  # tables, JSON and figure
+    python tools/studies/digit_scenes_single_ladder.py tune    # tries learning rates on the validation split
+    python tools/studies/digit_scenes_single_ladder.py grid    # trains all cells, for the test split
+    python tools/studies/digit_scenes_single_ladder.py report  # writes tables and figure from the finished cells
 
-``ladder.py`` says how it runs. A seed changes the training scenes, the order of the data and the weights.
+``ladder.py`` explains the stages. A seed changes the training scenes, the order of the data and the weights.
 """
 
 import sys
 
 import ladder
+from ladder_cells import Study
 
 _KEPT = ('macro_f1', 'accuracy', 'f1_few', 'f1_medium', 'f1_many')
 
-STUDY = ladder.Study(
+STUDY = Study(
     name='digit_scenes_single',
     config='digitnet-{regime}-{loss}_ft-1xb32_digitscenes-tail-48px.py',
     loss_key='model.head.loss',
@@ -27,7 +28,6 @@ STUDY = ladder.Study(
     baselines={'softmax': 'ce', 'sigmoid': 'ce'},
     metrics={name: (name, 1.0) for name in _KEPT},
     shown=dict.fromkeys(_KEPT[1:], 1),
-    own=dict(gamma_pos='γ₊', gamma_neg='γ₋', clip='m', label_smoothing='ε'),
     plain=('ce',),
     rates=(3e-3, 1e-2),
     missing=(0.0,),

@@ -1,31 +1,34 @@
-"""Losses on frozen features of photographs: each cell trains small classifiers with many losses side by side.
+"""Losses on frozen features of photographs. A cell trains small classifiers with many losses side by side.
 
-    python tools/studies/features.py rows --features data/features     # the losses, a linear and a hidden layer
-    python tools/studies/features.py map --features data/features      # against how much the model memorises
-    python tools/studies/features.py paper --features data/features    # Fig. 4 to 7 and Table 3 on MS-COCO
-    python tools/studies/features.py design --features data/features   # the settings of adaptive asymmetry
-    python tools/studies/features.py report                            # tables and the map, from the finished cells
+    python tools/studies/features.py rows     # compares the losses, with a linear and a hidden layer
+    python tools/studies/features.py map      # compares them in regimes that memorise more or less
+    python tools/studies/features.py paper    # repeats Fig. 4 to 7 and Table 3 on MS-COCO
+    python tools/studies/features.py design   # compares the settings of adaptive asymmetry
+    python tools/studies/features.py report   # writes tables and the map from the finished cells
 
-``data/features`` has the folders voc and coco, which ``photo_features.sh`` makes. Finished cells are in
-``results/features.jsonl``, one a line with all that it depends on: stop whenever you like, the same command goes on.
+``--features`` is a folder with the folders voc and coco, which ``photo_features.sh`` makes. Each finished cell is kept
+as a JSON file, so a stopped command continues where it was stopped.
 """
 
 import argparse
+import hashlib
 import json
 import sys
-import time
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
 
 import numpy as np
+import report
 import torch
+from experiment import ROOT
 from feature_training import drop_positives, measure, train
+from features_report import write_report
+from grid import gather, run_grid
 
 from mmasl.datasets.features import read_features
 
-RESULTS = Path(__file__).parent / 'results' / 'features.jsonl'
 SHOWN = ('mAP', 'CF1', 'OF1', 'delta_p', 'pt_pos', 'pt_neg')
 DEFAULTS = dict(
     split='test', images=None, missing=0.0, views=1, hidden=[], dropout=0.2, weight_decay=1e-2, batch_size=64, ema=None
@@ -82,7 +85,7 @@ UNDER_HIDDEN = some(
     'adaptive from 1 to 0',
 )
 MAPPED = some('CE', 'focal', 'ASL 4/.05', 'ASL 2/.2', 'CE, m=.05', 'adaptive', 'adaptive from 0') | NO_MARGIN
-REGIMES = {  # what moves how much the model memorises
+REGIMES = {  # in these, models memorise more or less
     'voc': [
         dict(hidden=[512], dropout=0.5),
         dict(hidden=[512], dropout=0.8),
@@ -115,13 +118,13 @@ CHANGES = {
 
 
 def make_spec(data: str, losses: dict[str, dict], rates: list[float], seed: int, **changes) -> dict:
-    """All that a cell depends on."""
+    """Return everything that a cell depends on."""
     length = {} if 'steps' in changes else dict(epochs=EPOCHS.get(data, 20))
     return dict(DEFAULTS, data=data, losses=losses, rates=rates, seed=seed, **length) | changes
 
 
 def rows(seeds: int) -> Iterator[dict]:
-    """A linear classifier, its rates chosen by the validation split with two seeds, and a hidden layer."""
+    """Yield cells of a linear classifier, also on the validation split to choose its rate, and of a hidden layer."""
     for seed, missing, data in product(range(seeds), MISSING, ('coco', 'voc')):
         for split in ('test', 'val')[: 2 if seed < 2 else 1]:
             yield make_spec(data, LOSSES, RATES[data], seed, split=split, missing=missing)
@@ -135,7 +138,7 @@ def regimes(seeds: int) -> Iterator[dict]:
 
 
 def paper_losses() -> dict[str, dict]:
-    """The settings of Fig. 5 to 7 and Tables 2 and 3, by gamma_pos/gamma_neg/clip."""
+    """Return the settings of Fig. 5 to 7 and Tables 2 and 3, by gamma_pos/gamma_neg/clip."""
     settings = [(g, g, 0) for g in (0, 1, 2, 3, 4, 6)]  # Fig. 5
     settings += product((0, 1, 2, 3, 4), (2, 4), (0,))  # Fig. 6
     settings += [(g, g, m) for g in (0, 2, 4) for m in (0.05, 0.1, 0.2, 0.3, 0.4)]  # Fig. 7
@@ -150,7 +153,7 @@ def paper(seeds: int) -> Iterator[dict]:
 
 
 def design(seeds: int) -> Iterator[dict]:
-    """What the default of adaptive asymmetry was chosen by, on validation splits alone."""
+    """Yield the cells that determined the defaults of adaptive asymmetry. They use validation splits alone."""
     for seed, data, missing in product(range(seeds), ('voc', 'coco'), MISSING):
         losses = some('CE', 'ASL 2/.2') | CHANGES
         yield make_spec(data, losses, [1e-3, 3e-3], seed, split='val', missing=missing)
@@ -175,7 +178,7 @@ def arrays(folder: Path, data: str, split: str, views: int):
 
 
 def run_cell(folder: Path, spec: dict) -> dict:
-    """Train, on all training images or a part by the seed, and measure on held-out and on training images."""
+    """Train on all training images, or on some chosen by the seed, and measure on held-out and on training images."""
     x, y, held_x, held_y = arrays(folder, spec['data'], spec['split'], spec['views'])
     if spec['images'] is not None:
         chosen = torch.from_numpy(np.random.default_rng(spec['seed']).permutation(len(y))[: spec['images']])
@@ -194,7 +197,7 @@ def run_cell(folder: Path, spec: dict) -> dict:
         result = dict(name, **{key: round(float(held_out[key]), 3) for key in SHOWN})
         result['groups'] = [round(float(np.nanmean(held_out['AP'][third])), 3) for third in thirds]
         result['train'] = {key: round(float(learned[key]), 3) for key in SHOWN}
-        if spec['missing'] and spec['split'] == 'val':  # what a user can see
+        if spec['missing'] and spec['split'] == 'val':  # a user knows the labels of this measure only
             seen = drop_positives(held_y, spec['missing'], spec['seed'])
             result['mAP_seen'] = round(measure(held_scores[index], seen)['mAP'], 3)
         result['course'] = {key: [round(value, 3) for value in values[index]] for key, values in courses.items()}
@@ -202,22 +205,10 @@ def run_cell(folder: Path, spec: dict) -> dict:
     return dict(steps=steps, runs=results)
 
 
-def read_cells(file: Path) -> list[dict]:
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-
-
-def run_stage(specs: list[dict], folder: Path, file: Path) -> None:
-    """Run what has no line in ``file`` yet, one after the other in this process, and append each."""
-    done = {json.dumps(cell['spec'], sort_keys=True) for cell in read_cells(file)}
-    left = [spec for spec in specs if json.dumps(json.loads(json.dumps(spec)), sort_keys=True) not in done]
-    print(f'{len(specs)} cells, {len(specs) - len(left)} of them finished before', flush=True)
-    for number, spec in enumerate(left, start=1):
-        start = time.perf_counter()
-        result = run_cell(folder, spec)
-        seconds = round(time.perf_counter() - start, 1)
-        with open(file, 'a') as lines:
-            lines.write(json.dumps(dict(spec=spec, result=result, seconds=seconds)) + '\n')
-        print(f'[{number}/{len(left)}] {spec["data"]}, {seconds:.0f} s', flush=True)
+def cell_name(spec: dict) -> str:
+    """Return a name that no other specification has."""
+    digest = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:8]
+    return f'{spec["data"]}_{spec["split"]}_missing{round(100 * spec["missing"]):02d}_seed{spec["seed"]}_{digest}'
 
 
 def main(argv=None) -> int:
@@ -225,19 +216,18 @@ def main(argv=None) -> int:
     parser.add_argument('stage', choices=[*STAGES, 'report'])
     parser.add_argument('--features', type=Path, default=Path('data/features'), help='has the folders voc and coco')
     parser.add_argument('--seeds', type=int, default=5)
-    parser.add_argument('--results', type=Path, default=RESULTS, help='file of the finished cells')
-    parser.add_argument(
-        '--out', type=Path, default=Path(__file__).parents[2] / 'docs', help='report: folder of choose.md'
-    )
+    parser.add_argument('--out', type=Path, default=ROOT / 'docs', help='report: folder of choose.md')
+    report.add_paths(parser, 'features', figures=False)
     args = parser.parse_args(argv)
     if args.stage == 'report':
-        from features_report import write_report
-
-        write_report(read_cells(args.results), args.out)
+        write_report(gather(args.cells, args.results), args.out)
         return 0
-    torch.set_num_threads(1)
-    run_stage(list(STAGES[args.stage](args.seeds)), args.features, args.results)
-    return 0
+    cells = {cell_name(spec): spec for spec in STAGES[args.stage](args.seeds)}
+    return 1 if run_grid(cells, args, partial(run_cell, args.features), describe) else 0
+
+
+def describe(result: dict) -> str:
+    return f'best mAP {max(run["mAP"] for run in result["runs"]):.1f}'
 
 
 if __name__ == '__main__':

@@ -1,5 +1,9 @@
-"""A grid of experiments that can be stopped and continued: one JSON file a cell, gathered in one file a study."""
+"""A grid of experiments that can be stopped and continued.
 
+Each finished cell is a JSON file, and the report of a study gathers them in one file.
+"""
+
+import argparse
 import json
 import os
 import sys
@@ -18,11 +22,11 @@ _THREAD_VARIABLES = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS
 
 
 def read_cells(folder: Path, file: Path | None = None) -> list[dict]:
-    """Return all finished cells: those of the gathered ``file``, and those that have run since, which replace them.
+    """Return all finished cells. Cells in ``folder`` replace cells of the same name in the gathered ``file``.
 
     Args:
-        folder: Has one JSON file for each cell that ran; it may be absent.
-        file: Has one line of JSON for each cell, or is absent.
+        folder: It has one JSON file for each cell that ran. It may be absent.
+        file: It has one line of JSON for each gathered cell. It may be absent.
 
     Returns:
         Dicts with ``cell`` (the name), ``spec``, ``result``, ``seconds``, ``machine`` and ``date``, sorted by name.
@@ -32,17 +36,17 @@ def read_cells(folder: Path, file: Path | None = None) -> list[dict]:
     for path in folder.glob('*.json'):
         try:
             cell = json.loads(path.read_text(encoding='utf-8'))
-        except json.JSONDecodeError:  # cut while it was written
+        except json.JSONDecodeError:  # writing it was interrupted
             continue
         cells[cell['cell']] = cell
     return [cells[name] for name in sorted(cells)]
 
 
 def finished(cells: dict[str, dict], folder: Path, file: Path | None = None) -> dict[str, dict]:
-    """Return for those of ``cells`` that have a result what :func:`read_cells` has; an equal ``spec`` decides.
+    """Return the finished ones of ``cells`` as :func:`read_cells` does. A cell is finished if one has an equal spec.
 
     Args:
-        cells: For each name the specification of a cell, all that its result depends on; JSON can hold it.
+        cells: For each name, the specification of a cell: everything that its result depends on, as JSON.
         folder, file: See :func:`read_cells`.
 
     Example:
@@ -53,7 +57,7 @@ def finished(cells: dict[str, dict], folder: Path, file: Path | None = None) -> 
         {'b': {'mAP': 3.0}}
     """
 
-    def text(spec):  # 2 and 2.0 are one value, a tuple is a list
+    def text(spec):  # equal for 2 and 2.0, and for tuples and lists
         return json.dumps(json.loads(json.dumps(spec), parse_int=float), sort_keys=True)
 
     kept = {text(cell['spec']): cell for cell in read_cells(folder, file)}
@@ -71,7 +75,7 @@ def gather(folder: Path, file: Path) -> list[dict]:
 
 
 def keep_cell(function: Callable[[dict], dict], folder: Path, name: str, spec: dict) -> dict:
-    """Run a cell and keep its result, in the process that runs it: it stays if whoever started the grid is gone."""
+    """Run a cell and write its result. This happens in the process of the cell, so it survives the end of the grid."""
     start = time.perf_counter()
     result = function(spec)
     cell = dict(cell=name, spec=spec, result=result, seconds=round(time.perf_counter() - start, 1))
@@ -89,29 +93,26 @@ def run_cells(
     slurm: dict | None = None,
     file: Path | None = None,
 ) -> Iterator[tuple[str, dict | BaseException]]:
-    """Run the cells that have no result yet; each keeps its result as soon as it is there.
+    """Run the cells that have no result yet, and keep each result as soon as it is known.
 
-    The processes are single-threaded: on a machine with ``workers`` cores the cells do not disturb each other.
+    The processes are single-threaded, so on a machine with ``workers`` cores the cells do not slow each other down.
 
     Args:
-        cells: For each name, which is its file's, the spec that ``function`` takes; they start in this order.
-        folder: Where ``<name>.json`` is kept for each cell; with ``slurm``, one that every node sees.
-        function: Takes a spec, returns a dict of results; an importable function, as it is called in other processes.
+        cells: For each name, the spec that ``function`` takes. The cells start in this order.
+        folder: The folder of the files ``<name>.json``. With ``slurm``, every node must see it.
+        function: It takes a spec and returns a dict of results. It must be importable in other processes.
         workers: Number of processes, at least 1.
         log: File to which the output of the processes is appended, instead of the terminal.
-        slurm: Run every cell as a Slurm job instead, through submitit, with these parameters of its ``AutoExecutor``
-            (``slurm_partition``, ``timeout_min``, ...). Without Slurm on this machine submitit uses local processes.
-        file: Cells that were gathered before and need not run; see :func:`read_cells`.
+        slurm: Run every cell as a Slurm job through submitit, with these parameters of its ``AutoExecutor``
+            (``slurm_partition``, ``timeout_min``, ...). On a machine without Slurm, submitit uses local processes.
+        file: Gathered cells, which are not run again; see :func:`read_cells`.
 
     Yields:
-        The name of each cell that ended, and what was kept of it, or the exception that it raised.
+        The name of each cell that ended, with the kept cell or the exception that it raised.
 
     Raises:
-        ValueError: If ``workers`` < 1.
         UserError: With ``slurm`` where submitit is not installed.
     """
-    if workers < 1:
-        raise ValueError(f'workers must be at least 1, got {workers}')
     done = finished(cells, folder, file)
     left = {name: spec for name, spec in cells.items() if name not in done}
     if not left:
@@ -124,25 +125,28 @@ def run_cells(
 
 def run_grid(
     cells: dict[str, dict],
-    folder: Path,
+    args: argparse.Namespace,
     function: Callable[[dict], dict],
     describe: Callable[[dict], str],
-    **options,
+    slurm: dict | None = None,
 ) -> int:
-    """Run what is left of ``cells`` with a line for each that ends, ``describe(result)`` in it.
+    """Run the unfinished ones of ``cells``, and print a line for each cell that ends.
 
     Args:
-        cells, folder, function: See :func:`run_cells`.
-        describe: Says what came of a cell, from its result.
-        **options: ``workers``, ``log``, ``slurm`` and ``file`` of :func:`run_cells`.
+        cells, function, slurm: See :func:`run_cells`.
+        args: The arguments ``cells`` (a folder), ``results`` and ``workers`` of the command; see
+            :func:`report.add_paths`. The output of the processes goes to a file beside the folder.
+        describe: It returns a short text about the result of a cell.
 
     Returns:
         The number of cells that failed.
     """
-    left = len(cells) - len(finished(cells, folder, options.get('file')))
-    print(f'{len(cells)} cells, {len(cells) - left} of them finished before', flush=True)
+    log = args.cells.parent / f'{args.cells.name}.log'
+    left = len(cells) - len(finished(cells, args.cells, args.results))
+    print(f'{len(cells)} cells, {len(cells) - left} of them finished before; output of the others: {log}', flush=True)
     start, failures = time.monotonic(), 0
-    for number, (name, cell) in enumerate(run_cells(cells, folder, function, **options), start=1):
+    ended = run_cells(cells, args.cells, function, args.workers, log, slurm, args.results)
+    for number, (name, cell) in enumerate(ended, start=1):
         minutes = (time.monotonic() - start) / number * (left - number) / 60
         if isinstance(cell, BaseException):
             failures += 1
@@ -154,7 +158,7 @@ def run_grid(
 
 
 def _in_processes(run, left, workers, log):
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, '1'))  # read when a child imports torch
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, '1'))  # children read them when they import torch
     executor = ProcessPoolExecutor(
         min(workers, len(left)), mp_context=get_context('spawn'), initializer=_redirect_output, initargs=(log,)
     )
@@ -171,7 +175,7 @@ def _in_jobs(run, left, folder, parameters):
         import submitit
     except ImportError as error:
         raise UserError('Slurm jobs need submitit: pip install submitit') from error
-    os.environ['PYTHONPATH'] = os.pathsep.join(sys.path)  # a job finds the modules that this process finds
+    os.environ['PYTHONPATH'] = os.pathsep.join(sys.path)  # a job finds the same modules as this process
     executor = submitit.AutoExecutor(folder / 'jobs')
     executor.update_parameters(**parameters)
     with executor.batch():  # one job array

@@ -1,16 +1,19 @@
-"""The evidence for detection on photographs: focal loss, ASL and adaptive asymmetry in FCOS, quality losses in GFL.
+"""Focal loss, ASL and adaptive asymmetry in FCOS, and quality losses in GFL, on MS-COCO.
 
     python tools/studies/photos_det_ladder.py tune refine grid --data-root fcos=data/coco/ gfl=data/coco/
     python tools/studies/photos_det_ladder.py report
 
-``ladder.py`` says how it runs, and ``photos_ladder.py`` how settings are chosen, except that the boxes of the list
-``train_dev`` are complete. A seed changes the order of the data, the weights of neck and head and which boxes are
-missing.
+``ladder.py`` explains the stages, and ``digit_scenes_det_ladder.py`` has the losses. Settings are chosen as in
+``photos_ladder.py``, except that the boxes of the list ``train_dev`` are complete. A seed changes the order of the
+data, the weights of neck and head, and the missing boxes.
 """
 
+import dataclasses
 import sys
 
+import digit_scenes_det_ladder
 import ladder
+from photos_ladder import COMMON
 
 _TRAIN, _VAL = 'train_dataloader.dataset.dataset', 'val_dataloader.dataset'
 _LISTS = {
@@ -19,38 +22,13 @@ _LISTS = {
     f'{_VAL}.data_prefix.img': 'train2014/',
 }
 
-STUDY = ladder.Study(
+STUDY = dataclasses.replace(
+    digit_scenes_det_ladder.STUDY,
+    **COMMON,
     name='photos_det',
     config='{regime}_efficientnet-lite0_fpn_{loss}_1xb16_coco14-224px.py',
-    loss_key='model.bbox_head.loss_cls',
-    regimes={'fcos': 'FCOS', 'gfl': 'GFL'},
-    losses={
-        'fl': 'focal',
-        'asl': 'ASL',
-        'asl-ad': 'ASL, adaptive γ₋',
-        'qfl': 'quality focal',
-        'aql': 'asymmetric quality',
-    },
-    baselines={'fcos': 'fl', 'gfl': 'qfl'},
-    metrics={
-        **{name: (f'bbox_{name}', 100.0) for name in ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')},
-        'delta_p': ('delta_p', 1.0),
-    },
-    shown={'mAP_50': 1, 'mAP_75': 1, 'mAP_s': 1, 'mAP_m': 1, 'mAP_l': 1, 'delta_p': 3},
-    own=dict(
-        gamma='γ',
-        beta='β',
-        alpha='α',
-        gamma_pos='γ₊',
-        gamma_neg='γ₋',
-        clip='m',
-        delta_p_target='Δp target',
-        step_size='λ',
-    ),
-    rates=(2e-3, 4e-3, 1e-3),
-    item='boxes',
-    missing=(0.0, 0.4),
-    lr_key='optim_wrapper.optimizer.lr',
+    metrics=digit_scenes_det_ladder.STUDY.metrics | {'mAP_l': ('bbox_mAP_l', 100.0), 'delta_p': ('delta_p', 1.0)},
+    shown=digit_scenes_det_ladder.STUDY.shown | {'mAP_l': 1, 'delta_p': 3},
     val_overrides={'fcos': _LISTS, 'gfl': _LISTS},
     data_roots=(f'{_TRAIN}.data_root', f'{_VAL}.data_root', 'test_dataloader.dataset.data_root'),
     refined={

@@ -1,52 +1,43 @@
-"""The evidence on photographs: the losses on Pascal VOC 2007 and MS-COCO, the whole network fine-tuned.
+"""Every loss of the ladder on Pascal VOC 2007 and MS-COCO, where the whole network is fine-tuned.
 
     python tools/studies/photos_ladder.py tune refine grid --data-root voc07=data/VOCdevkit/VOC2007 coco14=data/coco
     python tools/studies/photos_ladder.py report
 
-``ladder.py`` says how it runs. Settings are chosen on the lists ``train_tune`` and ``train_dev``, parts of the training
-images, whose labels miss as many as those of the training: ``tune`` tries learning rates, ``refine`` at the best of
-them the loss's own parameters, or more rates for a loss that has none to tune. Then ``grid`` trains on all training
-images, tests on others, and evaluates the training images too, which says how far a model has memorised them. A seed
-changes the order of the data, the weights of the head and which labels are missing.
+``ladder.py`` explains the stages, and ``digit_scenes_ladder.py`` has the losses and measures. Settings are chosen on
+the lists ``train_tune`` and ``train_dev``, parts of the training images with the same share of missing labels.
+``tune`` tries learning rates. At the best rate, ``refine`` tries the parameters of the loss, or more rates for a loss
+without parameters to tune. ``grid`` trains on all training images and evaluates the test images. It evaluates the
+training images too, which shows how far a model has memorised them. A seed changes the order of the data, the weights
+of the head and the missing labels.
 """
 
+import dataclasses
 import sys
 
+import digit_scenes_ladder
 import ladder
 
-_KEPT = ('mAP', 'CP', 'CR', 'CF1', 'OP', 'OR', 'OF1', 'pt_pos', 'pt_neg', 'delta_p', 'train_mAP', 'train_delta_p')
+# All studies of photographs have these in common.
+COMMON = dict(rates=(2e-3, 4e-3, 1e-3), missing=(0.0, 0.4), lr_key='optim_wrapper.optimizer.lr')
 _TRAIN, _DEV = 'train_dataloader.dataset.dataset', 'val_dataloader.dataset.dataset'
 
-STUDY = ladder.Study(
+STUDY = dataclasses.replace(
+    digit_scenes_ladder.STUDY,
+    **COMMON,
     name='photos',
     config='efficientnet-lite0-{loss}_1xb16_{regime}-128px.py',
-    loss_key='model.head.loss',
     regimes={'voc07': 'Pascal VOC 2007', 'coco14': 'MS-COCO'},
-    losses={
-        'ce': 'cross-entropy',
-        'fl': 'focal, γ=2',
-        'fl-lw': 'focal + linear weighting',
-        'af': 'asymmetric focusing',
-        'pm': 'probability margin',
-        'asl': 'both (ASL)',
-        'asl-gp1': 'ASL, γ₊=1',
-        'asl-ad': 'ASL, adaptive γ₋',
-    },
     baselines={'voc07': 'ce', 'coco14': 'ce'},
-    metrics={name: (name, 1.0) for name in _KEPT},
+    metrics=digit_scenes_ladder.STUDY.metrics | {name: (name, 1.0) for name in ('train_mAP', 'train_delta_p')},
     shown={'CF1': 1, 'OF1': 1, 'delta_p': 3, 'train_mAP': 1},
-    own=dict(gamma_pos='γ₊', gamma_neg='γ₋', clip='m', delta_p_target='Δp target', step_size='λ'),
     plain=('ce',),
-    rates=(2e-3, 4e-3, 1e-3),
-    missing=(0.0, 0.4),
-    lr_key='optim_wrapper.optimizer.lr',
     val_missing_key='val_dataloader.dataset.missing_rate',
     val_overrides={
         'voc07': {
             f'{_TRAIN}.image_set_path': 'ImageSets/Main/train_tune.txt',
             f'{_DEV}.split': 'train',
             f'{_DEV}.image_set_path': 'ImageSets/Main/train_dev.txt',
-            f'{_DEV}.test_mode': False,  # MissingLabels leaves test data alone
+            f'{_DEV}.test_mode': False,  # MissingLabels does not change test data
         },
         'coco14': {
             f'{_TRAIN}.ann_file': 'annotations/instances_train_tune.json',

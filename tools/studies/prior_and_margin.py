@@ -1,10 +1,11 @@
-"""What a margin above the prior does to early training: a small FCOS on DigitScenes, for each clip and bias_prob.
+"""The effect of a margin above the prior on early training of a small FCOS, for several clip and bias_prob.
 
-    python tools/studies/prior_and_margin.py            # goes on where it was stopped
-    python tools/studies/prior_and_margin.py --report   # gathers the finished cells; table and figure
+    python tools/studies/prior_and_margin.py            # continues where it was stopped
+    python tools/studies/prior_and_margin.py --report   # gathers the finished cells, prints the table, draws the figure
 
-Each cell trains with ASL over three epochs in one thread and notes for every batch the classification loss, the share
-of active negatives (p > clip), and the mean p of negatives and positives; then it evaluates the validation split.
+Each cell trains with ASL on DigitScenes for three epochs in one thread. For every batch it records the classification
+loss, the share of active negatives (p > clip), and the mean p of negatives and positives. Then it evaluates the
+validation split.
 """
 
 import argparse
@@ -36,7 +37,7 @@ SEED_KEYS = ('train_dataloader.dataset.seed',)
 
 
 def make_cells(config: Path, epochs: int, scenes: int, seeds: int) -> dict[str, dict]:
-    """The cells by name, all of a seed before the next."""
+    """Return the cells by name. All cells of a seed come before the next seed."""
     return {
         f'clip{clip}_prior{prior}_seed{seed}': trial_spec(
             config, overrides(clip, prior, epochs, scenes), seed, 'val', SEED_KEYS, clip=clip, bias_prob=prior
@@ -48,7 +49,7 @@ def make_cells(config: Path, epochs: int, scenes: int, seeds: int) -> dict[str, 
 
 
 def overrides(clip: float, prior: float, epochs: int, scenes: int) -> dict:
-    """What a cell changes in the config."""
+    """Return the changes of a cell in the config."""
     override = dict(type='Normal', name='conv_cls', std=0.01, bias_prob=prior)
     return {
         'model.bbox_head.loss_cls.gamma_pos': 1.0,
@@ -61,7 +62,7 @@ def overrides(clip: float, prior: float, epochs: int, scenes: int) -> dict:
 
 
 def run_cell(spec: dict) -> dict:
-    """Train one cell: its series, one number for each iteration, and the mAP in percent."""
+    """Train one cell, and return its series with one number per iteration, and the mAP in percent."""
     series = {name: [] for name in SERIES}
     handle = register_module_forward_hook(partial(record, series))
     try:
@@ -72,7 +73,7 @@ def run_cell(spec: dict) -> dict:
 
 
 def record(series: dict[str, list[float]], module: torch.nn.Module, args: tuple, loss: torch.Tensor) -> None:
-    """A forward hook of every module: notes what goes through the asymmetric loss."""
+    """Record what goes through the asymmetric loss. This is a forward hook of every module."""
     if not isinstance(module, AsymmetricLoss):
         return
     p, positive = args[0].detach().sigmoid(), torch.nn.functional.one_hot(args[1], args[0].shape[1] + 1)[:, :-1] == 1
@@ -111,13 +112,13 @@ def write_report(cells: dict[str, dict], args: argparse.Namespace) -> None:
 
 
 def smooth(curves: list[list[float]]) -> list[float]:
-    """The mean over seeds and over :data:`SMOOTH` iterations back, the first as it is."""
+    """Return the mean over seeds and over the last :data:`SMOOTH` iterations."""
     curve = [mean(values) for values in zip(*curves, strict=True)]
     return [float(f'{mean(curve[max(0, i + 1 - SMOOTH) : i + 1]):.4g}') for i in range(len(curve))]
 
 
 def draw(curves: dict[tuple, dict]):
-    """One column a prior, one row a series, one line a margin."""
+    """Draw one column for each prior, one row for each series and one line for each margin."""
     shape = len(SERIES), len(PRIORS)
     figure, axes = pyplot().subplots(*shape, figsize=(9, 10), sharex=True, sharey='row', squeeze=False)
     for (prior, clip), series in curves.items():
@@ -137,20 +138,16 @@ def draw(curves: dict[tuple, dict]):
 
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--report', action='store_true', help='run nothing')
+    parser.add_argument('--report', action='store_true', help='train nothing')
     parser.add_argument('--config', type=Path, default=CONFIG, help='an FCOS with mmasl.AsymmetricLoss')
     parser.add_argument('--epochs', type=int, default=3)
     parser.add_argument('--scenes', type=int, default=1500, help='training scenes')
     parser.add_argument('--seeds', type=int, default=1)
-    parser.add_argument('--workers', type=int, default=1, help='single-thread processes at a time')
     report.add_paths(parser, 'prior_and_margin')
     args = parser.parse_args(argv)
     cells, failures = make_cells(args.config, args.epochs, args.scenes, args.seeds), 0
     if not args.report:
-        log = ROOT / 'work_dirs' / 'prior_and_margin.log'
-        print(f'output of the runs: {log}', flush=True)
-        options = dict(workers=args.workers, log=log, file=args.results)
-        failures = run_grid(cells, args.cells, run_cell, lambda result: f'mAP {result["mAP"]:.1f}', **options)
+        failures = run_grid(cells, args, run_cell, lambda result: f'mAP {result["mAP"]:.1f}')
     write_report(cells, args)
     return 1 if failures else 0
 

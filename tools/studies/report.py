@@ -1,4 +1,4 @@
-"""What the reports of all studies share: where cells and pages are, cells of several seeds, tables in pages."""
+"""What all studies share: the arguments for files, statistics over seeds, and tables in pages."""
 
 import argparse
 import os
@@ -9,31 +9,33 @@ from pathlib import Path
 from experiment import ROOT
 
 from mmasl.analysis.report import plus_minus, save_figure, spread
+from mmasl.errors import positive
 
 RESULTS = Path(__file__).resolve().parent / 'results'
 
 
-def add_paths(parser: argparse.ArgumentParser, name: str, page: Path | None = None) -> None:
-    """Add the arguments that say where the cells, the page and the figures of the study ``name`` are."""
+def add_paths(parser: argparse.ArgumentParser, name: str, page: Path | None = None, figures: bool = True) -> None:
+    """Add the number of workers, and the places of the cells, the page and the figures of the study ``name``."""
+    parser.add_argument('--workers', type=positive, default=2, help='single-thread processes at a time (default: 2)')
     parser.add_argument(
         '--cells',
         type=Path,
         default=ROOT / 'work_dirs' / 'studies' / name,
-        help='folder of the cells that have run since they were gathered (default: %(default)s)',
+        help='folder of the cells that are not gathered yet (default: %(default)s)',
     )
-    parser.add_argument(
-        '--results', type=Path, default=RESULTS / f'{name}.jsonl', help='file that the report gathers the cells in'
-    )
-    parser.add_argument('--images', type=Path, default=ROOT / 'docs' / 'images', help='report: folder of its figures')
+    parser.add_argument('--results', type=Path, default=RESULTS / f'{name}.jsonl', help='file of the gathered cells')
+    if figures:
+        images = ROOT / 'docs' / 'images'
+        parser.add_argument('--images', type=Path, default=images, help='report: folder of the figures')
     if page is not None:
-        parser.add_argument('--page', type=Path, default=page, help='report: page that its tables are written into')
+        parser.add_argument('--page', type=Path, default=page, help='report: page with the tables')
 
 
 def by_seed(cells: list[dict], key: Callable[[dict], Hashable]) -> dict[Hashable, dict[int, dict]]:
-    """Group cells by what ``key`` says of their specification; a group has its cells by their seeds.
+    """Group cells by ``key`` of their specifications. A group has its cells by seed.
 
     Raises:
-        ValueError: If the cells of a group differ in more than the seed.
+        ValueError: If the specifications of a group differ in more than the seed.
     """
     groups = defaultdict(dict)
     for cell in sorted(cells, key=lambda cell: cell['spec']['seed']):
@@ -46,12 +48,15 @@ def by_seed(cells: list[dict], key: Callable[[dict], Hashable]) -> dict[Hashable
 
 
 def values(group: dict[int, dict], measure: str) -> dict:
-    """The mean and the standard deviation over the seeds of a group."""
+    """Return the mean and the standard deviation of a measure over the seeds of a group."""
     return spread([cell['result'][measure] for cell in group.values()])
 
 
 def difference(group: dict[int, dict], baseline: dict[int, dict], measure: str) -> dict | None:
-    """The differences of two groups, paired by seed, and how many are ``better``; None if no seed is in both."""
+    """Return the spread of the differences of two groups, paired by seed, and how many are positive (``better``).
+
+    The result is None if no seed is in both groups.
+    """
     paired = [
         cell['result'][measure] - baseline[seed]['result'][measure] for seed, cell in group.items() if seed in baseline
     ]
@@ -59,21 +64,21 @@ def difference(group: dict[int, dict], baseline: dict[int, dict], measure: str) 
 
 
 def difference_text(group: dict[int, dict], baseline: dict[int, dict], measure: str) -> str:
-    """The paired differences as a table shows them: ``+0.3 ± 0.8 (3/5)``, nothing for the baseline itself."""
+    """Return the paired differences as in ``+0.3 ± 0.8 (3/5)``, or nothing for the baseline itself."""
     paired = None if group is baseline else difference(group, baseline, measure)
     return f'{plus_minus(paired, sign=True)} ({paired["better"]}/{paired["n"]})' if paired else ''
 
 
 def write_page(page: Path, tables: dict[str, str], command: str) -> None:
-    """Put each table between its two markers in ``page``; where they are missing it gets a section at the end.
+    """Write each table between its two markers in ``page``. A table without markers gets a section at the end.
 
     Args:
-        page: A Markdown file, which is made if it is missing.
-        tables: For each name, which is in the markers, the text.
-        command: What writes them, for the markers.
+        page: A Markdown file. It is created if it does not exist.
+        tables: The text of each table, by the name in its markers.
+        command: The command in the markers.
 
     Raises:
-        ValueError: If the page has one marker of a table without the other.
+        ValueError: If one of the two markers of a table is missing.
     """
     document = page.read_text(encoding='utf-8') if page.exists() else '# Results\n'
     for name, text in tables.items():

@@ -1,11 +1,11 @@
-"""What `score_thr` costs with ASL: boxes that enter NMS, post-processing time and mAP, for several margins.
+"""The cost of ``score_thr`` with ASL: boxes that enter NMS, post-processing time and mAP, for several margins.
 
-    python tools/studies/score_thr.py            # trains FCOS on DigitScenes once for each margin, then measures
+    python tools/studies/score_thr.py    # trains FCOS on DigitScenes once for each margin, then measures
 
 A negative at or below the margin m has no loss, so training leaves background scores near m, and ``test_cfg.score_thr``
-decides how many of them are passed on. Models are trained with one thread; each that is measured is kept, so the same
-command goes on where it was stopped. Times are of this machine, the minimum of three passes over the scenes: head's
-output to final boxes, NMS included. At the end the measurements are gathered, printed and drawn.
+decides how many of them are passed on. Models are trained with one thread. Each result is kept, so a stopped command
+continues where it was stopped. Times are the minimum of three passes over the scenes on this machine, from the output
+of the head to the final boxes, including NMS. At the end the results are gathered, printed and drawn.
 """
 
 import argparse
@@ -31,7 +31,7 @@ PASSES = 3
 
 
 def train_and_measure(spec: dict) -> dict:
-    """Train the config with the margin of ``spec``, and measure at each of its thresholds."""
+    """Train the config with the margin of ``spec``, and measure with each of its thresholds."""
     from mmdet.apis import init_detector
 
     config = ROOT / spec['config']
@@ -46,7 +46,9 @@ def train_and_measure(spec: dict) -> dict:
 
 @torch.no_grad()
 def measure(model: torch.nn.Module, cfg: Config, thresholds: list[float]) -> dict:
-    """The scores of the head and, for each threshold, boxes that enter NMS, seconds and mAP on the validation scenes.
+    """Measure the boxes that enter NMS, the seconds and the mAP on the validation scenes for each threshold.
+
+    The result also has quantiles of the scores of the head.
 
     Args:
         model: A dense single-stage detector in evaluation mode.
@@ -63,7 +65,7 @@ def measure(model: torch.nn.Module, cfg: Config, thresholds: list[float]) -> dic
         batches.append((model.bbox_head(model.extract_feat(data['inputs'])), data['data_samples']))
     scores = torch.cat([level.sigmoid().flatten() for outs, _ in batches for level in outs[0]])
     at = torch.tensor([0.5, 0.9, 0.99])
-    # every class at every point: the few positives do not move these
+    # These are all classes at all points, so the few positives do not change the quantiles.
     found = dict(score_quantiles=dict(zip(('50', '90', '99'), scores.quantile(at).tolist(), strict=True)), rows=[])
     number = sum(len(samples) for _, samples in batches)
     for threshold in thresholds:
@@ -88,7 +90,7 @@ def measure(model: torch.nn.Module, cfg: Config, thresholds: list[float]) -> dic
                 score_thr=threshold,
                 boxes=round(entering / number, 2),
                 milliseconds=round(1000 * sum(map(min, seconds)) / number, 3),
-                # without any box CocoMetric has no result
+                # CocoMetric has no result if there is no box
                 mAP=round(100 * metric.evaluate(number).get('coco/bbox_mAP', 0.0), 2),
             )
         )
@@ -96,13 +98,13 @@ def measure(model: torch.nn.Module, cfg: Config, thresholds: list[float]) -> dic
 
 
 def describe(found: dict) -> str:
-    """What came of one margin, in words."""
+    """Return the best mAP of one margin as text."""
     best = max(found['rows'], key=lambda row: row['mAP'])
     return f'mAP {best["mAP"]:.1f} at score_thr {best["score_thr"]:g}'
 
 
 def draw(measured: dict[float, dict]):
-    """The three measures over ``score_thr``, one line for each margin."""
+    """Draw the three measures over ``score_thr``, with one line for each margin."""
     axes = dict(boxes='boxes entering NMS, an image', milliseconds='post-processing, ms an image', mAP='mAP, %')
     figure, panels = pyplot().subplots(1, 3, figsize=(10, 3.4))
     for panel, (key, label) in zip(panels, axes.items(), strict=True):
@@ -125,7 +127,6 @@ def main(argv=None) -> int:
     parser.add_argument('--epochs', type=int, help="length of each training (default: the config's)")
     parser.add_argument('--scenes', nargs=2, type=int, metavar=('TRAIN', 'VAL'), help="(default: the config's)")
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--workers', type=int, default=2, help='single-thread processes at a time')
     report.add_paths(parser, 'score_thr')
     args = parser.parse_args(argv)
     overrides = {} if args.epochs is None else {'train_cfg.max_epochs': args.epochs}
@@ -133,10 +134,7 @@ def main(argv=None) -> int:
         overrides[f'{split}_dataloader.dataset.num_scenes'] = number
     make = functools.partial(trial_spec, args.config, seed=args.seed, thresholds=list(args.thresholds))
     cells = {f'm{m:g}': make({**overrides, f'{LOSS}.clip': m}, margin=m) for m in args.margins}
-    log = ROOT / 'work_dirs' / 'score_thr.log'
-    options = dict(workers=args.workers, log=log, file=args.results)
-    if run_grid(cells, args.cells, train_and_measure, describe, **options):
-        print(f'the log of the trainings is {log}', file=sys.stderr)
+    if run_grid(cells, args, train_and_measure, describe):
         return 1
     gather(args.cells, args.results)
     done = finished(cells, args.cells, args.results).values()

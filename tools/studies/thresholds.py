@@ -1,9 +1,9 @@
-"""What thresholds that were chosen on few validation samples are worth on others, for each way to choose them.
+"""CF1 and OF1 on test scenes with thresholds that were chosen on few validation scenes, for each way to choose them.
 
-A classifier with one hidden layer on frozen features of DigitScenes, a training for each seed; thresholds from so many
-validation scenes of the 2,000, drawn anew for each seed; CF1 and OF1 on the 4,000 test scenes.
+Each seed trains a classifier with one hidden layer on frozen features of DigitScenes, and draws some of the 2,000
+validation scenes to choose the thresholds. They are measured on the 4,000 test scenes.
 
-    python tools/studies/thresholds.py            # goes on where it was stopped; gathers the cells, prints the tables
+    python tools/studies/thresholds.py    # gathers the cells and prints the tables; continues where it was stopped
 """
 
 import argparse
@@ -13,7 +13,6 @@ import numpy as np
 import report
 import torch
 from adaptive_steps import features
-from experiment import ROOT
 from grid import finished, gather, run_grid
 
 from mmasl.analysis.report import plus_minus, spread, table
@@ -52,7 +51,7 @@ def measure(scores: np.ndarray, labels: np.ndarray, thr: np.ndarray) -> dict[str
 
 
 def run_cell(spec: dict) -> dict[str, dict[str, float]]:
-    """Train with one seed; CF1 and OF1 on test scenes for each way to choose thresholds."""
+    """Train with one seed, and return CF1 and OF1 on test scenes for each way to choose thresholds."""
     torch.manual_seed(spec['seed'])
     train_scenes, *others = spec['scenes']
     model = train(AsymmetricLoss(**LOSSES[spec['loss']]), *features('train', train_scenes), spec['epochs'])
@@ -73,8 +72,7 @@ def main(argv=None) -> int:
     parser.add_argument('--seeds', type=int, default=5)
     parser.add_argument('--epochs', type=int, default=20)
     parser.add_argument('--scenes', type=int, nargs=3, default=[4000, 2000, 4000], help='of train, val and test')
-    parser.add_argument('--workers', type=int, default=1, help='single-thread processes at a time')
-    report.add_paths(parser, 'thresholds')
+    report.add_paths(parser, 'thresholds', figures=False)
     args = parser.parse_args(argv)
     common = dict(sizes=args.sizes, epochs=args.epochs, scenes=args.scenes)
     cells = {
@@ -82,8 +80,7 @@ def main(argv=None) -> int:
         for loss in LOSSES
         for seed in range(args.seeds)
     }
-    options = dict(workers=args.workers, log=ROOT / 'work_dirs' / 'thresholds.log', file=args.results)
-    failures = run_grid(cells, args.cells, run_cell, lambda result: f'{len(result)} ways', **options)
+    failures = run_grid(cells, args, run_cell, lambda result: f'{len(result)} ways')
     gather(args.cells, args.results)
     done = finished(cells, args.cells, args.results).values()
     for loss, group in report.by_seed(list(done), lambda spec: spec['loss']).items():

@@ -1,0 +1,145 @@
+"""The tables and the figure of a ladder, from its finished cells."""
+
+import argparse
+from collections import defaultdict
+from statistics import mean
+
+import report
+from grid import gather
+from ladder_cells import Study
+
+from mmasl.analysis.report import plus_minus, pyplot, table
+
+SYMBOLS = dict(
+    gamma='γ',
+    beta='β',
+    alpha='α',
+    gamma_pos='γ₊',
+    gamma_neg='γ₋',
+    clip='m',
+    label_smoothing='ε',
+    delta_p_target='Δp target',
+    step_size='λ',
+    pt_pos='p_t⁺',
+    pt_neg='p_t⁻',
+    delta_p='Δp',
+)
+
+
+def by_row(study: Study, cells: list[dict]) -> dict[tuple, dict[int, dict]]:
+    """Group cells of the grid by regime, share of missing items and loss, in the order of the tables, and by seed."""
+    groups = report.by_seed(cells, lambda spec: (spec['regime'], spec['missing'], spec['loss']))
+    order = {name: number for names in (study.regimes, study.losses) for number, name in enumerate(names)}
+    return dict(sorted(groups.items(), key=lambda item: (order[item[0][0]], item[0][1], order[item[0][2]])))
+
+
+def markdown(study: Study, rows: dict[tuple, dict[int, dict]], trials: list[dict]) -> str:
+    """Return the tables of the page.
+
+    Args:
+        study: What is compared.
+        rows: The result of :func:`by_row`.
+        trials: The cells of the tuning stages.
+    """
+    parts = []
+    for regime, title in study.regimes.items():
+        mine = {key[1:]: group for key, group in rows.items() if key[0] == regime}
+        if not mine:
+            continue
+        parts.append(f'### {title}')
+        rates = sorted({missing for missing, _ in mine})
+        losses = [loss for loss in study.losses if any(loss == other for _, other in mine)]
+        head, body = [f'{study.measure}, %'], [[study.losses[loss]] for loss in losses]
+        for rate in rates:
+            head += [f'{100 * rate:.0f} % missing', f'− {study.baselines[regime].upper()} (better in)']
+            baseline = mine.get((rate, study.baselines[regime]), {})
+            for line, loss in zip(body, losses, strict=True):
+                group = mine.get((rate, loss))
+                line.append(group and f'{plus_minus(report.values(group, study.measure))} ({len(group)})' or '')
+                line.append(group and report.difference_text(group, baseline, study.measure) or '')
+        parts.append(table(head, body))
+        shown = [SYMBOLS.get(key, key) for key in study.shown]
+        for rate in rates:
+            body = [
+                [study.losses[loss], *details(study, group)] for loss in losses if (group := mine.get((rate, loss)))
+            ]
+            parts.append(table([f'{100 * rate:.0f} % missing', *shown, 'max lr', 'epochs', 's a run'], body))
+    if trials:
+        parts += ['### Trials on the validation split', trial_table(study, trials)]
+    return '\n\n'.join(parts)
+
+
+def details(study: Study, group: dict[int, dict]) -> list[str]:
+    """Return further measures of a row, its settings, and the seconds of a run."""
+    spec = next(iter(group.values()))['spec']
+    seconds = round(mean(cell['seconds'] for cell in group.values()), 1)
+    shown = [plus_minus(report.values(group, key), digits) for key, digits in study.shown.items()]
+    return [*shown, f'{spec["lr"]:g}', str(spec['epochs']), f'{seconds:.0f}']
+
+
+def trial_table(study: Study, trials: list[dict]) -> str:
+    """Return the table of the trials. Rows are losses, and columns are regimes, lengths and learning rates."""
+    columns, criteria = {}, defaultdict(dict)
+    for trial in trials:
+        spec = trial['spec']
+        column = list(study.regimes).index(spec['regime']), spec['missing'], spec['epochs'], spec['lr']
+        missing = f', {100 * spec["missing"]:.0f} % missing' if spec['missing'] else ''
+        columns[column] = f'{spec["regime"]}, {spec["epochs"]} epochs{missing}, lr {spec["lr"]:g}'
+        label = study.losses[spec['loss']]
+        if spec['loss'] not in study.plain:
+            own = [f'{SYMBOLS[key]}={value:g}' for key, value in spec['criterion'].items() if key in SYMBOLS]
+            label += f': {", ".join(own)}'
+        criteria[list(study.losses).index(spec['loss']), label][column] = trial
+    order = sorted(columns)
+    body = [
+        [label] + [f'{found[c]["result"][study.measure]:.1f}' if c in found else '' for c in order]
+        for (_, label), found in sorted(criteria.items())
+    ]
+    return table([f'validation {study.measure}, %'] + [columns[column] for column in order], body)
+
+
+def draw(study: Study, rows: dict[tuple, dict[int, dict]]):
+    """Draw the measure as bars with standard deviations, with one panel for each regime."""
+    regimes = [regime for regime in study.regimes if any(regime == key[0] for key in rows)]
+    rates = {regime: sorted({key[1] for key in rows if key[0] == regime}) for regime in regimes}
+    counts = [len(shares) for shares in rates.values()]
+    figure, panels = pyplot().subplots(
+        1, len(regimes), figsize=(1 + 2.6 * sum(counts), 3.6), sharey=True, squeeze=False, width_ratios=counts
+    )
+    losses = [loss for loss in study.losses if any(loss == key[2] for key in rows)]
+    for panel, regime in zip(panels[0], regimes, strict=True):
+        here = [loss for loss in losses if any(key[::2] == (regime, loss) for key in rows)]
+        width = 0.84 / len(here)
+        for number, loss in enumerate(here):
+            found = {key[1]: report.values(rows[key], study.measure) for key in rows if key[::2] == (regime, loss)}
+            x = [rates[regime].index(share) + (number - (len(here) - 1) / 2) * width for share in found]
+            error = [value['std'] or 0 for value in found.values()]
+            heights = [value['mean'] for value in found.values()]
+            colour = f'C{losses.index(loss)}'
+            panel.bar(x, heights, 0.9 * width, yerr=error, capsize=2, color=colour, label=study.losses[loss])
+        panel.set_xticks(range(len(rates[regime])), [f'{100 * share:.0f} %' for share in rates[regime]])
+        panel.set_title(study.regimes[regime], fontsize=10)
+        panel.set_xlabel(f'{study.item} of the training scenes missing')
+        panel.grid(axis='y', alpha=0.3)
+    panels[0][0].set_ylabel(f'{study.measure} on test scenes, %')
+    legend = {text: bar for panel in panels[0] for bar, text in zip(*panel.get_legend_handles_labels(), strict=True)}
+    figure.legend(legend.values(), legend.keys(), loc='outside upper center', ncols=3, fontsize=8)
+    figure.tight_layout(rect=(0, 0, 1, 0.86))
+    return figure
+
+
+def write_report(study: Study, args: argparse.Namespace) -> None:
+    """Gather the cells, write the tables into the page, and draw the figure.
+
+    Raises:
+        ValueError: If no cell of the grid is finished.
+    """
+    cells = gather(args.cells, args.results)
+    trials = [cell for cell in cells if cell['spec']['split'] == 'val']
+    rows = by_row(study, [cell for cell in cells if cell['spec']['split'] == 'test'])
+    if not rows:
+        raise ValueError(f'expected finished cells in {args.cells} or {args.results}, found none: run the grid first')
+    text = markdown(study, rows, trials)
+    report.write_page(args.page, dict(ladder=text), f'tools/studies/{study.name}_ladder.py report')
+    report.write_figure(draw(study, rows), args.images, study.name, args.page)
+    print(text)
