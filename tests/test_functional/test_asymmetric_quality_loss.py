@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mmasl import asymmetric_loss, asymmetric_quality_loss
-from tests.test_functional.test_asymmetric_loss import agree
+from tests.test_ops.families import agree
 
 backends = pytest.mark.parametrize('backend', ['reference', 'plain', 'cpu'])
 reductions = pytest.mark.parametrize('reduction', ['none', 'mean', 'sum'])
@@ -74,35 +74,6 @@ def test_with_qualities_of_0_and_1_it_is_the_asymmetric_loss(logits, target, bac
         agree(asymmetric_quality_loss(logits, form, None, *gammas, backend=backend), expected, logits)
 
 
-@backends
-@reductions
-def test_weights_and_ignored_rows_are_those_of_the_asymmetric_loss(logits, target, backend, reduction):
-    labels, scores = target
-    labels = torch.where(torch.arange(16) % 5 == 0, -1, labels)
-    plain = asymmetric_quality_loss(logits, (labels, scores), reduction='none', backend='reference')
-    assert plain[labels == -1].eq(0).all()
-    row, element, column = torch.rand(16), torch.rand(16, 6), torch.rand(6)
-    row[3] = 0
-    for weight, full in [(row, row[:, None]), (element, element), (element.flatten(), element)]:
-        expected = plain * full * column
-        expected = dict(none=expected, sum=expected.sum(), mean=expected.sum() / (12 * 6))[reduction]
-        ours = asymmetric_quality_loss(
-            logits, (labels, scores), weight, reduction=reduction, class_weight=column, backend=backend
-        )
-        agree(ours, expected, logits)
-    (gradient,) = torch.autograd.grad(asymmetric_quality_loss(logits, (labels, scores), row, backend=backend), logits)
-    assert gradient[3].eq(0).all() and gradient[labels == -1].eq(0).all()
-
-
-@backends
-def test_more_dimensions_than_two(backend):
-    torch.manual_seed(0)
-    pred, labels, scores = torch.randn(2, 3, 4, requires_grad=True), torch.randint(0, 5, (2, 3)), torch.rand(2, 3)
-    loss = asymmetric_quality_loss(pred, (labels, scores), reduction='none', backend=backend)
-    flat = asymmetric_quality_loss(pred.reshape(6, 4), (labels.flatten(), scores.flatten()), reduction='none')
-    agree(loss, flat.reshape(2, 3, 4), pred)
-
-
 def test_its_minimum_lies_at_the_quality_and_that_of_soft_labels_elsewhere():
     """The table of the op's README: where p ends up for one soft target."""
     p = torch.linspace(0.0005, 0.9995, 1999, dtype=torch.float64).unsqueeze(1)
@@ -115,17 +86,6 @@ def test_its_minimum_lies_at_the_quality_and_that_of_soft_labels_elsewhere():
             assert p[loss.argmin()].item() == pytest.approx(quality, abs=5e-4)
         best = p[asymmetric_loss(p.logit(), soft, reduction='none').argmin()].item()
         assert best == pytest.approx(of_soft_label, abs=1e-3)
-
-
-def test_torch_compile_traces_it_without_a_break(logits, target):
-    def both_forms_loss(z):
-        return sum(asymmetric_quality_loss(z, form, avg_factor=16) for form in (target, dense(target)))
-
-    agree(
-        torch.compile(both_forms_loss, fullgraph=True, backend='aot_eager')(logits),
-        both_forms_loss(logits),
-        logits,
-    )
 
 
 def test_scores_that_require_grad_get_one_from_auto(logits, target):
@@ -153,9 +113,6 @@ BAD = {
     'an index above C': (dict(target=(LABELS + 1, torch.ones(4))), ValueError, r'lie in \[0, 3\] .* got 4 at row 3'),
     'a dense score above 1': (dict(target=torch.full((4, 3), 1.5)), ValueError, 'got 1.5 at row 0, column 0'),
     'negative alpha': (dict(alpha=-1), ValueError, r'alpha: expected a real number in \[0, inf\), got -1'),
-    'negative gamma': (dict(gamma_pos=-1), ValueError, 'gamma_pos: .* got -1'),
-    'weight': (dict(weight=torch.ones(3)), ValueError, r'weight: expected shape \(4,\) .* got \(3,\)'),
-    'sum': (dict(reduction='sum', avg_factor=2), ValueError, "avg_factor: cannot be .* use reduction='mean'"),
 }
 
 

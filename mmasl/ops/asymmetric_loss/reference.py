@@ -127,7 +127,7 @@ def _negative_beyond_margin(z: Tensor, clip: float | Tensor, asymmetry: Asymmetr
     gamma = asymmetry.gamma_neg
     hi, lo = margin_logit_tensor(clip) if isinstance(clip, Tensor) else margin_logit(clip, z.dtype)
     distance = (z - hi) - lo
-    active = distance > 0
+    active = ~(distance <= 0)  # NaN is active, so that the loss of a model that has diverged is NaN
     # Inactive entries go through the branches below with a harmless value: torch.where differentiates both sides.
     z = torch.where(active, z, hi + 1)
     distance = torch.where(active, distance, torch.ones_like(z))

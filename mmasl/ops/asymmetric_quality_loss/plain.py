@@ -97,15 +97,17 @@ def _compute(compute_negatives, pred: Tensor, given: Given, reduce: bool, check:
         column, score, foreground = own_column(given.target, num_classes)
         z, score = z.gather(1, column), torch.where(foreground, score, 0.0)
     value, rise = _positives(z.to(loss.dtype), score.detach(), given.asymmetry, with_slope)
+    # Summed in float64 where that is cheap: 3e38 times a weight may have a mean that fits.
+    wide = torch.float64 if reduce and pred.is_cpu else value.dtype
     for factor in _factors(given, column):
-        value = value * factor
+        value = value.to(wide) * factor
         rise = rise * factor if with_slope else None
     if with_slope:
         if reduce and isinstance(left, float) and left == 1:  # the slope has been multiplied by the scale
             rise = rise * given.scale
         _add(slope, rise, column)
     if reduce:
-        total = value.sum(dtype=torch.float64 if pred.is_cpu else None) * given.scale
+        total = value.sum(dtype=wide) * given.scale
         return Computed((loss + total).to(loss.dtype), slope, left)
     return Computed(_add(loss, value, column), slope, left)
 
