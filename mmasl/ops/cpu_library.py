@@ -13,7 +13,7 @@ from mmasl.ops.cpu_sources import digest
 LEVELS = ('baseline', 'AVX2', 'AVX-512')
 PARALLEL_FROM = 32768  # logits; below, waking the other threads costs more than they save
 BUILD = 'python setup.py build_ext --inplace --force'
-DTYPES = {  # enum Dtype of cpu_common.h
+DTYPES = {  # enum Dtype of simd.h
     dtype: code
     for code, dtype in enumerate(
         (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8)

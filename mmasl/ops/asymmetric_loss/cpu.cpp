@@ -1,99 +1,108 @@
 // The asymmetric loss (Eq. 7) and its gradient (Eq. 8) in one pass over the logits, behind a C function for ctypes.
 //
-// A block of logits is copied into a buffer. The few entries that are not plain negatives (positives, soft labels) are
-// moved from it into a list, and ignored ones dropped; the lowest logit takes their place, whose loss and gradient as
-// a negative are exactly 0. Negatives above the margin move to the front. What remains is one branch-free loop over them
-// and one over the list, which gcc vectorises for the instruction set that the function around them names (README.md).
-#include "../cpu_support.h"
-#include "active.h"
-#include "labels.h"
-#include "sides.h"
+// A block of logits is copied into a buffer. The few entries that are not plain negatives (positives and soft labels)
+// move from it into a list, and ignored entries are dropped. The lowest logit takes their places, because its loss and
+// gradient as a negative are exactly 0. The negatives above the margin move to the front. One branch-free loop then
+// processes them, and another one the list; gcc vectorises both for each instruction set (README.md).
+#include "equation.h"
 
+#include <type_traits>
 #include <vector>
 
 namespace {
 
-struct Job {  // what cpu.py packs, eight bytes a member
+struct Job {  // what cpu.py packs, with eight bytes for each member
   Equation equation;
-  const void *class_constants;  // (4, columns): the members of OfClass, each for all classes; null where all are alike
+  const void *class_constants;  // (4, columns): the members of OfClass, each for all classes; null if all are alike
   const void *pred, *target;
   int64_t pred_dtype, target_dtype, class_index, rows, columns;
   const void *row_weight, *element_weight, *class_weight;  // float64 iff pred is, else float32; or null
-  double scale;             // negative: one over the number of labels that are not ignored
+  double scale;              // below 0: take one over the number of labels that are not ignored
   void *sum, *loss, *slope;  // the scaled sum, or the loss of each entry; the derivatives; float64 iff pred is; or null
   int64_t threads, level;
 };
 
-// --- The negative side of entry i of a block.
+// --- Labels: entries that are not plain negatives leave the block, and ignored and impossible labels are counted.
 
-template <int GAMMA, bool MARGIN, class T> struct Alike {
-  const Constants<T> &c;
-  INLINE_MEMBER void operator()(int, T z, const Terms<T> &at, T &loss, T &slope) const {
-    negative<GAMMA, MARGIN>(z, at, c, loss, slope);
-  }
+constexpr int64_t BLOCK = 2048;  // logits; the buffers of a block stay in the first-level cache
+
+struct Tally {  // of a block
+  double sum;
+  int64_t ignored, bad;
 };
 
-template <class T> struct ByClass {
-  const T *gamma, *clip, *distance;  // one number an entry
-  const Constants<T> &c;
-  INLINE_MEMBER void operator()(int i, T z, const Terms<T> &at, T &loss, T &slope) const {
-    negative_of_class(z, at, {gamma[i], clip[i], distance[i]}, c, loss, slope);
-  }
+template <class T> struct Special {  // the entries of a block that are not plain negatives
+  int count = 0;
+  bool soft = false;  // whether one of them has a label other than 1
+  int at[BLOCK];
+  T z[BLOCK], y[BLOCK], loss[BLOCK], slope[BLOCK];
 };
 
-// --- The loops.
+// If nobody checks what `bad` counts, an integer label above 0 is a positive.
+template <class T> INLINE void take(Special<T> &special, T *z, int at, T y, bool integer, Tally &tally) {
+  if (y == -1) {
+    tally.ignored += 1;
+  } else {
+    tally.bad += !(y > 0 && y <= 1);
+    if (integer && y > 1) y = 1;
+    special.soft |= y != 1;
+    special.at[special.count] = at;
+    special.y[special.count] = y;
+    special.z[special.count++] = z[at];
+  }
+  z[at] = std::numeric_limits<T>::lowest();
+}
 
-template <bool GRAD, class T, class Negative>
-INLINE void negatives(const T *z, T *loss, T *slope, int n, const Negative &negative_at) {
-#pragma omp simd
-  for (int i = 0; i < n; ++i) {
-    T l, s;
-    negative_at(i, z[i], Terms<T>(z[i]), l, s);
-    loss[i] = l;
-    if (GRAD) slope[i] = s;
+template <class Y, class T> INLINE void split_dense(const Y *y, T *z, int n, Special<T> &special, Tally &tally) {
+  alignas(64) uint8_t nonzero[BLOCK];
+  for (int i = 0; i < n; ++i) nonzero[i] = y[i] != 0;
+  std::memset(nonzero + n, 0, BLOCK - n);
+  for (int start = 0; start < n; start += 64) {
+    uint64_t flags = 0;  // a bit for each entry: one multiplication gathers eight bytes of 0 or 1
+    for (int k = 0; k < 8; ++k) {
+      uint64_t bytes;
+      std::memcpy(&bytes, nonzero + start + 8 * k, 8);
+      flags |= (bytes * 0x0102040810204080) >> 56 << (8 * k);
+    }
+    for (; flags; flags &= flags - 1) {
+      int at = start + __builtin_ctzll(flags);
+      take(special, z, at, T(y[at]), std::is_integral<Y>::value, tally);
+    }
   }
 }
 
-template <bool FOCUS, class T>
-INLINE void positives(const T *z, T *loss, T *slope, int n, const Constants<T> &c) {
-#pragma omp simd
-  for (int i = 0; i < n; ++i) {
-    T l, s;
-    positive<FOCUS>(z[i], Terms<T>(z[i]), c, l, s);
-    loss[i] = l;
-    slope[i] = s;
+template <class T>
+INLINE void split_by_class(const int64_t *label, T *z, int64_t first, int n, int64_t columns, Special<T> &special,
+                           Tally &tally) {
+  for (int64_t row = first / columns; row * columns < first + n; ++row) {
+    int64_t start = row * columns - first, own = start + label[row];
+    if (label[row] == -1) {
+      int64_t from = start < 0 ? 0 : start, to = start + columns < n ? start + columns : n;
+      for (int64_t i = from; i < to; ++i) z[i] = std::numeric_limits<T>::lowest();
+      tally.ignored += to - from;
+    } else if (label[row] < -1 || label[row] > columns) {
+      tally.bad += 1;
+    } else if (label[row] < columns && own >= 0 && own < n) {
+      take(special, z, int(own), T(1), true, tally);
+    }
   }
 }
 
-template <class T, class Negative>
-INLINE void mixed(const T *z, const T *y, T *loss, T *slope, int n, const Constants<T> &c, const Negative &negative_at) {
-#pragma omp simd
-  for (int i = 0; i < n; ++i) {
-    T l_pos, s_pos, l_neg, s_neg;
-    Terms<T> at(z[i]);
-    positive<true>(z[i], at, c, l_pos, s_pos);
-    negative_at(i, z[i], at, l_neg, s_neg);
-    loss[i] = y[i] * l_pos + (1 - y[i]) * l_neg;
-    slope[i] = y[i] * s_pos + (1 - y[i]) * s_neg;
-  }
-}
-
-template <bool GRAD, bool MARGIN, class T>
-INLINE void negatives_alike(const T *z, T *loss, T *slope, int n, const Constants<T> &c) {
-  if (c.gamma_neg == 0) return negatives<GRAD>(z, loss, slope, n, Alike<0, MARGIN, T>{c});
-  if (c.gamma_neg == 1) return negatives<GRAD>(z, loss, slope, n, Alike<1, MARGIN, T>{c});
-  if (c.gamma_neg == 2) return negatives<GRAD>(z, loss, slope, n, Alike<2, MARGIN, T>{c});
-  if (c.gamma_neg == 3) return negatives<GRAD>(z, loss, slope, n, Alike<3, MARGIN, T>{c});
-  if (c.gamma_neg == 4) return negatives<GRAD>(z, loss, slope, n, Alike<4, MARGIN, T>{c});
-  negatives<GRAD>(z, loss, slope, n, Alike<-1, MARGIN, T>{c});
-}
+// --- Both sides of a block.
 
 template <class T> INLINE void list_positives(Special<T> &list, const Constants<T> &c) {
   c.gamma_pos > 0 ? positives<true>(list.z, list.loss, list.slope, list.count, c)
                   : positives<false>(list.z, list.loss, list.slope, list.count, c);
 }
 
-// Puts the slopes where their logits were, and the losses there or in front. Returns how many entries of `loss` count.
+template <class T> INLINE void specials_alike(Special<T> &list, const Constants<T> &c) {
+  if (!list.soft) return list_positives(list, c);
+  if (c.clip > 0) return mixed(list.z, list.y, list.loss, list.slope, list.count, c, Alike<-1, true, T>{c});
+  mixed(list.z, list.y, list.loss, list.slope, list.count, c, Alike<-1, false, T>{c});
+}
+
+// Moves the slopes to the places of their logits, and the losses to these places or to the front. Returns how many
+// entries of `loss` are to be summed.
 template <bool GRAD, class T>
 INLINE int unpack(const T *l, const T *s, const int *at, int count, T *loss, T *slope, int n, bool in_place) {
   if (GRAD) spread(s, at, count, slope, n);
@@ -104,7 +113,7 @@ INLINE int unpack(const T *l, const T *s, const int *at, int count, T *loss, T *
   return in_place ? n : count;
 }
 
-template <class T> INLINE int pad(T *z, int *at, int count) {  // to whole vectors, for the ends of loops are slow
+template <class T> INLINE int pad(T *z, int *at, int count) {  // to whole vectors, because the ends of loops are slow
   for (; count % LANES; ++count) z[count] = std::numeric_limits<T>::lowest(), at[count] = 0;
   return count;
 }
@@ -125,13 +134,7 @@ INLINE int all_negatives(int64_t level, T *z, T *loss, T *slope, int n, const Co
   return n;
 }
 
-template <class T> INLINE void specials_alike(Special<T> &list, const Constants<T> &c) {
-  if (!list.soft) return list_positives(list, c);
-  if (c.clip > 0) return mixed(list.z, list.y, list.loss, list.slope, list.count, c, Alike<-1, true, T>{c});
-  mixed(list.z, list.y, list.loss, list.slope, list.count, c, Alike<-1, false, T>{c});
-}
-
-// of_class[c] for entry `first` on, which lies in column `first % columns`.
+// Writes of_class[column] for each entry from `first` on; entry i lies in column i % columns.
 template <class T> INLINE void repeat(const T *of_class, int64_t first, int n, int64_t columns, T *out) {
   int64_t column = first % columns;
   for (int i = 0; i < n;) {
@@ -157,14 +160,15 @@ INLINE int all_by_class(T *z, T *loss, T *slope, int64_t first, int n, Special<T
   } else {
     list_positives(list, c);
   }
-  int count = gather_by_entry(z, n, of_entry[2], of_entry[3], at, distance), padded = pad(z, at, count);
+  int count = gather_from(0, z, n, MarginOfEntry<T>{of_entry[2], of_entry[3], distance}, at, 0);
+  int padded = pad(z, at, count);
   pick(of_entry[0], at, padded, gamma);
   pick(of_entry[1], at, padded, clip);
   negatives<true>(z, l, s, padded, side);
   return unpack<true>(l, s, at, count, loss, slope, n, in_place);
 }
 
-// --- One block.
+// --- Weights and sums of a block.
 
 template <class T> INLINE void block_factors(const Job &job, int64_t first, int n, T *factor) {
   const T *row = static_cast<const T *>(job.row_weight), *element = static_cast<const T *>(job.element_weight);
@@ -180,7 +184,7 @@ template <class T> INLINE void block_factors(const Job &job, int64_t first, int 
     for (int i = 0; i < n; ++i) factor[i] *= element[first + i];
 }
 
-// Four sums at a time, for a single one waits for each addition to end.
+// Computes four sums at a time, because a single sum would wait for the end of each addition.
 template <bool WEIGHTED, class T> INLINE double sum_in_double(const T *loss, const T *factor, int n) {
   double s0 = 0, s1 = 0, s2 = 0, s3 = 0;
   int m = n / 4;
@@ -215,7 +219,7 @@ template <class T> INLINE void run_block(const Job &job, int64_t first, int n, T
   load(job.pred, job.pred_dtype, first, n, z);
   split(job, z, first, n, list, tally);
   bool weighted = job.row_weight || job.element_weight || job.class_weight, in_place = weighted || job.loss;
-  int count = n;  // of the entries of `loss` to sum
+  int count = n;  // how many entries of `loss` are summed
   if (job.class_constants) {
     const T *constants = static_cast<const T *>(job.class_constants);
     count = all_by_class(z, loss, slope, first, n, list, c, constants, job.columns, in_place);
@@ -265,11 +269,11 @@ template <class T> void rescale(void *slope, int64_t size, double ratio) {
 
 extern "C" {
 
-const char *mmasl_sources() { return MMASL_SOURCES; }  // their hash, which setup.py defines
+const char *mmasl_sources() { return MMASL_SOURCES; }  // the hash that setup.py defines
 
 int mmasl_level() { return best_level(); }
 
-// Fills what the job names, and returns how many targets are out of range.
+// Fills the outputs that the job names, and returns how many targets are out of range.
 int64_t mmasl_asymmetric_loss(const Job *given) {
   Job job = *given;
   const Run run = RUN[job.level];
@@ -281,12 +285,12 @@ int64_t mmasl_asymmetric_loss(const Job *given) {
 #pragma omp parallel for num_threads(int(job.threads)) schedule(static) if (job.threads > 1)
   for (int64_t block = 0; block < blocks; ++block) run(job, block, tallies[block]);
   Tally total{0, 0, 0};
-  for (const Tally &tally : tallies) {  // in the order of the blocks: the same bits for any number of threads
+  for (const Tally &tally : tallies) {  // in the order of the blocks, for the same bits with any number of threads
     total.sum += tally.sum;
     total.ignored += tally.ignored;
     total.bad += tally.bad;
   }
-  if (mean && total.ignored) {  // how many labels there are is known only now
+  if (mean && total.ignored) {  // the number of labels is known only now
     const double labelled = double(size > total.ignored ? size - total.ignored : 1);
     const auto rescale_any = job.pred_dtype == FLOAT64 ? rescale<double> : rescale<float>;
     rescale_any(job.slope, size, double(size) / labelled);

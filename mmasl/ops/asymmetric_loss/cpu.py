@@ -93,7 +93,7 @@ def compute_cpu(
 
 @lru_cache(maxsize=256)
 def _equation(asymmetry: Asymmetry, dtype: torch.dtype) -> tuple:
-    """``struct Equation`` of sides.h."""
+    """``struct Equation`` of equation.h."""
     hi, lo = margin_logit(asymmetry.clip, dtype) if asymmetry.clip else (0.0, 0.0)
     alpha = asymmetry.alpha
     sides = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
@@ -101,7 +101,7 @@ def _equation(asymmetry: Asymmetry, dtype: torch.dtype) -> tuple:
 
 
 def _class_constants(asymmetry: Asymmetry, columns: int, dtype: torch.dtype) -> Tensor:
-    """``struct OfClass`` of sides.h for all classes: gamma_neg, clip and both parts of logit(clip), (4, C)."""
+    """``struct OfClass`` of equation.h for all classes: gamma_neg, clip and both parts of logit(clip), (4, C)."""
     gamma, clip = asymmetry.gamma_neg, asymmetry.clip
     hi: float | Tensor
     lo: float | Tensor

@@ -1,20 +1,20 @@
 // The single-label asymmetric loss and its gradient row by row, behind a C function for ctypes (README.md derives them).
 //
-// A row is read three or four times while it lies in a cache: its largest logit; exponentials and their sum; with label
-// smoothing the terms of all classes and the sum of their slopes; the gradient. Each loop is branch-free, and gcc
-// vectorises it for the instruction set that the function around it names.
-#include "../cpu_support.h"
+// A row is read three or four times while it lies in a cache: for its largest logit; for the exponentials and their sum;
+// with label smoothing, for the terms of all classes and the sum of their slopes; and for the gradient. Each loop is
+// branch-free, and gcc vectorises it for each instruction set.
+#include "../simd.h"
 
 #include <vector>
 
 namespace {
 
-struct Job {  // what cpu.py packs, eight bytes a member
+struct Job {  // what cpu.py packs, with eight bytes for each member
   double gamma_pos, gamma_neg, own, other, detach_focus;  // own, other: a and b of README.md
   const void *pred, *target;
   int64_t pred_dtype, target_dtype, class_index, ignore_index, rows, columns;
   const void *weight, *class_weight;  // (rows) and (columns), float64 iff pred is, else float32; or null
-  double scale;             // negative: one over the number of rows that are not ignored
+  double scale;              // below 0: take one over the number of rows that are not ignored
   void *sum, *loss, *slope;  // the scaled sum, or the loss of each row; the derivatives; float64 iff pred is; or null
   int64_t threads, level;
 };
@@ -24,19 +24,19 @@ struct Tally {  // of a row
   bool ignored, bad;
 };
 
-constexpr int64_t CHUNK = 1024;     // entries that are summed in T before the sum goes on in double
-constexpr double UNIT = CHUNK;  // of such sums of losses: 1,024 of 3e38 do not overflow, small ones stay normal
+constexpr int64_t CHUNK = 1024;     // so many entries are summed in T, and these sums in double
+constexpr double UNIT = CHUNK;  // of a sum of CHUNK losses: 1,024 losses of 3e38 do not overflow, and small ones stay normal
 constexpr double ROW_SUM_ERROR = 1e-2;  // as in target.py
 
 template <class T> constexpr T LARGEST = std::numeric_limits<T>::max();
 
-template <class T> INLINE T distance(T z, T highest) {  // z - highest, bounded 16 ulps before it would overflow
+template <class T> INLINE T distance(T z, T highest) {  // z - highest, but at least a bound 16 ulps from the overflow
   constexpr T lowest = -LARGEST<T> * (1 - 16 * std::numeric_limits<T>::epsilon());
   T d = choose(z > -LARGEST<T>, z, -LARGEST<T>) - highest;
   return choose(d > lowest, d, lowest);
 }
 
-// GAMMA: a small whole exponent, or -1 for any other.
+// GAMMA is a small whole exponent, or -1 for any other exponent.
 template <int GAMMA, class T> INLINE T power_of(T p, T log_p, T gamma) {
   if constexpr (GAMMA == 0) return T(1);
   if constexpr (GAMMA == 1) return p;
@@ -58,7 +58,7 @@ template <class T> INLINE void softmax(Row<T> &row) {
   T highest = -LARGEST<T>;
 #pragma omp simd reduction(max : highest)
   for (int64_t i = 0; i < row.n; ++i) highest = row.z[i] > highest ? row.z[i] : highest;
-  double others = 0, ties = -1;  // the sum without one of the largest: 1 - p of a confident row keeps its digits
+  double others = 0, ties = -1;  // the sum leaves out one of the largest, so that 1 - p of a confident row keeps its digits
   for (int64_t start = 0; start < row.n; start += CHUNK) {
     int64_t end = start + CHUNK < row.n ? start + CHUNK : row.n;
     T sum = 0, highest_ones = 0;
@@ -84,7 +84,7 @@ template <class T> INLINE void labelled(const Job &job, T log_p, T p, T q, T fac
   T gamma = T(job.gamma_pos), focus = gamma == 0 ? factor : factor * power(q, gamma);
   T ratio = choose(q > 0, -log_p / choose(q > 0, q, T(1)), T(1));
   value = focus * -log_p;
-  // The inner product first: the ratio may be 3e38, where p is 0.
+  // The inner product comes first, because the ratio may be 3e38 where p is 0.
   slope = -focus * (job.detach_focus ? T(1) : 1 + gamma * (p * ratio));
 }
 
@@ -92,14 +92,14 @@ struct Sums {
   double value = 0, slope = 0;
 };
 
-// All classes of a row: the negative side, and for DENSE labels the positive one too. `label` is left out.
+// Computes the negative side of all classes of a row but `label`, and for DENSE labels the positive side too.
 template <int GAMMA, bool DENSE, bool WEIGHTED, class T, class Y>
 INLINE Sums classes(const Job &job, const Row<T> &row, const Y *y, int64_t label, T *slope) {
   const T gamma = T(job.gamma_neg), slope_gamma = job.detach_focus ? T(0) : gamma, own = T(job.own), other = T(job.other);
   Sums sums;
   for (int64_t start = 0; start < row.n; start += CHUNK) {
     const int count = int(start + CHUNK < row.n ? CHUNK : row.n - start);
-    const int own_at = label >= start && label < start + count ? int(label - start) : -1;  // 32 bits, as the numbers are
+    const int own_at = label >= start && label < start + count ? int(label - start) : -1;  // in 32 bits, as wide as a float
     const T *z = row.z + start, *e = row.e + start;
     const T *weight = WEIGHTED ? static_cast<const T *>(job.class_weight) + start : z;  // not read without weights
     T *out = slope + start, value_sum = 0, slope_sum = 0;
@@ -145,7 +145,7 @@ template <class T> INLINE void gradient(const Row<T> &row, T *slope, T total, T 
   }
 }
 
-// The loss of a row; `slope` becomes its gradient times `factor`. A class index without smoothing needs one column.
+// Returns the loss of a row; `slope` becomes its gradient times `factor`. Without smoothing one column is enough.
 template <class T> INLINE double row_of_index(const Job &job, Row<T> &row, int64_t label, T *slope, T factor) {
   softmax(row);
   T log_p = distance(row.z[label], row.highest) - row.log_sum, p = row.e[label] * row.inverse;
@@ -201,7 +201,7 @@ INLINE Tally judge_row(const Job &job, int64_t r) {
   if (job.target_dtype == FLOAT64) return judge(static_cast<const double *>(job.target) + first, n);
   if (job.target_dtype == INT64) return judge(static_cast<const int64_t *>(job.target) + first, n);
   Tally tally = judge(static_cast<const uint8_t *>(job.target) + first, n);
-  return {0, false, tally.bad || tally.ignored};  // no -1 in uint8
+  return {0, false, tally.bad || tally.ignored};  // uint8 has no -1
 }
 
 template <class T> INLINE void run_row(const Job &job, int64_t r, T *buffer, Tally &tally) {
@@ -252,11 +252,11 @@ constexpr Run RUN[] = {run_baseline, run_avx2, run_avx512};
 
 extern "C" {
 
-const char *mmasl_sources() { return MMASL_SOURCES; }  // their hash, which setup.py defines
+const char *mmasl_sources() { return MMASL_SOURCES; }  // the hash that setup.py defines
 
 int mmasl_level() { return best_level(); }
 
-// Fills what the job names, and returns how many rows have a target out of range.
+// Fills the outputs that the job names, and returns how many rows have a target out of range.
 int64_t mmasl_softmax_asymmetric_loss(const Job *given) {
   Job job = *given;
   const Run run = RUN[job.level];
@@ -274,7 +274,7 @@ int64_t mmasl_softmax_asymmetric_loss(const Job *given) {
   }
   double sum = 0;
   int64_t bad = 0;
-  for (const Tally &tally : tallies) {  // in the order of the rows: the same bits for any number of threads
+  for (const Tally &tally : tallies) {  // in the order of the rows, for the same bits with any number of threads
     sum += tally.loss;
     bad += tally.bad;
   }
