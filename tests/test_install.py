@@ -151,7 +151,7 @@ def test_ops_are_compiled_once_and_an_ops_free_mmcv_of_the_same_version_is_repla
 
 def test_a_build_that_was_cut_short_goes_on_where_it_was(installer):
     code, output, _ = installer.run(BROKEN='1')
-    assert code and 'error: x.cpp:1: fatal error: no. Whole output: ' in output
+    assert code and 'error: x.cpp:1: fatal error: no. The whole output is in ' in output
     (installer.cache / 'build/mmcv/kept.o').touch()
     code, _, commands = installer.run()
     assert code == 0 and 'wheel' in commands[0]  # no second download
@@ -174,7 +174,7 @@ def test_a_wheel_that_does_not_load_is_taken_out_again(installer):
     code, output, commands = installer.run(WHEELHOUSE=str(installer.house), UNLOADABLE='1')
     assert code and 'uv pip uninstall' in commands[-1]
     assert (
-        f'{installer.house / WHEEL} has no ops, or ops of another torch: remove it, or leave out WHEELHOUSE' in output
+        f'{installer.house / WHEEL} has no ops, or ops for another torch. Remove it, or leave out WHEELHOUSE' in output
     )
 
 

@@ -1,10 +1,11 @@
 """Train cross-entropy, focal loss, ASL and adaptive ASL on scenes of real handwriting, and compare them.
 
-    python tools/demo.py            # a few minutes on two cores; everything goes into work_dirs/demo
+    python tools/demo.py            # a few minutes on two cores; writes into work_dirs/demo
 
-Prints a table and writes it as JSON and CSV, with a figure (PNG, SVG): mAP, and the mean confidence in positives and
-negatives (p_t of Eq. 9) on held-out scenes after every epoch. All have the same budget, and settings that were chosen
-on validation scenes; a line below the table says how. One seed: configs/digit_scenes/README.md has several.
+The command prints a table and writes it as JSON and CSV. It also draws a figure (PNG, SVG) with mAP, and with the mean
+confidence in positives and negatives (p_t of Eq. 9) on held-out scenes after every epoch. All losses have the same
+number of epochs. Their settings were chosen on validation scenes, as a line below the table explains. The demo trains
+with one seed; configs/digit_scenes/README.md has several.
 """
 
 import argparse
@@ -29,23 +30,23 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Demo:
-    """What is trained and shown; ``tools/demo_det.py`` and ``tools/demo_photos.py`` have others.
+    """The trainings and the outputs of a demo; ``demo_det.py`` and ``demo_photos.py`` define two more.
 
     Args:
-        name: Of the output folder.
-        title: Of the table.
+        name: Name of the output folder.
+        title: Title of the table.
         config: Path of the configs below ``configs/``, with ``{row}``.
         losses: Label of each loss, in the order of the tables.
-        rows: Name of the config of each loss.
-        changes: For losses that are not quite their config's, the overrides.
-        caption: How the settings were chosen.
-        train: Trains and evaluates one spec in a process of its own; returns the columns.
+        rows: Value of ``{row}`` for each loss.
+        changes: Overrides for losses that differ from their config.
+        caption: Sentence that says how the settings were chosen.
+        train: Function that trains and evaluates one specification in its own process, and returns the columns.
         columns: Label of each result.
-        logged: For each point of the curves the metric in MMEngine's log, and a factor.
-        curves: Those that are drawn, with their line style and label.
-        axis: What the curves show.
-        items: What a sample is called.
-        sizes: For each split the largest number of samples, and the key of its dataloader that sets the number.
+        logged: For each value of a curve, its metric in MMEngine's log and a factor.
+        curves: Line style and label of each curve that is drawn.
+        axis: Label of the curves' axis.
+        items: Word for the samples.
+        sizes: For each split, the largest number of samples and the key of its data loader that sets the number.
     """
 
     name: str
@@ -65,7 +66,7 @@ class Demo:
 
 
 def train(spec: dict) -> dict[str, float]:
-    """One of the trainings, in a process of its own."""
+    """Run one of the trainings in its own process."""
     from studies.experiment import train_and_test
 
     metrics = train_and_test(spec['config'], spec['overrides'], spec['seed'], work_dir=spec['work_dir'])
@@ -78,7 +79,7 @@ CLASSIFICATION = Demo(
     title='DigitScenes, unseen handwriting',
     config='digit_scenes/digitnet-{row}_ft-1xb16_digitscenes-48px.py',
     losses={'ce': 'cross-entropy', 'fl': 'focal loss', 'asl': 'ASL', 'asl-ad': 'ASL, adaptive'},
-    rows={'ce': 'ce', 'fl': 'fl', 'asl': 'pm', 'asl-ad': 'asl-ad'},  # pm: the best of the stored trials of ASL
+    rows={'ce': 'ce', 'fl': 'fl', 'asl': 'pm', 'asl-ad': 'asl-ad'},  # pm is the best of the stored trials of ASL
     changes={'asl-ad': {'model.head.loss': dict(_delete_=True, type='mmasl.AdaptiveAsymmetricLoss')}},
     caption='Settings are the best of stored trials on validation scenes: 5 learning rates for cross-entropy and for '
     'focal loss, 15 trials of ASL (γ₊, γ₋, m, learning rate), which chose γ₊=γ₋=2, m=0.4. Adaptive ASL has its '
@@ -101,7 +102,7 @@ CLASSIFICATION = Demo(
 
 
 def make_specs(demo: Demo, out: Path, epochs: int | None, samples: int, seed: int) -> dict[str, dict]:
-    """What each training is to do; ``epochs`` None keeps the config's."""
+    """Return the specification of each training; with ``epochs=None`` it has as many as the config."""
     overrides = {f'{split}_dataloader.{key}': min(samples, most) for split, (most, key) in demo.sizes.items()}
     overrides['train_cfg.val_interval'] = 1
     if epochs is not None:
@@ -118,7 +119,7 @@ def make_specs(demo: Demo, out: Path, epochs: int | None, samples: int, seed: in
 
 
 def read_log(demo: Demo, work_dir: Path) -> list[dict]:
-    """The points of the curves that a training has logged so far, one for each epoch."""
+    """Return the points of the curves that a training has logged so far, one per epoch."""
     from mmasl.analysis.report import read_scalars
 
     curve = []
@@ -130,7 +131,7 @@ def read_log(demo: Demo, work_dir: Path) -> list[dict]:
 
 
 def watch(demo: Demo, out: Path, epochs: int, done: threading.Event, console: Console) -> None:
-    """Show how far each training is until ``done``: bars on a terminal, a line every 20 seconds elsewhere."""
+    """Show the progress of each training until ``done``, by bars on a terminal or by a line every 20 seconds."""
     start = time.monotonic()
     if not console.is_terminal:
         while not done.wait(20):
@@ -146,14 +147,14 @@ def watch(demo: Demo, out: Path, epochs: int, done: threading.Event, console: Co
             last = done.wait(1)
             for loss, task in tasks.items():
                 curve = read_log(demo, out / loss)
-                note = f'epoch {len(curve)}/{epochs}, held-out mAP {curve[-1]["mAP"]:.1f}' if curve else 'waits'
+                note = f'epoch {len(curve)}/{epochs}, held-out mAP {curve[-1]["mAP"]:.1f}' if curve else 'not started'
                 progress.update(task, completed=len(curve), note=note)
             if last:
                 return
 
 
 def draw(demo: Demo, results: dict[str, dict], path: Path) -> None:
-    """Bars of mAP, and the curves over the training, as ``path``.png and ``path``.svg."""
+    """Draw bars of mAP and the curves of the training as ``path``.png and ``path``.svg."""
     from mmasl.analysis.report import pyplot, save_figure
 
     figure, (left, right) = pyplot().subplots(1, 2, figsize=(9, 3.6), width_ratios=(1, 2))
@@ -179,7 +180,7 @@ def draw(demo: Demo, results: dict[str, dict], path: Path) -> None:
 
 
 def write(demo: Demo, results: dict[str, dict], out: Path) -> None:
-    """``demo.json`` (with the curves), ``demo.csv`` and the figure."""
+    """Write ``demo.json`` (with the curves), ``demo.csv`` and the figure."""
     from mmasl.files import write_json
 
     write_json(out / 'demo.json', results)
@@ -192,7 +193,7 @@ def write(demo: Demo, results: dict[str, dict], out: Path) -> None:
 
 
 def table(demo: Demo, results: dict[str, dict]) -> Table:
-    """The table that is printed."""
+    """Return the table that is printed."""
     table = Table(title=demo.title)
     table.add_column('loss', no_wrap=True)
     for label in [*demo.columns.values(), 'seconds']:
@@ -204,16 +205,16 @@ def table(demo: Demo, results: dict[str, dict]) -> Table:
 
 
 def make_parser(demo: Demo, description: str) -> argparse.ArgumentParser:
-    """The arguments that the demos share."""
+    """Return a parser with the arguments that the demos share."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     out = ROOT / 'work_dirs' / demo.name
-    parser.add_argument('--out', type=Path, default=out, help='folder that is written anew')
+    parser.add_argument('--out', type=Path, default=out, help='folder of the results, whose old results are removed')
     parser.add_argument('--epochs', type=positive, help="length of each training (default: the config's)")
     most = demo.sizes['train'][0]
     what = f'number of training {demo.items} (default: {most})'
     parser.add_argument(f'--{demo.items}', dest='samples', type=int, default=most, help=what)
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--workers', type=positive, default=2, help='single-thread trainings at a time')
+    parser.add_argument('--workers', type=positive, default=2, help='number of single-thread trainings at a time')
     return parser
 
 
@@ -228,8 +229,8 @@ def run(demo: Demo, specs: dict[str, dict], args: argparse.Namespace) -> int:
         shutil.rmtree(args.out / loss, ignore_errors=True)
     shutil.rmtree(args.out / 'cells', ignore_errors=True)
     print(
-        f'Training {", ".join(demo.losses.values())}: {args.samples} {demo.items}, {epochs} epochs each, '
-        f'{args.workers} at a time, one thread each'
+        f'Training with {", ".join(demo.losses.values())}: {args.samples} {demo.items} and {epochs} epochs each, '
+        f'{args.workers} at a time with one thread each'
     )
     done, results = threading.Event(), {}
     watcher = threading.Thread(target=watch, args=(demo, args.out, epochs, done, console), daemon=True)
@@ -254,7 +255,7 @@ def run(demo: Demo, specs: dict[str, dict], args: argparse.Namespace) -> int:
     write(demo, results, args.out)
     console.print(table(demo, results))
     print(demo.caption)
-    print(f'written: {args.out}/demo.json, demo.csv, demo.png, demo.svg')
+    print(f'wrote demo.json, demo.csv, demo.png and demo.svg in {args.out}')
     return 0
 
 

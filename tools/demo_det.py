@@ -1,11 +1,11 @@
 """Train FCOS with focal loss and with ASL on scenes of real handwriting, and compare what they detect.
 
-    python tools/demo_det.py                    # a few minutes on two cores; all goes into work_dirs/demo_det
+    python tools/demo_det.py                    # a few minutes on two cores; writes work_dirs/demo_det
     python tools/demo_det.py --missing 0.4      # 40 % of the boxes of the training scenes are missing
 
-Prints COCO's box mAP, for IoU 0.5 and by size too; writes it as JSON and CSV, with a figure (PNG, SVG) and a picture
-of what each twin finds beside the truth (``detections``). One seed, of training scenes, order of the data and
-weights: configs/digit_scenes_det/README.md has several.
+The command prints COCO's box mAP, also for IoU 0.5 and by size, and writes it as JSON and CSV. It also draws a figure
+(PNG, SVG) and a picture that shows the detections with each loss beside the true boxes (``detections``). The demo
+trains with one seed; configs/digit_scenes_det/README.md has several.
 """
 
 import sys
@@ -13,12 +13,12 @@ from pathlib import Path
 
 import demo
 
-SHOWN = 6  # test scenes in the picture
-SCORE = 0.3  # boxes with at least this are drawn
+SHOWN = 6  # number of test scenes in the picture
+SCORE = 0.3  # least score of the boxes that are drawn
 
 
 def train(spec: dict) -> dict[str, float]:
-    """One of the trainings, in a process of its own; the detections stay in its folder."""
+    """Run one of the trainings in its own process; the detections stay in its folder."""
     from studies.experiment import train_and_test
 
     dump = dict(type='mmdet.DumpDetResults', out_file_path=str(Path(spec['work_dir']) / 'detections.pkl'))
@@ -52,7 +52,7 @@ DETECTION = demo.Demo(
 
 
 def draw_detections(out: Path, dataset: dict) -> None:
-    """Scenes in rows, the true boxes and those of each twin in columns, as ``detections.png`` and .svg."""
+    """Draw scenes in columns, with the true boxes and those of each loss in rows, as ``detections.png`` and .svg."""
     from mmengine import load
 
     from mmasl.analysis.report import pyplot, save_figure
@@ -104,7 +104,7 @@ def main(argv=None) -> int:
         cfg = Config.fromfile(spec['config'])
         cfg.merge_from_dict(spec['overrides'])
         draw_detections(args.out, cfg.test_dataloader.dataset)
-        print(f'written: {args.out}/detections.png, detections.svg')
+        print(f'wrote detections.png and detections.svg in {args.out}')
     return status
 
 

@@ -1,11 +1,11 @@
 """Fine-tune EfficientNet-Lite0 on Pascal VOC 2007 with cross-entropy, focal loss, ASL and adaptive ASL.
 
-    python tools/demo_photos.py data                  # under 20 minutes on two cores; writes work_dirs/demo_photos
+    python tools/demo_photos.py data                  # under 20 minutes on two cores
     python tools/demo_photos.py data --missing 0.4    # 40 % of the labels of the training images are missing
 
-The data set is downloaded by torchvision (450 MB) if ``data`` does not have it. The networks start from ImageNet
-weights that a package carries, train on ``train`` and are tested on ``val``. Prints and writes what ``tools/demo.py``
-does. One seed: configs/photos/README.md has several.
+If ``data`` does not have the data set, torchvision downloads it (450 MB). The networks start from ImageNet weights that
+come with a Python package, train on ``train`` and are tested on ``val``. The output in work_dirs/demo_photos is that of
+``tools/demo.py``. The demo trains with one seed; the study in configs/photos/README.md takes several.
 """
 
 import sys
@@ -20,7 +20,7 @@ URL = 'http://host.robots.ox.ac.uk/pascal/VOC/voc2007/VOCtrainval_06-Nov-2007.ta
 
 
 def train(spec: dict) -> dict[str, float]:
-    """One of the trainings, in a process of its own."""
+    """Run one of the trainings in its own process."""
     from studies.experiment import train_and_test
 
     metrics = train_and_test(spec['config'], spec['overrides'], spec['seed'], work_dir=spec['work_dir'])
@@ -35,8 +35,8 @@ PHOTOS = demo.Demo(
     losses=demo.CLASSIFICATION.losses,
     rows={loss: loss for loss in demo.CLASSIFICATION.losses},
     changes={},
-    caption='Settings are those of configs/photos: one learning rate for all; focal loss γ=2; ASL γ₊=0, γ₋=2, m=0.2; '
-    'adaptive ASL with its defaults.',
+    caption='Settings are those of configs/photos and are not tuned: one learning rate for all losses; focal loss has '
+    'γ=2, ASL has γ₊=0, γ₋=2 and m=0.2, and adaptive ASL has its defaults.',
     train=train,
     columns=demo.CLASSIFICATION.columns,
     logged=demo.CLASSIFICATION.logged,
@@ -52,7 +52,7 @@ PHOTOS = demo.Demo(
 
 
 def find_voc(data: Path) -> Path:
-    """Return the folder VOC2007 in ``data``, where it is downloaded if it is missing.
+    """Return the folder VOC2007 in ``data``; download it if it is missing.
 
     Raises:
         UserError: If it cannot be downloaded.
@@ -66,7 +66,7 @@ def find_voc(data: Path) -> Path:
         VOCDetection(data, year='2007', image_set='trainval', download=True)
     except (OSError, RuntimeError) as error:
         raise UserError(
-            f'{data}: no VOC2007 there, and it cannot be downloaded ({error}); where there is a network get {URL} and '
+            f'{data} has no VOC2007, and the download failed ({error}); download {URL} on a machine with a network and '
             f'unpack it in {data}'
         ) from error
     return data / PLACES[-1]
@@ -74,7 +74,7 @@ def find_voc(data: Path) -> Path:
 
 def main(argv=None) -> int:
     parser = demo.make_parser(PHOTOS, __doc__)
-    parser.add_argument('data', type=Path, help='folder that has VOC2007 or gets it')
+    parser.add_argument('data', type=Path, help='folder that has VOC2007, or into which it is downloaded')
     parser.add_argument('--missing', type=float, default=0.0, help='share of the training labels that is missing')
     parser.set_defaults(epochs=4)
     args = parser.parse_args(argv)

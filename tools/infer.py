@@ -18,7 +18,7 @@ def parse_args(argv=None):
         help='lowest probability of a label: a number, or a file of tools/analysis_tools/tune_threshold.py '
         '(classifiers: 0.5; detectors: 0.3, a number only)',
     )
-    parser.add_argument('--topk', type=positive, help='no more labels than this for a picture')
+    parser.add_argument('--topk', type=positive, help='largest number of labels of a picture')
     parser.add_argument('--out', metavar='FILE', help='write the results to a .json or .csv file')
     parser.add_argument('--show-dir', metavar='DIR', help='draw the results into a folder')
     parser.add_argument('--batch-size', type=positive, default=1, help='pictures in one pass of a classifier')
@@ -48,7 +48,7 @@ COLUMNS = ('picture', 'class', 'score', 'x1', 'y1', 'x2', 'y2', 'error')
 
 
 def check_args(args) -> list[str]:
-    """Raise before any work where an argument is wrong; return the pictures."""
+    """Raise if an argument is wrong, before any work, and return the pictures."""
     if args.out is not None and not args.out.endswith(('.json', '.csv')):
         raise UserError(f'--out {args.out}: the name must end in .json or .csv')
     if args.out is not None:
@@ -65,7 +65,7 @@ def check_args(args) -> list[str]:
 
 
 def results_of(cfg: Config, args, checkpoint: dict, pictures: list[str]):
-    """Return an iterator over the results, of a classifier or of a detector."""
+    """Return an iterator over the results of the classifier or the detector."""
     if cfg.get('default_scope') == 'mmdet':
         return results_of_detector(cfg, args, checkpoint, pictures)
     from mmasl.apis import MultiLabelInferencer
@@ -73,7 +73,7 @@ def results_of(cfg: Config, args, checkpoint: dict, pictures: list[str]):
     try:
         thr = 0.5 if args.thr is None else args.thr
         inferencer = MultiLabelInferencer(cfg, args.checkpoint, args.device or get_device(), thr=thr, topk=args.topk)
-        read_thresholds(thr, getattr(inferencer.model.head, 'num_classes', None))  # one for each class
+        read_thresholds(thr, getattr(inferencer.model.head, 'num_classes', None))  # checks the number of classes
     except ValueError as error:
         raise UserError(f'--{error}') from error
     checkpoints.check_fit(inferencer.model, checkpoint, args.checkpoint, complete=True)
@@ -86,7 +86,7 @@ def results_of_detector(cfg: Config, args, checkpoint: dict, pictures: list[str]
     from mmasl.apis import detect
 
     if args.topk is not None or isinstance(args.thr, str):
-        raise UserError(f'{args.config} is a detector, for which --thr is a number and --topk does not exist')
+        raise UserError(f'{args.config} is a detector: it takes no --topk, and --thr must be a number')
     pipeline = cfg.test_dataloader.dataset.pipeline
     if not any(str(step['type']).endswith('LoadImageFromFile') for step in pipeline):
         cfg.test_dataloader.dataset.pipeline = [dict(type='LoadImageFromFile'), *pipeline]
@@ -96,7 +96,7 @@ def results_of_detector(cfg: Config, args, checkpoint: dict, pictures: list[str]
 
 
 def as_row(picture: str, result: dict) -> dict:
-    """Return what is written of one picture: names, or indices where there are none, with their scores."""
+    """Return the row of one picture: names of classes (indices if there are no names) and their scores."""
     if 'error' in result:
         return dict(picture=picture, error=result['error'])
     names = result.get('pred_class', result['pred_label'])
@@ -107,7 +107,7 @@ def as_row(picture: str, result: dict) -> dict:
 
 
 def write_csv(path: Path, rows: list[dict]) -> None:
-    """Write a line for each label; a picture without any, or with an error, has one line too."""
+    """Write one line per label; a picture without labels or with an error has one line too."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as part, open(part, 'w', newline='', encoding='utf-8') as file:
         writer = csv.DictWriter(file, COLUMNS)
@@ -124,7 +124,7 @@ def write_csv(path: Path, rows: list[dict]) -> None:
 
 def describe(row: dict) -> str:
     if 'error' in row:
-        return f'{row["picture"]}: skipped, {row["error"]}'
+        return f'{row["picture"]} was skipped: {row["error"]}'
     labels = ', '.join(f'{name} {score:.2f}' for name, score in zip(row['classes'], row['scores'], strict=True))
     return f'{row["picture"]}: {labels or "nothing"}'
 
@@ -154,7 +154,7 @@ def main(argv=None) -> None:
         more = ', ...' if len(skipped) > 3 else ''
         raise UserError(
             f'{len(skipped)} of {len(rows)} pictures could not be read ({", ".join(skipped[:3])}{more}); '
-            f'the others are done{": " + outputs if outputs else ""}'
+            f'the others are {"in " + outputs if outputs else "above"}'
         )
     cli.say(f'done: {len(rows)} pictures' + (f' in {outputs}' if outputs else ''))
 

@@ -50,24 +50,27 @@ PICKLES = ('.pkl', '.pickle')
 
 
 def check_out(args) -> None:
-    """Raise where nothing can be written to ``--out``: better now than after the evaluation."""
+    """Raise if ``--out`` cannot be written, before the evaluation and not after it."""
     suffixes = PICKLES if args.out_item == 'pred' else ('.json', '.yaml', '.yml', *PICKLES)
     if args.out is not None and not args.out.endswith(suffixes):
         raise UserError(
             f'--out {args.out}: the name must end in {" or ".join(suffixes)} for --out-item {args.out_item}'
         )
     if args.out is None and args.out_item == 'metrics':
-        raise UserError('--out-item says what --out writes, and --out is missing')
+        raise UserError('--out-item needs --out, which names the file to write')
     if args.out is not None:
         preflight.check_folder(os.path.dirname(args.out) or '.', '--out')
 
 
 def merge_args(cfg: Config, args) -> None:
-    """Bring what the arguments say into the config."""
+    """Apply the arguments to the config."""
     cfg.load_from = args.checkpoint
     cfg.resume = False
     if cfg.get('strategy') and os.path.isfile(args.checkpoint):
-        cfg.strategy, cfg.runner_type = None, 'Runner'  # shards are for training; a file holds the whole model
+        cfg.strategy, cfg.runner_type = (
+            None,
+            'Runner',
+        )  # only training needs shards; a checkpoint file holds the whole model
     checkpoints.skip_pretrained(cfg)
     cli.add_hook(cfg, 'CheckModelHook')
     if args.amp:
@@ -86,14 +89,14 @@ def merge_args(cfg: Config, args) -> None:
 
 
 def take_validation(cfg: Config) -> None:
-    """Evaluate on the validation data: thresholds, say, must not be chosen on the test data."""
+    """Evaluate on the validation data, on which for example thresholds are chosen."""
     if cfg.get('val_dataloader') is None or cfg.get('val_evaluator') is None:
         raise UserError(f'--split val: {cfg.filename} has no val_dataloader with a val_evaluator')
     cfg.test_dataloader, cfg.test_evaluator = copy.deepcopy((cfg.val_dataloader, cfg.val_evaluator))
 
 
 def set_thresholds(cfg: Config, thr: float | str) -> None:
-    """Give the metrics that have one a threshold, or one for each class."""
+    """Set the threshold, or one threshold per class, in the metrics that have one."""
     try:
         thr, found = read_thresholds(thr), False
     except ValueError as error:
@@ -107,11 +110,11 @@ def set_thresholds(cfg: Config, thr: float | str) -> None:
                 )
             node['thr'], found = thr, True
     if not found:
-        raise UserError('--thr: test_evaluator has no MultiLabelMetric, which is what has a threshold')
+        raise UserError('--thr: only MultiLabelMetric has a threshold, and test_evaluator has none')
 
 
 def enable_drawing(cfg: Config, args) -> None:
-    """Turn the visualization hook on; MMPretrain's and MMDetection's name their arguments differently."""
+    """Turn on the visualization hook, whose arguments have other names in MMPretrain than in MMDetection."""
     hook = (cfg.get('default_hooks') or {}).get('visualization')
     if hook is None:
         raise UserError(f'--show and --show-dir need default_hooks.visualization, which {cfg.filename} does not have')
@@ -119,9 +122,9 @@ def enable_drawing(cfg: Config, args) -> None:
     of_mmdet = component is not None and 'draw' in parameters(component)[0]
     steps = [type_name(node['type']) for _, node in walk(cfg.test_dataloader.dataset) if 'type' in node]
     if of_mmdet and not any('Load' in step for step in steps):
-        raise UserError(f'--show and --show-dir of a detector draw on image files, and {cfg.filename} loads none')
+        raise UserError(f'--show and --show-dir draw detections on image files, but {cfg.filename} loads none')
     hook['draw' if of_mmdet else 'enable'] = True
-    # MMDetection takes any other path to be inside the work directory.
+    # MMDetection puts a relative path inside the work directory.
     hook['test_out_dir' if of_mmdet else 'out_dir'] = args.show_dir and os.path.abspath(args.show_dir)
     hook.update(show=args.show, wait_time=args.wait_time, interval=args.interval)
 
@@ -149,7 +152,7 @@ def enable_tta(cfg: Config) -> None:
 
 
 def add_dump(cfg: Config, file: str) -> None:
-    """Have the evaluator write the predictions; MMDetection's own way packs masks."""
+    """Make the evaluator write the predictions; MMDetection has its own class, which packs masks."""
     kind = 'mmdet.DumpDetResults' if cfg.get('default_scope') == 'mmdet' else 'mmengine.DumpResults'
     dump = {'type': kind, 'out_file_path': file}
     evaluator = cfg.test_evaluator

@@ -39,7 +39,7 @@ from mmasl.cli import run as cli
 
 
 def merge_args(cfg: Config, args) -> None:
-    """Bring what the arguments say into the config."""
+    """Apply the arguments to the config."""
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
@@ -66,7 +66,7 @@ def merge_args(cfg: Config, args) -> None:
 
 
 def read_start(cfg: Config) -> dict | None:
-    """Return the checkpoint that training starts from, if there is one, to be held against the model."""
+    """Return the checkpoint that training starts from, or None; it is compared with the model later."""
     if not cfg.get('load_from'):
         return None
     checkpoint = checkpoints.read(cfg.load_from, '--resume' if cfg.get('resume') else 'load_from', of_strategy=True)

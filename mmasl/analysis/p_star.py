@@ -25,7 +25,7 @@ def p_star(gamma_neg: float = DEFAULTS.gamma_neg, clip: float | None = DEFAULTS.
         ValueError: For an exponent below 0 or a margin outside [0, 1).
 
     Example:
-        >>> round(p_star(gamma_neg=2.0, clip=0.0), 3)  # a maximum without a margin: the gradient is 1.129, and 1 at p=1
+        >>> round(p_star(gamma_neg=2.0, clip=0.0), 3)  # the gradient is 1.129 there, and 1 at p=1
         0.942
         >>> round(p_star(gamma_neg=4.0, clip=0.05), 3)
         0.9

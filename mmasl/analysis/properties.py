@@ -52,7 +52,8 @@ def gradient_properties(
 
     Example:
         >>> gradient_properties(gamma_neg=0.0, clip=0.2)  # CE+PS
-        GradientProperties(hard_threshold=True, soft_threshold=False, discards_mislabelled=True, continuous=False)
+        GradientProperties(hard_threshold=True, soft_threshold=False,
+                           discards_mislabelled=True, continuous=False)
         >>> gradient_properties(gamma_neg=1.0, clip=0.2).soft_threshold
         False
     """

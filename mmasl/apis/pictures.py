@@ -37,7 +37,7 @@ def list_pictures(inputs) -> list:
         there = f', but {listed}' if others else ''
         raise ValueError(f'{inputs}: expected a folder with pictures ({", ".join(SUFFIXES)}), found none{there}')
     if others:
-        warnings.warn(f'{inputs}: left out, as they are no pictures by their suffix: {listed}', stacklevel=2)
+        warnings.warn(f'{inputs}: files without the suffix of a picture are left out: {listed}', stacklevel=2)
     return found
 
 
@@ -62,7 +62,7 @@ def load_picture(source) -> np.ndarray:
     except cv2.error:  # raised for an empty file
         picture = None
     if picture is None:
-        raise ValueError(f'it is no whole picture ({path.stat().st_size:,} bytes)')
+        raise ValueError(f'it is not a complete picture ({path.stat().st_size:,} bytes)')
     return picture
 
 

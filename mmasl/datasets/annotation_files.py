@@ -34,9 +34,9 @@ def read_coco(file: str, **needed: Sequence[str]) -> dict[str, list[dict]]:
     try:
         content = json.loads(_OUTLINE.sub(b'"segmentation": 0', get(file)))
     except ValueError as error:
-        raise DataError(f'{file} is no JSON file: {error}') from error
+        raise DataError(f'{file} is not a JSON file: {error}') from error
     if not isinstance(content, dict) or not {'images', 'categories'} <= content.keys():
-        raise DataError(f'{file} is no COCO file: expected a dict with images, annotations and categories')
+        raise DataError(f'{file} is not a COCO file: expected a dict with images, annotations and categories')
     content.setdefault('annotations', [])  # test sets are published without annotations
     for section, keys in _NEEDED.items():
         wanted = {*keys, *needed.get(section, ())}
@@ -68,7 +68,7 @@ def read_voc(file: str) -> list[tuple[str, str | None]]:
     try:
         objects = ElementTree.fromstring(get(file)).findall('object')
     except ElementTree.ParseError as error:
-        raise DataError(f'{file}: it is no XML file: {error}') from error
+        raise DataError(f'{file} is not an XML file: {error}') from error
     for number, item in enumerate(objects):
         if not item.findtext('name'):
             raise DataError(f'{file}: object {number} has no name')
@@ -92,7 +92,7 @@ def check_names(file: str, found: Mapping[str, int], classes: Sequence[str]) -> 
 
     Example:
         >>> check_names('train', {'dog': 3, 'zebra': 1}, ('cat', 'dog'))
-        "train: left out, as they are no classes: 'zebra' (1)"
+        "train: names that are not classes are left out: 'zebra' (1)"
         >>> check_names('train', {'dog': 3, 'Cat': 1}, ('cat', 'dog'))
         Traceback (most recent call last):
         mmasl.errors.DataError: train: 'Cat' is no class, but 'cat' is; they need the same spelling
@@ -110,7 +110,7 @@ def check_names(file: str, found: Mapping[str, int], classes: Sequence[str]) -> 
             f'metainfo=dict(classes=({", ".join(map(repr, found))},))'
         )
     listed = ', '.join(f"'{name}' ({count})" for name, count in sorted(others.items()) if count)
-    return f'{file}: left out, as they are no classes: {listed}' if listed else None
+    return f'{file}: names that are not classes are left out: {listed}' if listed else None
 
 
 def shown(entry: dict) -> str:

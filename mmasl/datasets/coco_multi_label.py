@@ -49,7 +49,8 @@ class CocoMultiLabel(Published, MultiLabelDataset):
         >>> import tempfile
         >>> from mmasl.datasets.miniatures import make_miniature
         >>> root = str(make_miniature('coco', tempfile.mkdtemp()))
-        >>> dataset = CocoMultiLabel('annotations/instances_val2014.json', data_root=root, data_prefix='val2014')
+        >>> file = 'annotations/instances_val2014.json'
+        >>> dataset = CocoMultiLabel(file, data_root=root, data_prefix='val2014')
         >>> len(dataset), len(dataset.CLASSES), dataset[0]['gt_label'], dataset[0]['gt_label_medium']
         (32, 80, [16, 20, 24, 29, 65], [20, 65])
     """

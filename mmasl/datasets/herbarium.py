@@ -46,7 +46,8 @@ class Herbarium2020(Published, BaseDataset):
         >>> from mmasl.datasets.miniatures import make_miniature
         >>> root = str(make_miniature('herbarium', tempfile.mkdtemp()))
         >>> options = dict(data_root=root, data_prefix='nybg2020/train')
-        >>> train, val = (Herbarium2020('nybg2020/train/metadata.json', split, **options) for split in ('train', 'val'))
+        >>> train = Herbarium2020('nybg2020/train/metadata.json', 'train', **options)
+        >>> val = Herbarium2020('nybg2020/train/metadata.json', 'val', **options)
         >>> len(train), len(val), train.CLASSES[train[0]['gt_label']]
         (54, 10, 'Digitus primus')
     """

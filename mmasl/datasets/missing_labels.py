@@ -22,7 +22,9 @@ class MissingLabels:
 
     ::
 
-        train_dataloader = dict(dataset=dict(type='mmasl.MissingLabels', missing_rate=0.4, dataset=dict(...)))
+        train_dataloader = dict(
+            dataset=dict(type='mmasl.MissingLabels', missing_rate=0.4, dataset=dict(...))
+        )
 
     Args:
         dataset (dict | BaseDataset): The training set; its ``test_mode`` must be False.

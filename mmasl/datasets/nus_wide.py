@@ -58,7 +58,8 @@ class NUSWIDE(Published, MultiLabelDataset):
         >>> from mmasl.datasets.miniatures import make_miniature
         >>> root = str(make_miniature('nus_wide', tempfile.mkdtemp()))
         >>> dataset = NUSWIDE('nus_wid_data.csv', split='test', data_root=root)
-        >>> original = NUSWIDE('Groundtruth/TrainTestLabels', split='test', data_root=root, data_prefix='Flickr')
+        >>> folder = 'Groundtruth/TrainTestLabels'
+        >>> original = NUSWIDE(folder, split='test', data_root=root, data_prefix='Flickr')
         >>> len(dataset), len(dataset.CLASSES), dataset[0]['gt_label'] == original[0]['gt_label']
         (32, 81, True)
     """

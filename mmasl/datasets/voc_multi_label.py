@@ -49,7 +49,8 @@ class VOCMultiLabel(Published, VOC):
         >>> from mmasl.datasets.miniatures import make_miniature
         >>> root = make_miniature('voc', tempfile.mkdtemp())
         >>> dataset = VOCMultiLabel(f'{root}/VOC2007', split='test', test_mode=True, difficult='ignored')
-        >>> len(dataset), len(dataset.CLASSES), sorted({float(t) for sample in dataset for t in sample['gt_score']})
+        >>> scores = {float(score) for sample in dataset for score in sample['gt_score']}
+        >>> len(dataset), len(dataset.CLASSES), sorted(scores)
         (32, 20, [-1.0, 0.0, 1.0])
     """
 

@@ -1,4 +1,4 @@
-"""Have the heads of a model and its data sets the same classes, in the same order?"""
+"""Checks that the heads of a model and its data sets have the same classes in the same order."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral
@@ -7,23 +7,24 @@ from torch import nn
 
 from mmasl.errors import UserError, did_you_mean
 
-# MMDetection's models with such a part have heads for other classes than those of the data, on purpose: detectors that
-# read the names of the classes as a text, trackers that detect one of many classes, panoptic models.
+# MMDetection's models with one of these parts have heads for other classes than the data on purpose: detectors that
+# read the names of the classes as text, trackers that detect one of many classes, and panoptic models.
 OTHER_HEADS = ('language_model', 'detector', 'panoptic_fusion_head')
 
 
 def check_classes(model: nn.Module, datasets: Mapping[str, object], trained_on: Sequence[str] | None = None) -> None:
-    """Compare the classes of the heads, of the data sets and of the checkpoint with each other, and read the labels.
+    """Compare the classes of the heads, the data sets and the checkpoint with each other, and check the labels.
 
     Args:
-        model: A classifier or a detector, without a wrapper. Heads that do not say how many classes they have are not
-            compared, nor are models with one of ``OTHER_HEADS``.
-        datasets: Each data set by the key of the config that it was built from. Those that name no classes in their
-            ``metainfo`` are not compared.
-        trained_on: The names of the classes that the checkpoint was trained on, where there is one that says so.
+        model: A classifier or a detector without a wrapper. The function skips heads without a number of classes, and
+            models with one of ``OTHER_HEADS``.
+        datasets: Each data set by the key of the config from which it was built. The function skips those without
+            names of classes in their ``metainfo``.
+        trained_on: The names of the classes on which the checkpoint was trained, if they are known.
 
     Raises:
-        UserError: One line that names both sides, and what to set.
+        UserError: If two of them differ, or a label is invalid. The message is one line that names both sides and
+            what to set.
 
     Example:
         >>> model = nn.Module()
@@ -39,7 +40,7 @@ def check_classes(model: nn.Module, datasets: Mapping[str, object], trained_on: 
         classes = getattr(dataset, 'metainfo', {}).get('classes')
         if isinstance(classes, str):
             raise UserError(
-                f"{key}: its classes are the string {classes!r}, each letter a class; write a tuple: ('{classes}',)"
+                f"{key}: its classes are the string {classes!r}, so each letter is one; write a tuple: ('{classes}',)"
             )
         if len(dataset) == 0:
             raise UserError(f'{key}: it has no picture{"" if classes is None else f" with one of {shown(classes)}"}')
@@ -56,7 +57,7 @@ def check_classes(model: nn.Module, datasets: Mapping[str, object], trained_on: 
             options = ' '.join(f'{name}={len(classes)}' for name in wrong)
             raise UserError(
                 f'{wrong[0]} is {counts[wrong[0]]}, but {key} has {len(classes)} classes ({shown(classes)}): '
-                f'--cfg-options {options}, or other classes in its metainfo'
+                f'write --cfg-options {options}, or set other classes in its metainfo'
             )
     number = counts.get('model.head.num_classes')
     for key, dataset in datasets.items() if number else ():
@@ -64,7 +65,7 @@ def check_classes(model: nn.Module, datasets: Mapping[str, object], trained_on: 
 
 
 def check_same(key: str, classes: tuple[str, ...], other: str, others: tuple[str, ...]) -> None:
-    """Raise where two data sets have other classes, or another order, since labels are compared by their index."""
+    """Raise if two data sets have different classes or another order, since labels are compared by their index."""
     for index, (mine, yours) in enumerate(zip(classes, others, strict=False)):
         if mine != yours:
             hint = did_you_mean(mine, set(others) - set(classes))
@@ -75,15 +76,15 @@ def check_same(key: str, classes: tuple[str, ...], other: str, others: tuple[str
     if len(classes) != len(others):
         longer, shorter = (classes, others) if len(classes) > len(others) else (others, classes)
         raise UserError(
-            f'{key} has {len(classes)} classes and {other} has {len(others)}: {shown(longer[len(shorter) :])} is '
-            'in one of them only; set metainfo=dict(classes=(...)) in both'
+            f'{key} has {len(classes)} classes and {other} has {len(others)}: only one of them has '
+            f'{shown(longer[len(shorter) :])}; set metainfo=dict(classes=(...)) in both'
         )
 
 
 def class_counts(model: nn.Module) -> Iterator[tuple[str, int]]:
-    """Yield the config keys that say how many classes a head has, with their values."""
+    """Yield the config keys that set the number of classes of a head, with their values."""
     for name, module in model.named_modules():
-        # A region proposal network tells objects from background, whatever their class is.
+        # A region proposal network tells objects of any class from background.
         proposes = any('RPN' in cls.__name__ for cls in type(module).__mro__)
         number = getattr(module, 'num_classes', None)
         if isinstance(number, int) and not proposes and (name == 'head' or hasattr(module, 'loss_cls')):
@@ -94,8 +95,8 @@ def class_counts(model: nn.Module) -> Iterator[tuple[str, int]]:
 
 
 def check_labels(key: str, dataset, num_classes: int) -> None:
-    """Raise where a picture of a classifier has a label that is no class, or one twice, or where none has any."""
-    found = [has_label(key, part, num_classes) for part in innermost(dataset)]  # all of them are checked
+    """Raise if a label of a classifier's picture is not a class or is there twice, or if no picture has a label."""
+    found = [has_label(key, part, num_classes) for part in innermost(dataset)]  # checks all of them
     if not any(found):
         raise UserError(f'{key}: none of its {len(dataset)} pictures has a label')
 
@@ -111,9 +112,9 @@ def innermost(dataset) -> Iterator:
 
 
 def has_label(key: str, dataset, num_classes: int) -> bool:
-    """Check the labels of one data set, and return whether it has any or does not tell.
+    """Check the labels of one data set; return True if it has labels or cannot tell.
 
-    Data sets of this package read names, so that their labels are classes; of those only the first label is looked for.
+    Data sets of this package read names, so their labels are always classes, and one label is enough to know.
     """
     ours, found = type(dataset).__module__.startswith('mmasl.'), False
     for index in range(len(dataset)):
@@ -126,7 +127,7 @@ def has_label(key: str, dataset, num_classes: int) -> bool:
             return True
         wrong = [label for label in labels if not (isinstance(label, Integral) and 0 <= label < num_classes)]
         if wrong or len(set(labels)) != len(labels):
-            what = f'the label {wrong[0]!r}' if wrong else f'the labels {labels}, one of them twice'
+            what = f'the label {wrong[0]!r}' if wrong else f'the labels {labels}, with one of them twice'
             raise UserError(
                 f'{key}: {dataset.get_data_info(index).get("img_path", f"picture {index}")} has {what}; expected '
                 f'different indices of classes, integers from 0 to {num_classes - 1}'

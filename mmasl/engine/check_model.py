@@ -1,7 +1,8 @@
-"""Can the heads of a built detector use the losses of this package, and have they as many channels as classes?
+"""Checks that the heads of a built model can use the losses of this package and have one channel per class.
 
-MMDetection reads from the *config* of a loss how many channels a head gets, and builds one more than there are classes
-where ``use_sigmoid=True`` is left out. Class index C is then a valid class, and no loss can tell it from background.
+MMDetection reads the number of a head's channels from the *config* of its loss. Without ``use_sigmoid=True`` there, it
+builds one channel more than there are classes. Class index C is then a valid class, and no loss can tell it from
+background.
 """
 
 from collections.abc import Iterator
@@ -12,28 +13,28 @@ from torch import nn
 from mmasl.errors import UserError
 from mmasl.models.losses import AsymmetricQualityLoss
 
-# Heads that take a loss_cls and do something else with it, by the name of their class or of one that it inherits from.
+# Heads that accept a loss_cls but do not use it as a loss of logits, by the name of their class or of a base class.
 UNFIT_HEADS = {
     'AutoAssignHead': 'never calls its loss_cls and trains with a loss of its own',
     'FreeAnchorRetinaHead': 'never calls its loss_cls and trains with a loss of its own',
-    'CenterNetUpdateHead': 'passes probabilities and heatmaps, for which GaussianFocalLoss is made',
+    'CenterNetUpdateHead': 'passes probabilities and heatmaps, which need GaussianFocalLoss',
 }
 PROBABILITY_HEADS = {'TOODHead'}  # they pass no logits
 QUALITY_HEADS = {'GFLHead', 'RTMDetHead', 'TOODHead'}  # they pass (labels, scores) to loss_cls
 
 
 def check_model(model: nn.Module) -> None:
-    """Check each head whose classification loss is one of ours: its kind, and its channels against its classes.
+    """Check each head with one of our classification losses: its kind, and that it has one channel per class.
 
     Args:
-        model: A built model, in a wrapper such as DistributedDataParallel or not. Heads without ``loss_cls``, and
-            losses of other packages, are not looked at.
+        model: A built model, which may be in a wrapper such as DistributedDataParallel. The function ignores heads
+            without ``loss_cls`` and losses of other packages.
 
     Raises:
-        UserError: A head has other than ``num_classes`` channels, as the config of its loss does not say
-            ``use_sigmoid=True`` or as it is a softmax head; or it does not use its ``loss_cls``; or it passes
-            probabilities to a loss without ``activated=True``, or qualities to one for labels. One line that names the
-            config key.
+        UserError: If the number of a head's channels is not ``num_classes``, because the config of its loss lacks
+            ``use_sigmoid=True`` or because it is a softmax head; if a head does not use its ``loss_cls``; if it passes
+            probabilities to a loss without ``activated=True``; or if it passes qualities to a loss for labels. The
+            message is one line that names the config key.
 
     Example:
         >>> from mmasl.models.losses import AsymmetricLoss
@@ -53,16 +54,16 @@ def check_model(model: nn.Module) -> None:
 
 
 def check_class_weight(head: nn.Module, name: str) -> None:
-    """Raise where a loss of ``head`` has other than one weight for each class."""
+    """Raise if the number of a loss's class weights differs from the number of classes of ``head``."""
     for loss_name, loss in head.named_children():
         weight, classes = getattr(loss, 'class_weight', None), getattr(head, 'num_classes', None)
         if weight is not None and isinstance(classes, int) and len(weight) != classes:
-            key = f'model.{name}.{loss_name}'.replace('loss_module', 'loss')  # which the config calls loss
-            raise UserError(f'{key}.class_weight: expected {classes} weights, one for each class, got {len(weight)}')
+            key = f'model.{name}.{loss_name}'.replace('loss_module', 'loss')  # the name in the config
+            raise UserError(f'{key}.class_weight: expected {classes} weights, one per class, got {len(weight)}')
 
 
 def own_losses(head: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the sigmoid classification losses of ``head`` that come, or inherit, from this package."""
+    """Yield the sigmoid classification losses of ``head`` that are from this package or inherit from one that is."""
     for name, loss in head.named_children():
         ours = any(cls.__module__.startswith('mmasl.') for cls in type(loss).__mro__)
         if 'loss_cls' in name and ours and getattr(loss, 'use_sigmoid', False):
@@ -70,7 +71,7 @@ def own_losses(head: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def check_head(head: nn.Module, loss: nn.Module, key: str) -> None:
-    """Raise where ``head`` cannot use ``loss``, which stands at ``key`` of the config."""
+    """Raise if ``head`` cannot use ``loss``, which is at ``key`` of the config."""
     name, loss_name = type(head).__name__, type(loss).__name__
     for cls in type(head).__mro__:
         if cls.__name__ in UNFIT_HEADS:
@@ -87,21 +88,21 @@ def check_head(head: nn.Module, loss: nn.Module, key: str) -> None:
         return
     found = f'{name} has {channels} class channels for {classes} classes'
     if not getattr(head, 'use_sigmoid_cls', True):
-        trouble = (
-            ' and takes their softmax in prediction' if channels == classes else f', {loss_name} wants one for each'
-        )
-        raise UserError(f'{key}.use_sigmoid=True is missing in the config: {found}{trouble}')
+        trouble = 'it predicts by their softmax' if channels == classes else f'{loss_name} needs one per class'
+        raise UserError(f'{key}.use_sigmoid=True is missing in the config: {found}, and {trouble}')
     if channels == classes:
         return
     raise UserError(
-        f'{key}: {found}; it is made for softmax classification with background as the last channel, and {loss_name} '
-        f'is for heads with sigmoid classification. Take a softmax loss here: {key}.type=CrossEntropyLoss'
+        f'{key}: {found}, because it classifies by softmax with background as the last channel, but {loss_name} is for '
+        f'sigmoid classification; use a softmax loss here: {key}.type=CrossEntropyLoss'
     )
 
 
 def count_channels(head: nn.Module) -> int | None:
-    """Return how many class scores ``head`` gives for a location or box; None where it does not say."""
+    """Return how many class scores ``head`` has for a location or box, or None if it does not say."""
     if hasattr(head, 'cls_out_channels'):
         return head.cls_out_channels
-    classifier = getattr(head, 'fc_cls', getattr(head, 'cls_embed', None))  # of second stages, of Mask2Former
+    classifier = getattr(
+        head, 'fc_cls', getattr(head, 'cls_embed', None)
+    )  # the names in second stages and in Mask2Former
     return getattr(classifier, 'out_features', None)

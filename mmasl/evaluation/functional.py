@@ -178,7 +178,8 @@ def multilabel_metrics(
         ValueError: For empty input, for input without any positive, and under the conditions of the functions above.
 
     Example:
-        >>> result = multilabel_metrics(np.array([[0.9, 0.2], [0.6, 0.7]]), np.array([[1, 1], [0, 1]]), topk=None)
+        >>> scores, targets = np.array([[0.9, 0.2], [0.6, 0.7]]), np.array([[1, 1], [0, 1]])
+        >>> result = multilabel_metrics(scores, targets, topk=None)
         >>> result['mAP'], result['CP'], round(result['OF1'], 1)
         (100.0, 75.0, 66.7)
     """

@@ -80,7 +80,8 @@ def softmax_asymmetric_loss(
         >>> loss.backward()
         >>> loss, pred.grad[0]
         (tensor(0.1585, grad_fn=<...>), tensor([-0.1458,  0.0392,  0.1066]))
-        >>> softmax_asymmetric_loss(pred, torch.tensor([[0.7, 0.3, 0.0], [0.0, 0.0, 1.0]]), label_smoothing=0)
+        >>> mixed = torch.tensor([[0.7, 0.3, 0.0], [0.0, 0.0, 1.0]])
+        >>> softmax_asymmetric_loss(pred, mixed, label_smoothing=0)
         tensor(1.2639, grad_fn=<...>)
     """
     asymmetry = make_softmax_asymmetry(gamma_pos, gamma_neg, label_smoothing, ignore_index, detach_focus)

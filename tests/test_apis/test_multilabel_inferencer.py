@@ -51,7 +51,7 @@ def test_every_kind_of_input_gives_the_same(inferencer, folder):
         if 'error' not in one:
             np.testing.assert_allclose(scores(one), scores(other), atol=1e-6)
             assert one['pred_label'] == other['pred_label']
-    assert of_folder[2]['error'] == 'it is no whole picture (11 bytes)'
+    assert of_folder[2]['error'] == 'it is not a complete picture (11 bytes)'
 
 
 def test_it_is_what_the_model_says_in_evaluation(inferencer):

@@ -82,8 +82,8 @@ def changed(section, number, **values):
 
 
 FILES = {
-    'no JSON': ('{', 'train.json is no JSON file: '),
-    'other JSON': ('[]', 'train.json is no COCO file: expected a dict with images, annotations and categories'),
+    'no JSON': ('{', 'train.json is not a JSON file: '),
+    'other JSON': ('[]', 'train.json is not a COCO file: expected a dict with images, annotations and categories'),
     'no area': (
         changed('annotations', 4, area=None),
         '(id 5, image_id 1, category_id 2, iscrowd 0) has no area',
@@ -111,7 +111,7 @@ def test_a_file_that_cannot_be_read(what):
 def test_what_is_left_out_is_said():
     assert check(coco()) is None
     assert check(coco(), metainfo={'classes': CLASSES[:2]}) == (
-        "train.json: left out, as they are no classes: 'triangle' (3)"
+        "train.json: names that are not classes are left out: 'triangle' (3)"
     )
     content = coco()
     for image in content['images']:
@@ -160,7 +160,7 @@ def test_voc_image_sets():
 
 def test_voc_says_what_is_left_out():
     left_out = check_voc(('dog', '<difficult>1</difficult>'), ('zebra', ''))
-    assert left_out == "train.txt: left out, as they are no classes: 'zebra' (1)"
+    assert left_out == "train.txt: names that are not classes are left out: 'zebra' (1)"
 
 
 OWN = """

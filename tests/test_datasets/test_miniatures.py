@@ -86,7 +86,7 @@ def test_only_a_miniature_is_replaced_and_only_when_told(tmp_path):
     make_miniature('coco', out, TINY._replace(seed=1), overwrite=True)
     assert json.loads((out / 'miniature.json').read_text()) == {'name': 'coco', **TINY._replace(seed=1)._asdict()}
     (out / 'miniature.json').unlink()
-    with pytest.raises(ValueError, match='this is no miniature; name another one'):
+    with pytest.raises(ValueError, match='it is not a miniature; choose another one'):
         make_miniature('coco', out, TINY, overwrite=True)
 
 

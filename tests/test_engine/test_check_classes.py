@@ -25,7 +25,7 @@ def test_a_classifier_with_another_number_of_classes(tmp_path, capsys, number):
     said = Refusals('train', capsys)(config, '--cfg-options', f'model.head.num_classes={number}')
     assert said == (
         f'model.head.num_classes is {number}, but train_dataloader.dataset has 80 classes (red 0, red 1, red 2, red 3, '
-        'red 4, ...): --cfg-options model.head.num_classes=80, or other classes in its metainfo'
+        'red 4, ...): write --cfg-options model.head.num_classes=80, or set other classes in its metainfo'
     )
 
 
@@ -78,13 +78,16 @@ def classifier(head=2, **preprocessor):
 
 
 WRONG = {
-    'a string': (Labels([0], classes='red circle'), "its classes are the string 'red circle', each letter a class"),
+    'a string': (
+        Labels([0], classes='red circle'),
+        "its classes are the string 'red circle', so each letter is one",
+    ),
     'none': (Labels(), 'data: it has no picture with one of circle, square'),
     'more classes': (Labels([0], classes=('a', 'b', 'c')), 'model.head.num_classes is 2, but data has 3 classes'),
     'a name': (Labels([0], ['square']), "1.jpg has the label 'square'; expected different indices of classes"),
     'too large': (Labels([0], [1, 2], classes=None), '1.jpg has the label 2; expected different indices of classes, '),
     'negative': (Labels([-1]), '0.jpg has the label -1; '),
-    'twice': (Labels([0], [1, 1, 0]), '1.jpg has the labels [1, 1, 0], one of them twice'),
+    'twice': (Labels([0], [1, 1, 0]), '1.jpg has the labels [1, 1, 0], with one of them twice'),
     'no positive': (Labels([], []), 'data: none of its 2 pictures has a label'),
 }
 
@@ -99,7 +102,7 @@ def test_data_of_a_classifier(what):
 
 def test_data_sets_in_wrappers():
     wrong = SeededDataset(RepeatDataset(Labels([0], [1, 1]), times=2))
-    with pytest.raises(UserError, match=r'data: 1.jpg has the labels \[1, 1\], one of them twice'):
+    with pytest.raises(UserError, match=r'data: 1.jpg has the labels \[1, 1\], with one of them twice'):
         check_classes(classifier(), {'data': wrong})
     check_classes(classifier(), {'data': ConcatDataset([Labels([]), Labels([1])])})
     with pytest.raises(UserError, match='data: none of its 2 pictures has a label'):
@@ -114,7 +117,7 @@ def test_two_data_sets():
     check(None, ('x', 'y'))
     with pytest.raises(UserError, match=r"class 1 is 'squares' in b and 'square' in a; did you mean 'square'\?"):
         check(('circle', 'square'), ('circle', 'squares'))
-    with pytest.raises(UserError, match='b has 2 classes and a has 3: z is in one of them only'):
+    with pytest.raises(UserError, match='b has 2 classes and a has 3: only one of them has z;'):
         check(('x', 'y', 'z'), ('x', 'y'))
 
 

@@ -41,16 +41,14 @@ def test_heads_of_mmdetection(name):
         return check_model(model)
     channels = 7 if name == 'VFNet' else 8  # its channels are those of the base class's own loss
     trouble = (
-        ' and takes their softmax in prediction'
-        if name == 'VFNet'
-        else f', {type(head.loss_cls).__name__} wants one for each'
+        'it predicts by their softmax' if name == 'VFNet' else f'{type(head.loss_cls).__name__} needs one per class'
     )
     assert head.cls_out_channels == channels
     with pytest.raises(UserError) as error:
         check_model(model)
     assert str(error.value) == (
         f'model.bbox_head.loss_cls.use_sigmoid=True is missing in the config: {type(head).__name__} has {channels} '
-        f'class channels for 7 classes{trouble}'
+        f'class channels for 7 classes, and {trouble}'
     )
 
 
@@ -82,9 +80,9 @@ def test_second_stages_are_softmax():
     with pytest.raises(UserError) as error:
         check_model(nn.ModuleDict({'roi_head': nn.ModuleDict({'bbox_head': heads})}))
     assert str(error.value) == (
-        'model.roi_head.bbox_head.1.loss_cls: Shared2FCBBoxHead has 8 class channels for 7 classes; it is made for '
-        'softmax classification with background as the last channel, and AsymmetricLoss is for heads with sigmoid '
-        'classification. Take a softmax loss here: model.roi_head.bbox_head.1.loss_cls.type=CrossEntropyLoss'
+        'model.roi_head.bbox_head.1.loss_cls: Shared2FCBBoxHead has 8 class channels for 7 classes, because it '
+        'classifies by softmax with background as the last channel, but AsymmetricLoss is for sigmoid classification; '
+        'use a softmax loss here: model.roi_head.bbox_head.1.loss_cls.type=CrossEntropyLoss'
     )
 
 
@@ -138,7 +136,7 @@ def test_class_weights_of_another_number():
     model = nn.Module()
     model.head = Head('loss_module', num_classes=3)
     model.head.loss_module = AsymmetricLoss(class_weight=[1.0, 2.0])
-    with pytest.raises(UserError, match=r'model.head.loss.class_weight: expected 3 weights, one for each class, got 2'):
+    with pytest.raises(UserError, match=r'model.head.loss.class_weight: expected 3 weights, one per class, got 2'):
         check_model(model)
     model.head.num_classes = 2
     check_model(model)

@@ -30,7 +30,7 @@ def test_a_tiny_demo(tmp_path):
     results = json.loads((out / 'demo.json').read_text())
     assert list(results) == ['ce', 'fl', 'asl', 'asl-ad']
     assert all(0 < result['mAP'] < 100 and len(result['curve']) == 1 for result in results.values())
-    assert 'Pascal VOC 2007, val' in done.stdout and '32 images, 1 epochs each' in done.stdout
+    assert 'Pascal VOC 2007, val' in done.stdout and '32 images and 1 epochs each' in done.stdout
 
 
 @pytest.mark.parametrize('place', ['', 'VOC2007', 'VOCdevkit/VOC2007'])
@@ -49,5 +49,5 @@ def test_without_data_and_network_one_line_says_what_to_do(tmp_path, monkeypatch
     assert tool.main([str(tmp_path)]) == 1
     error = capsys.readouterr().err
     assert error.count('\n') == 1
-    assert f'error: {tmp_path}: no VOC2007 there, and it cannot be downloaded' in error
-    assert 'where there is a network get http://host.robots.ox.ac.uk/pascal/VOC/voc2007/VOCtrainval' in error
+    assert f'error: {tmp_path} has no VOC2007, and the download failed' in error
+    assert 'download http://host.robots.ox.ac.uk/pascal/VOC/voc2007/VOCtrainval' in error

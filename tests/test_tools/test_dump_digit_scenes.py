@@ -41,7 +41,7 @@ def test_empty_folder_is_filled_and_a_full_one_refused(tmp_path):
     run(dump_tool, tmp_path, '--splits', 'val', '--options', 'num_scenes=1')
     written = (tmp_path / 'annotations' / 'instances_val.json').read_text()
     assert len(json.loads(written)['images']) == 1
-    with pytest.raises(SystemExit, match='exists and is no empty folder'):
+    with pytest.raises(SystemExit, match='exists and is not an empty folder'):
         run(dump_tool, tmp_path, '--splits', 'val', '--options', 'num_scenes=2')
     assert (tmp_path / 'annotations' / 'instances_val.json').read_text() == written
 

@@ -59,11 +59,11 @@ def test_refusals(trained, tmp_path, capsys):
     config, _ = trained
     refuse = Refusals('misc/extract_features', capsys)
     assert main([config, 'out', *NO_WORKERS, '--splits', 'val']) == 0
-    assert 'out was begun with' in refuse(config, 'out', '--checkpoint', 'weights.pth')
+    assert 'out has features of' in refuse(config, 'out', '--checkpoint', 'weights.pth')
     state = torch.load('weights.pth')['state_dict']
     assert main([config, 'same_name', '--checkpoint', 'weights.pth', *NO_WORKERS, '--splits', 'val']) == 0
     torch.save(dict(state_dict={name: 2 * value for name, value in state.items()}), 'weights.pth')  # trained on
-    assert 'same_name was begun with' in refuse(config, 'same_name', '--checkpoint', 'weights.pth', *NO_WORKERS)
+    assert 'same_name has features of' in refuse(config, 'same_name', '--checkpoint', 'weights.pth', *NO_WORKERS)
     assert 'absent.pth does not exist' in refuse(config, 'new', '--checkpoint', 'absent.pth')
     (tmp_path / 'detector').mkdir()
     detector = write_config(tmp_path / 'detector', DETECTION)

@@ -87,13 +87,13 @@ def test_a_broken_picture_is_skipped_and_reported(trained, capsys):
     Path('pictures/1.png').write_bytes(Path('pictures/1.png').read_bytes()[:100])
     Path('pictures/2.png').write_bytes(b'')
     said = Refusals('infer', capsys)(config, checkpoint, 'pictures', '--out', 'all.csv')
-    assert said == ('2 of 3 pictures could not be read (pictures/1.png, pictures/2.png); the others are done: all.csv')
+    assert said == '2 of 3 pictures could not be read (pictures/1.png, pictures/2.png); the others are in all.csv'
     with open('all.csv') as file:
         errors = {line['picture']: line['error'] for line in csv.DictReader(file)}
     assert errors == {
         'pictures/0.png': '',
-        'pictures/1.png': 'it is no whole picture (100 bytes)',
-        'pictures/2.png': 'it is no whole picture (0 bytes)',
+        'pictures/1.png': 'it is not a complete picture (100 bytes)',
+        'pictures/2.png': 'it is not a complete picture (0 bytes)',
     }
 
 

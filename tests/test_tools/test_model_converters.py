@@ -174,17 +174,17 @@ def test_refusals(capsys):
         torch.save({key: value for key, value in (checkpoint | changes).items() if value is not None}, 'in.pth')
         return refuse('in.pth', 'out.pth')
 
-    assert 'in.pth is no checkpoint of the authors' in said_of(idx_to_class=None)
+    assert 'in.pth is not a checkpoint of the authors' in said_of(idx_to_class=None)
     assert 'expected a name for each index 0 ... 4, got 1 names' in said_of(idx_to_class={0: 'a'})
     assert 'got no body.conv1.0.weight' in said_of(model={'weight': torch.zeros(1)})
     weights = dict(checkpoint['model'])
     del weights['body.layer4.2.conv3.1.bias']
-    assert "are missing ['body.layer4.2.conv3.bn.bias']" in said_of(model=weights)
+    assert "lacks ['body.layer4.2.conv3.bn.bias']" in said_of(model=weights)
     weights = {key.replace('head.fc', 'head.decoder'): value for key, value in checkpoint['model'].items()}
-    assert 'head.decoder.weight is no weight of a linear head' in said_of(model=weights)
+    assert 'head.decoder.weight belongs neither to a linear head' in said_of(model=weights)
     weights = checkpoint['model'] | {'head.fc.weight': torch.zeros(7, 2048)}
     assert 'expected a head of num_classes=5, got 7' in said_of(model=weights)
-    assert 'is a checkpoint of MMEngine already' in said_of(state_dict={}, meta={})
+    assert 'is already a checkpoint of MMEngine' in said_of(state_dict={}, meta={})
     torch.save(checkpoint | {'args': Path('x')}, 'in.pth')  # an object, which a safe load does not make
     assert 'in.pth cannot be loaded safely: UnpicklingError' in refuse('in.pth', 'out.pth')
     Path('in.pth').write_bytes(b'no checkpoint')

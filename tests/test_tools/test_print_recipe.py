@@ -17,7 +17,7 @@ def test_the_main_config_departs_in_nothing(capsys):
     assert main([MAIN, '--strict']) == 0
     said = capsys.readouterr().out
     assert 'averaging: ExponentialMovingAverage of decay 0.9997 over weights and buffers' in said
-    assert 'Nothing departs.' in said and 'warning' not in said
+    assert 'Nothing differs from the recipe for MS-COCO.' in said and 'warning' not in said
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_config_departs_in_what_its_name_says(path):
 def test_strict_and_detectors(tmp_path, capsys):
     refuse = Refusals('misc/print_recipe', capsys)
     said = refuse(MAIN, '--strict', '--cfg-options', 'train_cfg.max_epochs=80')
-    assert said == f'{MAIN} departs from the paper in length'
+    assert said == f'{MAIN} differs from the paper in length'
     Config(dict(model=dict(bbox_head=dict()))).dump(tmp_path / 'detector.py')
     assert 'expected a classifier (model.head)' in refuse(str(tmp_path / 'detector.py'))
     part = str(CONFIGS / '_base_' / 'models' / 'digitnet.py')

@@ -124,7 +124,7 @@ def test_where_nothing_can_be_written(trained, refuse):
     assert 'must end in .pkl or .pickle' in refuse(config, checkpoint, '--out', 'pred.json')
     said = refuse(config, checkpoint, '--out', '/proc/self/pred.pkl')
     assert 'the folder /proc/self is not writable' in said and said.endswith('choose another with --out')
-    assert '--out is missing' in refuse(config, checkpoint, '--out-item', 'metrics')
+    assert '--out-item needs --out' in refuse(config, checkpoint, '--out-item', 'metrics')
     assert '--interval: expected an integer above 0, got 0' in refuse(config, checkpoint, '--interval', '0', status=2)
 
 
@@ -140,7 +140,7 @@ def test_drawing(trained, refuse):
         assert 'need default_hooks.visualization' in refuse(config, checkpoint, '--show-dir', 'drawn')
         hook = ['default_hooks.visualization.type=DetVisualizationHook']
         said = refuse(config, checkpoint, '--show-dir', 'drawn', '--cfg-options', *hook)
-        assert said.startswith('--show and --show-dir of a detector draw on image files')
+        assert said.startswith('--show and --show-dir draw detections on image files')
     else:
         assert main([config, checkpoint, '--show-dir', 'drawn', '--interval', '4']) == 0
         assert len(list(Path('drawn').iterdir())) == 4

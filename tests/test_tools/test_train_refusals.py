@@ -143,7 +143,7 @@ WRONG = {
     'model.head.loss.focus=2': "no key 'focus' in model.head.loss (mmasl.AsymmetricLoss)",
     'train_dataloader.dataset.colour=red': "no key 'colour' in train_dataloader.dataset (mmasl.DigitScenes)",
     'default_hooks.checkpoint.save_best=f1 default_hooks.checkpoint.rule=greater': (
-        "default_hooks.checkpoint.save_best: no metric is called 'f1', but multi-label/precision_thr-0.02, "
+        "default_hooks.checkpoint.save_best: 'f1' is none of the metrics multi-label/precision_thr-0.02, "
     ),
     'model.backbone.init_cfg.type=Pretrained model.backbone.init_cfg.checkpoint=nosuch.pth': (
         'model.backbone.init_cfg.checkpoint: nosuch.pth does not exist'
@@ -281,7 +281,7 @@ def test_missing_data(tmp_path, refuse):
     assert 'elsewhere does not exist' in refuse(path, '--cfg-options', 'data_root=elsewhere')
     Path('data/coco/annotations/val.json').write_text('{')
     Path('data/coco/val2017').mkdir()
-    assert refuse(path).startswith('data/coco/annotations/train.json is no JSON file: ')
+    assert refuse(path).startswith('data/coco/annotations/train.json is not a JSON file: ')
 
 
 # --- the rest ----------------------------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ def test_refusals(dumped, capsys, tmp_path):
     refuse = Refusals('analysis_tools/tune_threshold', capsys)
     assert '--split val --dump absent.pkl writes it' in refuse('absent.pkl')
     Path('other.pkl').write_bytes(pickle.dumps([dict(pred_instances=1)]))
-    assert "other.pkl is no dump of a multi-label classifier: data_samples: expected the key 'pred_score'" in refuse(
+    assert "other.pkl is not a dump of a multi-label classifier: data_samples: expected the key 'pred_score'" in refuse(
         'other.pkl'
     )
     assert '--out thr.txt: the name must end in .json' in refuse(dump, '--out', 'thr.txt')
@@ -90,7 +90,7 @@ def test_refusals(dumped, capsys, tmp_path):
     refuse = Refusals('test', capsys)
     assert '--thr absent.json: expected a number or a file' in refuse(config, checkpoint, '--thr', 'absent.json')
     path = write_config(tmp_path, DETECTION)
-    assert '--thr: test_evaluator has no MultiLabelMetric' in refuse(path, checkpoint, '--thr', '0.1')
+    assert '--thr: only MultiLabelMetric has a threshold' in refuse(path, checkpoint, '--thr', '0.1')
     Path('each.json').write_text(json.dumps(dict(thr=[0.1, 0.2])))
     mmpretrains = ['--thr', 'each.json', '--cfg-options', 'val_evaluator.type=MultiLabelMetric']
     said = refuse(config, checkpoint, '--split', 'val', *mmpretrains, 'val_evaluator.topk=3')

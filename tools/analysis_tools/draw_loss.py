@@ -1,9 +1,10 @@
-"""Draws a negative's loss (Fig. 2) and normalised gradient (Fig. 3) against its probability, and prints Table 1.
+"""Draw the loss (Fig. 2) and the normalised gradient (Fig. 3) of a negative over its probability; print Table 1.
 
     python tools/analysis_tools/draw_loss.py                                    # the paper's curves
-    python tools/analysis_tools/draw_loss.py --curves 4,0.05 0,0.4              # others: gamma_neg,clip
+    python tools/analysis_tools/draw_loss.py --curves 4,0.05 0,0.4              # gamma_neg,clip of others
 
-``--out`` gets ``fig2`` and ``fig3`` as .png, .svg and .csv. Dots in Fig. 3: p*, beyond which the gradient falls.
+The command writes ``fig2`` and ``fig3`` as .png, .svg and .csv into ``--out``. The dots in Fig. 3 show p*, the
+probability beyond which the gradient falls.
 """
 
 import argparse
@@ -16,8 +17,10 @@ from mmasl.errors import UserError, command
 
 def parse_args(argv=None):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--curves', nargs='+', metavar='GAMMA,M', help="other losses than the paper's")
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/analysis'), help='folder (work_dirs/analysis)')
+    parser.add_argument('--curves', nargs='+', metavar='GAMMA,M', help="curves to draw instead of the paper's")
+    parser.add_argument(
+        '--out', type=Path, default=Path('work_dirs/analysis'), help='folder of the figures (default: %(default)s)'
+    )
     return parser.parse_args(argv)
 
 
@@ -41,7 +44,7 @@ HEAD = ['loss', 'hard threshold', 'soft threshold', 'discards mislabelled', 'con
 
 
 def parse_curves(texts: list[str]) -> dict[str, dict]:
-    """The constants of each of ``--curves`` by its label."""
+    """Return the constants of each of ``--curves`` by its label."""
     curves = {}
     for text in texts:
         try:
@@ -75,7 +78,7 @@ def draw(path: Path, function, curves: dict[str, dict], ylabel: str, top: float,
 
 
 def properties(curves: dict[str, dict]) -> str:
-    """Table 1 for these losses, with p* beside it."""
+    """Return Table 1 for these losses, with p* in a further column."""
     rows = []
     for name, constants in curves.items():
         maximum = p_star(**constants)

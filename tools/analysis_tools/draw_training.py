@@ -1,11 +1,12 @@
-"""Draws what trainings have logged: mean probabilities (Fig. 4), or the asymmetry with its gap (Fig. 9).
+"""Draw the logs of trainings: the mean probabilities (Fig. 4), or the adapted asymmetry and the gap (Fig. 9).
 
     python tools/analysis_tools/draw_training.py fig4 work_dirs/ce work_dirs/fl work_dirs/asl
     python tools/analysis_tools/draw_training.py fig9 work_dirs/target0 work_dirs/target0.1 --labels 0 0.1
 
-It reads the JSON logs of work directories. Fig. 4 needs what mmasl.ProbabilityGapHook logs, for any loss:
-``tools/train.py CONFIG --cfg-options default_hooks.gap.type=mmasl.ProbabilityGapHook``; Fig. 9 what
-mmasl.AsymmetryHook logs of mmasl.AdaptiveAsymmetricLoss. ``--out`` gets a .png, a .svg and a .csv.
+The command reads the JSON logs of work directories, and writes a .png, a .svg and a .csv into ``--out``. Fig. 4 needs
+the log of mmasl.ProbabilityGapHook, which works with any loss; ``--cfg-options
+default_hooks.gap.type=mmasl.ProbabilityGapHook`` adds it to a training. Fig. 9 needs the log of mmasl.AsymmetryHook,
+which works with mmasl.AdaptiveAsymmetricLoss.
 """
 
 import argparse
@@ -25,9 +26,13 @@ def parse_args(argv=None):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('figure', choices=FIGURES)
     parser.add_argument('logs', type=Path, nargs='+', help='work directories or scalars.json files')
-    parser.add_argument('--labels', nargs='+', help='a name for each (default: those of the folders)')
-    parser.add_argument('--smooth', type=positive, default=1, metavar='N', help='mean of the last N logged values (1)')
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/analysis'), help='folder (work_dirs/analysis)')
+    parser.add_argument('--labels', nargs='+', help='a name for each log (default: the names of the folders)')
+    parser.add_argument(
+        '--smooth', type=positive, default=1, metavar='N', help='draw the mean of the last N logged values (default: 1)'
+    )
+    parser.add_argument(
+        '--out', type=Path, default=Path('work_dirs/analysis'), help='folder of the figure (default: %(default)s)'
+    )
     return parser.parse_args(argv)
 
 
@@ -42,16 +47,16 @@ SYMBOLS = dict(pt_pos='$p_t^+$', pt_neg='$p_t^-$', delta_p=r'$\Delta p$', gamma_
 
 
 def read_log(path: Path, figure: str) -> dict[int, list[float]]:
-    """The figure's values of each logged iteration, from a work directory (all its runs) or from one JSON log.
+    """Return the figure's values of each logged iteration, from one JSON log or from all runs in a work directory.
 
     Raises:
-        UserError: There is no log, or it has not what the figure shows.
+        UserError: If there is no log, or if it lacks the figure's values.
     """
     keys, hook = FIGURES[figure]['keys'], FIGURES[figure]['hook']
     entries = list(read_scalars(path))
     if not entries:
         raise UserError(f'{path}: expected a work directory with a JSON log (<time>/vis_data/scalars.json)')
-    # What a resumed run has logged again replaces the earlier run's.
+    # The values of a resumed run replace those of the earlier run for the same iteration.
     curve = {entry['step']: [entry[key] for key in keys] for entry in entries if all(key in entry for key in keys)}
     if not curve:
         raise UserError(
@@ -61,7 +66,7 @@ def read_log(path: Path, figure: str) -> dict[int, list[float]]:
 
 
 def smooth(values: list[float], window: int) -> list[float]:
-    """The mean of each value and those before it, ``window`` at most.
+    """Return for each value the mean of the last ``window`` values up to it.
 
     Example:
         >>> smooth([0.0, 2.0, 4.0], 2)
@@ -71,7 +76,7 @@ def smooth(values: list[float], window: int) -> list[float]:
 
 
 def draw_fig4(curves: dict[str, dict], window: int):
-    """A panel for each training, with the confidence in positives and in negatives."""
+    """Draw a panel per training with the confidence in positives and in negatives."""
     figure, panels = pyplot().subplots(1, len(curves), figsize=(0.6 + 2.8 * len(curves), 3), sharey=True, squeeze=False)
     for panel, (label, curve) in zip(panels[0], curves.items(), strict=True):
         for number, key in enumerate(('pt_pos', 'pt_neg')):
@@ -86,7 +91,7 @@ def draw_fig4(curves: dict[str, dict], window: int):
 
 
 def draw_fig9(curves: dict[str, dict], window: int):
-    """The asymmetry on the left, the gap on the right, a line for each training."""
+    """Draw the asymmetry on the left and the gap on the right, with one line per training."""
     figure, panels = pyplot().subplots(1, 2, figsize=(7.6, 3))
     for number, (panel, key) in enumerate(zip(panels, ('gamma_neg', 'delta_p'), strict=True)):
         for label, curve in curves.items():

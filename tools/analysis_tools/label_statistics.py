@@ -1,10 +1,10 @@
-"""Reads the training set of a config, says what its labels are like, and proposes the losses to try first.
+"""Count the labels in the training set of a config, and propose the losses to try first.
 
     python tools/analysis_tools/label_statistics.py configs/digit_scenes/digitnet-ce_ft-1xb16_digitscenes-48px.py
 
-For multi-label, single-label and detection configs. Prints the figures and the ladder with its reasons; ``--out`` gets
-``label_statistics`` as .json, .png and .svg, and as .csv a row for each class. It promises no accuracy: only trials on
-your own data tell.
+The command reads multi-label, single-label and detection configs. It prints the statistics, and the proposed losses
+with the reasons. It writes ``label_statistics`` as .json, .png and .svg into ``--out``, and as a .csv with one row per
+class. It cannot predict accuracy; only trials on your own data can tell.
 """
 
 import argparse
@@ -18,9 +18,13 @@ from mmasl.errors import UserError, command, positive
 def parse_args(argv=None):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, help='settings of the config')
-    parser.add_argument('--images', type=positive, default=100_000, help='most images to read (100,000)')
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/analysis'), help='folder (work_dirs/analysis)')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=CfgOptions, default={}, help='settings that replace those of the config'
+    )
+    parser.add_argument('--images', type=positive, default=100_000, help='largest number of images to read (100,000)')
+    parser.add_argument(
+        '--out', type=Path, default=Path('work_dirs/analysis'), help='folder of the results (default: %(default)s)'
+    )
     return parser.parse_args(argv)
 
 
@@ -44,7 +48,7 @@ from mmasl.files import write_json
 
 
 def build_dataset(cfg: Config):
-    """The training set of the config, without its pipelines, whose images need not be there."""
+    """Return the training set of the config without its pipelines, so that images may be missing."""
     for _, node in walk(cfg.train_dataloader.dataset):
         if 'pipeline' in node:
             node.pipeline = []
@@ -53,7 +57,7 @@ def build_dataset(cfg: Config):
 
 
 def is_detection(cfg: Config) -> bool:
-    """Whether the config trains a detector: one of its loading pipelines packs boxes."""
+    """Return whether the config trains a detector: then one of its loading pipelines packs boxes."""
     names = [
         type_name(node['type']).rsplit('.', 1)[-1] for _, node in walk(cfg.train_dataloader.dataset) if 'type' in node
     ]
@@ -61,24 +65,24 @@ def is_detection(cfg: Config) -> bool:
 
 
 def read_samples(dataset, most: int) -> Iterator[dict]:
-    """The annotations of the images, evenly spaced ones where there are more than ``most``."""
+    """Yield the annotations of all images, or of ``most`` evenly spaced images if there are more."""
     number = len(dataset)
     chosen = range(number) if number <= most else np.linspace(0, number - 1, most).astype(int).tolist()
     if number > most:
-        print(f'{most:,} of {number:,} images are read; --images sets how many', flush=True)
-    for index in tqdm(chosen, unit=' images', disable=None):  # None: on terminals only
+        print(f'reading {most:,} of {number:,} images; --images sets how many', flush=True)
+    for index in tqdm(chosen, unit=' images', disable=None):  # None shows the bar on terminals only
         yield dataset.get_data_info(index)
 
 
 def describe(figures: dict) -> str:
-    """The figures, a line for each."""
+    """Return the statistics as text, one per line."""
     return '\n'.join(
         f'{name.replace("_", " "):>32}  {"-" if value is None else value}' for name, value in figures.items()
     )
 
 
 def draw(statistics: LabelStatistics, path: Path) -> None:
-    """The frequency of the classes, and how many labels images have, as ``path``.png and ``path``.svg."""
+    """Draw the frequencies of the classes and the labels per image as ``path``.png and ``path``.svg."""
     figure, (left, right) = pyplot().subplots(1, 2, figsize=(8, 3))
     what = 'boxes' if statistics.kind == 'detection' else 'images'
     left.bar(range(1, len(statistics.positive) + 1), np.sort(statistics.positive)[::-1], width=1.0)
@@ -91,7 +95,7 @@ def draw(statistics: LabelStatistics, path: Path) -> None:
 
 
 def write_classes(statistics: LabelStatistics, names, path: Path) -> None:
-    """A row for each class."""
+    """Write one row per class."""
     negative = statistics.negative
     with open(path, 'w', newline='', encoding='utf-8') as file:
         writer = csv.writer(file)
@@ -108,7 +112,7 @@ def main(argv=None) -> None:
     cfg = read_config(args.config)
     apply_cfg_options(cfg, args.cfg_options)
     if not cfg.get('train_dataloader'):
-        raise UserError('the config has no train_dataloader')
+        raise UserError(f'{args.config} has no train_dataloader')
     detection = is_detection(cfg)
     dataset = build_dataset(cfg)
     names = getattr(dataset, 'metainfo', {}).get('classes')
@@ -124,10 +128,10 @@ def main(argv=None) -> None:
     write_json(path.with_suffix('.json'), dict(config=args.config, **figures, ladder=ladder))
     write_classes(statistics, names, path.with_suffix('.csv'))
     draw(statistics, path)
-    print(f'\n\n{describe(figures)}\n\nWhat to try, each with a learning rate of its own (no accuracy is promised):')
+    print(f'\n\n{describe(figures)}\n\nLosses to try, each with its own learning rate:')
     for number, step in enumerate(ladder, start=1):
         print(f'{number}. {step["name"]}: {step["reason"]}\n   loss={step["loss"]}')
-    print(f'\n{path} is there as .json, .csv, .png and .svg')
+    print(f'\nwrote {path}.json, .csv, .png and .svg')
 
 
 if __name__ == '__main__':

@@ -1,7 +1,8 @@
-"""Choose from validation predictions which probability a label needs, for all classes together or for each.
+"""Choose from validation predictions the least probability of a label, for all classes together or for each class.
 
-The predictions come from `tools/test.py CONFIG CHECKPOINT --split val --dump val.pkl`; `tools/test.py --thr FILE` and
-`tools/infer.py --thr FILE` read what is written here. Figure beside it: precision-recall and reliability curves.
+`tools/test.py CONFIG CHECKPOINT --split val --dump val.pkl` writes the predictions. `tools/test.py --thr FILE` and
+`tools/infer.py --thr FILE` read the thresholds that this command writes. It also draws precision-recall and reliability
+curves.
 """
 
 import sys
@@ -15,9 +16,12 @@ def parse_args(argv=None):
     parser = Parser(description=__doc__)
     parser.add_argument('dump', help='.pkl file with the predictions on the validation split')
     parser.add_argument(
-        '--objective', choices=('CF1', 'OF1', 'precision'), default='OF1', help='what is to become best'
+        '--objective',
+        choices=('CF1', 'OF1', 'precision'),
+        default='OF1',
+        help='measure to maximise; precision: find the lowest threshold with the precision of --floor',
     )
-    parser.add_argument('--floor', type=float, default=0.9, help='least precision, for --objective precision')
+    parser.add_argument('--floor', type=float, default=0.9, help='least precision of --objective precision')
     parser.add_argument('--per-class', action='store_true', help='one threshold for each class')
     parser.add_argument('--out', default='thresholds.json', metavar='FILE', help='.json file for the thresholds')
     return parser.parse_args(argv)
@@ -36,7 +40,7 @@ from mmasl.evaluation.thresholds import choose_thresholds
 from mmasl.files import write_json
 
 BINS = 10
-ENOUGH = 10  # positives of a class for a curve of its own
+ENOUGH = 10  # least number of positives of a class whose curve is drawn
 
 
 def read_dump(path: str) -> tuple[np.ndarray, np.ndarray]:
@@ -48,7 +52,7 @@ def read_dump(path: str) -> tuple[np.ndarray, np.ndarray]:
         Evaluator(metric).process(mmengine.load(path))
         scores, targets = (np.stack(rows) for rows in zip(*metric.results, strict=True))
     except Exception as error:  # whatever is in the file
-        raise UserError(f'{path} is no dump of a multi-label classifier: {error}') from error
+        raise UserError(f'{path} is not a dump of a multi-label classifier: {error}') from error
     return scores, targets
 
 
@@ -58,7 +62,7 @@ def measure(scores: np.ndarray, targets: np.ndarray, thr: np.ndarray) -> dict[st
 
 
 def measure_held_out(scores: np.ndarray, targets: np.ndarray, **how) -> dict[str, float]:
-    """The same with the thresholds of either half of the samples used on the other half."""
+    """Return the same measures when each half of the samples gets the thresholds chosen on the other half."""
     order = np.random.default_rng(0).permutation(len(scores))
     halves = order[::2], order[1::2]
     counts = 0
@@ -69,7 +73,7 @@ def measure_held_out(scores: np.ndarray, targets: np.ndarray, **how) -> dict[str
 
 
 def draw(path: Path, scores: np.ndarray, targets: np.ndarray, thr: np.ndarray) -> None:
-    """Draw precision over recall and frequency over probability, of each class thinly, of all labels thickly."""
+    """Draw precision over recall, and frequency over probability: thin for each class, thick for all labels."""
     figure, (left, right) = pyplot().subplots(1, 2, figsize=(9, 4.2), layout='constrained')
     columns = [(s[t >= 0], t[t >= 0] == 1, x) for s, t, x in zip(scores.T, targets.T, thr, strict=True)]
     columns = [column for column in columns if column[1].sum() >= ENOUGH][:200]
@@ -126,10 +130,10 @@ def main(argv=None) -> None:
     keys = list(results['chosen here'])
     print(table(['%', *keys], [[name, *(f'{row[key]:.1f}' for key in keys)] for name, row in results.items()]))
     if args.objective == 'CF1' and args.per_class:
-        print('warning: CF1 with --per-class gives every picture the labels of hard classes; see OF1 in the table')
+        print('warning: CF1 with --per-class may predict hard classes on every picture; compare OF1 in the table')
     what = f'{thr.min():.3f} to {thr.max():.3f}' if args.per_class else f'{thr[0]:.3f}'
     empty = int((~(targets == 1).any(0)).sum()) if args.per_class else 0
-    rest = f'; {empty} classes without a positive have the common one' if empty else ''
+    rest = f'; {empty} classes without a positive take the threshold of all classes' if empty else ''
     print(f'done: {args.objective}, threshold {what}{rest}, in {out} and {out.with_suffix(".png")}')
 
 

@@ -1,4 +1,4 @@
-"""Draw the authors' transforms beside upstream's, on one PNG.
+"""Draw the authors' transforms beside upstream's in one PNG.
 
 Example:
     python tools/misc/draw_transforms.py docs/images/transforms.png
@@ -12,8 +12,8 @@ from pathlib import Path
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description='Draw the transforms of the paper beside those of upstream.')
     parser.add_argument('out', type=Path, help='the PNG to write')
-    parser.add_argument('--image', type=Path, help='a picture of your own instead of one of scikit-learn')
-    parser.add_argument('--tile', type=int, default=110, help='pixels a side of each small picture')
+    parser.add_argument('--image', type=Path, help='picture to use instead of one of scikit-learn')
+    parser.add_argument('--tile', type=int, default=110, help='side of each small picture in pixels')
     parser.add_argument('--seed', type=int, default=0)
     return parser.parse_args(argv)
 
@@ -47,7 +47,7 @@ ROWS = {
 
 
 def examples(image: np.ndarray) -> dict[str, list[np.ndarray]]:
-    """For each row of the sheet its title and pictures, BGR."""
+    """Return the title of each row of the sheet and its pictures (BGR)."""
     sizes = {title: TRANSFORMS.build(cfg)(dict(img=image.copy()))['img'] for title, cfg in RESIZES.items()}
     squished, plain = sizes.values()
     difference = np.abs(squished.astype(int) - plain) * 8
@@ -64,7 +64,7 @@ def examples(image: np.ndarray) -> dict[str, list[np.ndarray]]:
 
 
 def draw(rows: dict[str, list[np.ndarray]], tile: int) -> Image.Image:
-    """One sheet of the rows."""
+    """Draw the rows on one sheet."""
     sheet = Image.new('RGB', (COLUMNS * tile, len(rows) * (tile + MARGIN)), 'white')
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     for row, (title, pictures) in enumerate(rows.items()):

@@ -4,8 +4,8 @@
       annotations/instances_train.json  instances_val.json  instances_test.json
       train/000000.png …  val/000000.png …  test/000000.png …
 
-Category ids are class ids + 1, image ids are scene indices. Labels missing by ``missing_rate`` have no annotation.
-The folder appears when it is complete: nothing half-written stays behind.
+Category ids are class ids + 1, and image ids are scene indices. Labels that ``missing_rate`` removes have no
+annotation. The folder appears only when it is complete, so an interrupted run leaves nothing behind.
 
 Example:
     python tools/misc/dump_digit_scenes.py data/digit_scenes
@@ -48,7 +48,7 @@ from mmasl.files import atomic_folder
 
 
 def coco_annotations(dataset):
-    """The COCO-format dict of a dataset; no scene is rendered."""
+    """Return the COCO-format dict of a data set, without rendering a scene."""
     images, annotations = [], []
     for info in dataset.load_data_list():
         name = Path(info['img_path']).name
@@ -61,7 +61,7 @@ def coco_annotations(dataset):
 
 
 def dump(datasets, out):
-    """Write ``datasets`` ({split: dataset}) into folder ``out``, all or nothing."""
+    """Write ``datasets`` ({split: data set}) into the folder ``out``, all of them or none."""
     with atomic_folder(out) as folder:
         (folder / 'annotations').mkdir()
         for split, dataset in datasets.items():
@@ -76,7 +76,7 @@ def dump(datasets, out):
 def main(argv=None):
     args = parse_args(argv)
     if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
-        sys.exit(f'error: {args.out} exists and is no empty folder; name another one')
+        sys.exit(f'error: {args.out} exists and is not an empty folder; choose another one')
     fixed = sorted({'split', 'cache', 'indices', 'pipeline', 'filter_cfg'} & set(args.options))
     if fixed:
         sys.exit(f'error: --options may not set {", ".join(fixed)}; choose splits with --splits')

@@ -1,6 +1,6 @@
-"""Write what a trained (or pre-trained) classifier sees before its last layer: features to compare losses on.
+"""Write the inputs of a classifier's last layer as features, on which losses can be compared.
 
-Every split goes through the test pipeline. Shards that are there already are kept, so a run that was stopped goes on.
+Every split goes through the test pipeline. Finished shards are kept, so an interrupted run continues where it stopped.
 `configs/features/` and `tools/studies/choose_loss.py` read the folder.
 """
 
@@ -17,12 +17,12 @@ def parse_args(argv=None):
     parser = Parser(description=__doc__)
     parser.add_argument('config', help='config of a classifier of MMPretrain')
     parser.add_argument('out', help='folder to write')
-    parser.add_argument('--checkpoint', help='weights; without it those that the config starts training from')
+    parser.add_argument('--checkpoint', help='weights (default: those from which the config starts training)')
     parser.add_argument('--splits', nargs='+', choices=SPLITS, default=SPLITS)
     parser.add_argument('--batch-size', type=positive, default=32)
     parser.add_argument('--workers', type=int, default=2, help='processes that load pictures')
-    parser.add_argument('--shard', type=positive, default=4096, help='samples in a file')
-    parser.add_argument('--amp', action='store_true', help='bfloat16 arithmetic, faster where the processor has it')
+    parser.add_argument('--shard', type=positive, default=4096, help='samples per file')
+    parser.add_argument('--amp', action='store_true', help='use bfloat16, which is faster if the processor supports it')
     parser.add_argument('--device', type=usable_device, help='where to run')
     parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE')
     return parser.parse_args(argv)
@@ -57,7 +57,7 @@ def build_dataset(cfg: Config, split: str) -> Dataset:
     """Return the data set of ``split`` with the pipeline of the test data."""
     loaders = [cfg.get(f'{name}_dataloader') for name in (split, 'test')]
     if None in loaders:
-        raise UserError(f'{cfg.filename} has no {split}_dataloader, or no test_dataloader with the pipeline')
+        raise UserError(f'{cfg.filename} needs a {split}_dataloader, and a test_dataloader for the pipeline')
     dataset, test = (copy.deepcopy(loader.dataset) for loader in loaders)
     while 'dataset' in dataset:
         dataset = dataset.dataset
@@ -80,7 +80,7 @@ def build_model(cfg: Config, args) -> torch.nn.Module:
 
 
 def digest(cfg: Config, model: torch.nn.Module) -> str:
-    """Return a digest of what features depend on: preprocessing, pipeline, and the weights before the last layer."""
+    """Return a digest of preprocessing, pipeline and the weights before the last layer, on which features depend."""
     parts = [str(cfg.get(key)).encode() for key in ('model', 'data_preprocessor', 'test_dataloader')]
     weights = {name: value for name, value in model.state_dict().items() if not name.startswith('head.')}
     parts += [value.cpu().numpy().tobytes() for _, value in sorted(weights.items())]
@@ -111,7 +111,7 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 
 def write_split(model: torch.nn.Module, dataset: Dataset, split: str, args) -> list[str]:
-    """Write the shards of ``split`` that are not there yet, and return the names of all."""
+    """Write the missing shards of ``split``, and return the names of all shards."""
     names, starts = [], range(0, len(dataset), args.shard)
     for number, start in enumerate(tqdm(starts, desc=split, unit='shard', disable=None)):
         names.append(f'{split}_{number:05d}')
@@ -127,11 +127,11 @@ def write_split(model: torch.nn.Module, dataset: Dataset, split: str, args) -> l
 
 
 def check_same(args, spec: dict) -> None:
-    """Raise where the folder was begun with other weights, data or shards."""
+    """Raise if the folder has features of other weights, other data or another shard size."""
     index = Path(args.out, INDEX)
     began = json.loads(index.read_text())['spec'] if index.is_file() else None
     if began not in (None, spec):
-        raise UserError(f'{args.out} was begun with {began}, and not with {spec}: give another folder')
+        raise UserError(f'{args.out} has features of {began} and not of {spec}; choose another folder')
 
 
 @command
@@ -154,7 +154,7 @@ def main(argv=None) -> None:
         index = Path(args.out, INDEX)
         shards = json.loads(index.read_text())['shards'] if index.is_file() else {}
         content = dict(spec=spec, classes=[str(name) for name in classes], shards=shards)
-        write_json(index, content)  # whose the folder is, before the first shard
+        write_json(index, content)  # the specification comes before the first shard
         for split, dataset in datasets.items():
             shards[split] = write_split(model, dataset, split, args)
             write_json(index, content)

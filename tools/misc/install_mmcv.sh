@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Installs mmcv with its compiled ops:  install_mmcv.sh PYTHON onedl-mmcv==2.3.6
+# Install mmcv with its compiled ops:  install_mmcv.sh PYTHON onedl-mmcv==2.3.6
 #
-# The wheel comes from the folder $WHEELHOUSE, else from this machine's cache of built wheels, else from the compiler. uv
-# does all the rest of the set-up, and this not: it compiles in a folder with a new name each time, so that a build that
-# was cut short starts over, and an index that sends no caching headers makes it compile again for every environment.
+# The wheel comes from the folder $WHEELHOUSE, or from this machine's cache of built wheels, or from the compiler. uv does
+# the rest of the set-up, but not this part. It compiles in a folder with a new name each time, so an interrupted build
+# starts again, and if the index sends no caching headers, it compiles again for every environment.
 set -euo pipefail
 python=$1 name=${2%==*} version=${2#*==}
 fail() { echo "error: $1" >&2; exit 1; }
@@ -13,7 +13,7 @@ print(sysconfig.get_path("purelib"), sysconfig.get_path("include"), "cp%d%d" % s
 file=${name//-/_}-$version
 [ -d "$site/$file.dist-info" ] && compgen -G "$site/mmcv/_ext*.so" > /dev/null && exit
 
-# Ops for CUDA are built where its compiler and a GPU are. mmcv's own rule, any visible GPU, fails where nvcc is missing.
+# Ops for CUDA are built if there are a GPU and nvcc. mmcv's own rule is any visible GPU, which fails without nvcc.
 cuda=
 if [ "${FORCE_CUDA:-0}" = 1 ] || { [ -e /dev/nvidia0 ] && { [ -n "${CUDA_HOME:-}" ] || command -v nvcc > /dev/null; }; }; then
     cuda=-cuda
@@ -38,11 +38,11 @@ build() {
         tar xzf "$cache"/part/*.tar.gz --strip-components=1 -C "$cache/part/mmcv"
         mv "$cache/part" "$cache/build"
     fi
-    echo "Now mmcv's ops are compiled, $MAX_JOBS file(s) at a time: 10 to 25 minutes on two cores, once per machine."
-    echo "Stopped, this goes on where it was. Whole output: $cache/build/log"
+    echo "Compiling mmcv's ops, $MAX_JOBS file(s) at a time. This takes 10 to 25 minutes on two cores, once per machine."
+    echo "An interrupted build continues where it stopped. The whole output is in $cache/build/log"
     "$python" -m pip wheel -v --no-deps --no-build-isolation --no-cache-dir -w "$cache/build" "$cache/build/mmcv" 2>&1 |
         tee "$cache/build/log" | sed -un 's/^ *\(\[[0-9]*\/[0-9]*\]\).*/\1/p' ||
-        fail "$(grep -m 1 -E 'fatal error:|(ERROR|Error): ' "$cache/build/log" || echo 'the build failed'). Whole output: $cache/build/log"
+        fail "$(grep -m 1 -E 'fatal error:|(ERROR|Error): ' "$cache/build/log" || echo 'the build failed'). The whole output is in $cache/build/log"
     mv "$(find_wheel "$cache/build")" "$cache/"
     rm -rf "$cache/build"
 }
@@ -60,5 +60,5 @@ fi
 "$python" -m uv pip install -q --python "$python" --no-deps --reinstall-package "$name" "$wheel"
 "$python" -c 'import torch, mmcv._ext' || {
     "$python" -m uv pip uninstall -q --python "$python" "$name"
-    fail "$wheel has no ops, or ops of another torch: remove it, or leave out WHEELHOUSE"
+    fail "$wheel has no ops, or ops for another torch. Remove it, or leave out WHEELHOUSE"
 }

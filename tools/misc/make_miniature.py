@@ -18,10 +18,12 @@ def main(argv=None):
     parser.add_argument('name', choices=NAMES)
     parser.add_argument('--out', required=True, metavar='DIR', help='folder to write; it must be empty or not exist')
     for split in ('train', 'val', 'test'):
-        parser.add_argument(f'--{split}', type=int, default=getattr(DEFAULT_SIZE, split), help=f'images of {split}')
+        parser.add_argument(
+            f'--{split}', type=int, default=getattr(DEFAULT_SIZE, split), help=f'number of images of {split}'
+        )
     parser.add_argument('--side', type=int, default=DEFAULT_SIZE.side, help='shorter side of an image in pixels')
-    parser.add_argument('--seed', type=int, default=DEFAULT_SIZE.seed, help='other pictures')
-    parser.add_argument('--overwrite', action='store_true', help='replace the miniature in DIR')
+    parser.add_argument('--seed', type=int, default=DEFAULT_SIZE.seed, help='seed of the pictures')
+    parser.add_argument('--overwrite', action='store_true', help='replace a miniature in DIR')
     args = parser.parse_args(argv)
     size = Size(args.train, args.val, args.test, args.side, args.seed)
     try:

@@ -1,10 +1,10 @@
-"""Pre-train the small backbone on single-digit scenes and write the weights that the ladder starts from.
+"""Pre-train DigitNet on single-digit scenes and write the weights from which the configs of DigitScenes start.
 
     python tools/misc/pretrain_digit_net.py
 
-trains ``configs/digit_scenes/digitnet_pt-1xb64_digitscenes-single-48px.py`` (about three minutes of one core), prints
-the accuracy on the validation split, whose handwriting is not in the training split, and writes the weights (float16,
-0.5 MB, no optimizer) beside the config. ``--cfg-options train_cfg.max_epochs=2`` gives a short run.
+The command trains ``configs/digit_scenes/digitnet_pt-1xb64_digitscenes-single-48px.py`` (about three minutes of one
+core) and prints the accuracy on the validation split, whose handwriting is not in the training split. It writes the
+weights (float16, 0.5 MB, no optimizer) beside the config. ``--cfg-options train_cfg.max_epochs=2`` gives a short run.
 """
 
 import argparse
@@ -18,8 +18,8 @@ WEIGHTS = FOLDER / 'digitnet_digitscenes-single-48px.pth'
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--out', type=Path, default=WEIGHTS, help='where the weights go (default: beside the config)')
-    parser.add_argument('--work-dir', default='work_dirs/digitnet_pretrain', help='logs and checkpoints')
+    parser.add_argument('--out', type=Path, default=WEIGHTS, help='file for the weights (default: beside the config)')
+    parser.add_argument('--work-dir', default='work_dirs/digitnet_pretrain', help='folder for logs and checkpoints')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, help='changes, as key=value')
     return parser.parse_args(argv)
@@ -38,7 +38,7 @@ CONFIG = FOLDER / 'digitnet_pt-1xb64_digitscenes-single-48px.py'
 
 
 def export(model: torch.nn.Module, path: Path, accuracy: float) -> None:
-    """Write the weights of ``model`` in float16 to ``path``, with the accuracy they were measured to have."""
+    """Write the weights of ``model`` in float16 to ``path``, with their measured accuracy."""
     state = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as part:
@@ -57,7 +57,7 @@ def main() -> None:
     runner.train()
     accuracy = float(runner.test()['accuracy/top1'])
     export(runner.model, args.out, accuracy)
-    print(f'top-1 accuracy {accuracy:.1f} % on unseen handwriting, weights in {args.out}')
+    print(f'top-1 accuracy on unseen handwriting: {accuracy:.1f} %; wrote the weights to {args.out}')
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""Print what a classification config does, in words, beside what the paper did, and say where it departs.
+"""Print the recipe of a classification config in words, and say where it differs from that of the paper.
 
 Example:
     python tools/misc/print_recipe.py configs/coco_multilabel/tresnet-l-asl_1xb128_coco14-448px.py
@@ -12,10 +12,10 @@ from mmasl.errors import UserError, command
 
 
 def parse_args(argv=None):
-    parser = Parser(description="Print a classification config's recipe in words, and where it departs from the paper.")
+    parser = Parser(description='Print the recipe of a classification config, and where it differs from the paper.')
     parser.add_argument('config', help='config file')
     parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE')
-    parser.add_argument('--strict', action='store_true', help='fail if it departs in anything')
+    parser.add_argument('--strict', action='store_true', help='fail if anything differs')
     return parser.parse_args(argv)
 
 
@@ -36,8 +36,7 @@ SCRIPT = "authors' script"
 
 
 class Item(NamedTuple):
-    """One part of a recipe: how to put it in words, what the paper's MS-COCO recipe is in the same words, and where
-    that is from."""
+    """One part of a recipe: a function that describes it, the description of the paper's MS-COCO recipe, its source."""
 
     describe: Callable[[Config], str]
     paper: str
@@ -45,17 +44,17 @@ class Item(NamedTuple):
 
 
 def name_of(node: dict | None) -> str:
-    """The ``type`` of a component without its scope."""
+    """Return the ``type`` of a component without its scope."""
     return type_name(node.get('type', '')).split('.')[-1] if node else ''
 
 
 def each(value) -> list[ConfigDict]:
-    """A dict or a list of them, as a list."""
+    """Return a dict, or a list of dicts, as a list."""
     return list(value) if isinstance(value, list | tuple) else [value] if value else []
 
 
 def arguments(node: dict, but: tuple[str, ...] = ()) -> str:
-    """Arguments of a component, as far as they are plain."""
+    """Return the arguments of a component that are numbers, strings or None, as text."""
     plain = {k: v for k, v in node.items() if k not in ('type', *but) and isinstance(v, int | float | str | None)}
     return ', '.join(f'{key}={value:g}' if type(value) is float else f'{key}={value}' for key, value in plain.items())
 
@@ -123,7 +122,7 @@ def inputs(cfg: Config) -> str:
 
 
 def pipeline(loader: str) -> Callable[[Config], str]:
-    """The transforms of a data loader but for loading and packing."""
+    """Return a function that describes the transforms of a data loader, without loading and packing."""
 
     def describe(cfg: Config) -> str:
         dataset = cfg[loader].dataset
@@ -187,16 +186,16 @@ RECIPE = {
     'head': Item(head, 'GlobalAveragePooling + MultiLabelLinearClsHead', SCRIPT),
     'loss': Item(loss, 'AsymmetricLoss (gamma_pos=0, gamma_neg=4, clip=0.05)', 'Table 2'),
 }
-# What the config cannot be compared on, said every time.
+# Notes on what cannot be compared, printed every time.
 REMARKS = (
     'the gradient is the full one of Eq. 8; the script does not differentiate the focusing weight (detach_focus=True)',
     "the paper's text has a peak lr of about 2e-4, the script 1e-4",
-    'the script reports the better of averaged and raw weights of its best epoch; here each is reported apart',
+    'the script reports the better of averaged and raw weights of its best epoch; mmasl reports each separately',
 )
 
 
 def departures(cfg: Config) -> dict[str, str]:
-    """For each item in which ``cfg`` is not the paper's recipe: what it does."""
+    """Return the description of each item in which ``cfg`` differs from the paper's recipe."""
     found = {name: item.describe(cfg) for name, item in RECIPE.items()}
     return {name: words for name, words in found.items() if words != RECIPE[name].paper}
 
@@ -213,13 +212,14 @@ def main(argv=None) -> None:
     other = departures(cfg)
     for name, item in RECIPE.items():
         print(f'{name}: {item.describe(cfg)}')
-    print(f'\n{len(other)} of {len(RECIPE)} differ from the recipe for MS-COCO:' if other else '\nNothing departs.')
+    found = f'{len(other)} of {len(RECIPE)} differ' if other else 'Nothing differs'
+    print(f'\n{found} from the recipe for MS-COCO{":" if other else "."}')
     for name, words in other.items():
         print(f'warning: {name}: {words}; expected {RECIPE[name].paper} [{RECIPE[name].source}]')
     for remark in REMARKS:
         print(f'note: {remark}')
     if other and args.strict:
-        raise UserError(f'{args.config} departs from the paper in {", ".join(other)}')
+        raise UserError(f'{args.config} differs from the paper in {", ".join(other)}')
 
 
 if __name__ == '__main__':

@@ -1,8 +1,8 @@
 """Convert a checkpoint of the authors (Alibaba-MIIL/ASL: TResNet M, L or XL) for the configs of this package.
 
-Their file is a dict of `model`, `num_classes` and `idx_to_class`. In-place activated batch norm becomes batch norm
-(weight -> |weight| + 1e-5, which is how it was computed) by timm's own filter; a bottleneck head of 512 (Open Images)
-becomes MMPretrain's LinearNeck.
+Their file is a dict of `model`, `num_classes` and `idx_to_class`. timm's own filter turns in-place activated batch norm
+into batch norm (weight -> |weight| + 1e-5, the value that the authors' code computes with). A bottleneck head of 512
+(Open Images) becomes MMPretrain's LinearNeck.
 """
 
 import sys
@@ -15,7 +15,7 @@ from mmasl.errors import UserError, command
 def parse_args(argv=None):
     parser = Parser(description=__doc__)
     parser.add_argument('source', help="the authors' checkpoint")
-    parser.add_argument('target', help='file to write, .pth')
+    parser.add_argument('target', help='.pth file to write')
     return parser.parse_args(argv)
 
 
@@ -35,20 +35,20 @@ HEADS = {BOTTLENECK: 'neck.fc.', 'head.fc.FC.': 'head.fc.', 'head.fc.': 'head.fc
 
 
 def read(path: str) -> dict:
-    """Return the authors' dict; nothing in the file is executed."""
+    """Return the authors' dict without executing anything in the file."""
     if not Path(path).is_file():
         raise UserError(f'{path} does not exist')
     try:
         checkpoint = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # whatever a broken or a malicious file makes the unpickler do
+    except Exception as error:  # a broken or malicious file may make the unpickler raise anything
         reason = (str(error).splitlines() or [''])[0]
         raise UserError(f'{path} cannot be loaded safely: {type(error).__name__}: {reason}') from error
     if isinstance(checkpoint, dict) and 'state_dict' in checkpoint and 'meta' in checkpoint:
-        raise UserError(f'{path} is a checkpoint of MMEngine already: nothing to convert')
+        raise UserError(f'{path} is already a checkpoint of MMEngine and needs no conversion')
     missing = {'model', 'num_classes', 'idx_to_class'} - (set(checkpoint) if isinstance(checkpoint, dict) else set())
     if missing:
         raise UserError(
-            f"{path} is no checkpoint of the authors: expected a dict of 'model', 'num_classes' and 'idx_to_class', "
+            f"{path} is not a checkpoint of the authors: expected a dict of 'model', 'num_classes' and 'idx_to_class', "
             f'missing {", ".join(sorted(missing))}'
         )
     return checkpoint
@@ -86,13 +86,13 @@ def convert(checkpoint: dict) -> dict:
     wrong = backbone.load_state_dict(checkpoint_filter_fn(body, backbone), strict=False)
     missing = [key for key in wrong.missing_keys if not key.endswith('num_batches_tracked')]
     if missing or wrong.unexpected_keys:
-        raise UserError(f'model: of {variant} are missing {missing[:3]}, and unexpected {wrong.unexpected_keys[:3]}')
+        raise UserError(f'model: {variant} lacks {missing[:3]}; {wrong.unexpected_keys[:3]} are unexpected')
     result = {f'backbone.timm_model.{key}': value for key, value in backbone.state_dict().items()}
     for key, value in state.items():
         if key.startswith('head.'):
             start = next((start for start in HEADS if key.startswith(start)), None)
             if start is None:
-                raise UserError(f'model: {key} is no weight of a linear head or of the bottleneck head')
+                raise UserError(f'model: {key} belongs neither to a linear head nor to the bottleneck head')
             result[HEADS[start] + key.removeprefix(start)] = value
     if len(result.get('head.fc.weight', ())) != len(classes):
         raise UserError(

@@ -1,9 +1,9 @@
-"""Export a trained model to ONNX (.onnx) or TorchScript (.pt) and compare what it gives with what torch gives.
+"""Export a trained model to ONNX (.onnx) or TorchScript (.pt) and compare its outputs with those of torch.
 
-The graph takes pictures `(N, 3, H, W)`, float, 0 to 255, BGR as mmcv loads them, for any N; channel order, mean and std
-are in it. A classifier gives `scores` `(N, C)`, probabilities: sigmoid of a multi-label head's logits, softmax of
-another's. A detector gives the raw outputs of its head for each level (`cls_score_0`, `bbox_pred_0`, `centerness_0`,
-...): decoding and NMS stay outside, and the loss anyway.
+The graph takes pictures `(N, 3, H, W)` of any N: float, 0 to 255, BGR as mmcv loads them. It contains the channel
+order, the mean and the standard deviation. A classifier returns the probabilities `scores` `(N, C)`: the sigmoid of a
+multi-label head's logits, or the softmax of another head's. A detector returns the raw outputs of its head for each
+level (`cls_score_0`, `bbox_pred_0`, `centerness_0`, ...), without decoding, NMS and loss.
 """
 
 import sys
@@ -19,7 +19,7 @@ def parse_args(argv=None):
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('out', help='file to write: .onnx, or .pt for TorchScript')
     parser.add_argument(
-        '--size', type=positive, nargs=2, default=(224, 224), metavar=('H', 'W'), help='of the pictures'
+        '--size', type=positive, nargs=2, default=(224, 224), metavar=('H', 'W'), help='size of the pictures'
     )
     parser.add_argument('--opset', type=int, default=17, help='version of the ONNX operators')
     parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE')
@@ -56,7 +56,7 @@ class Exported(nn.Module):
         normalizes = getattr(preprocessor, '_enable_normalize', False)
         self.register_buffer('mean', preprocessor.mean if normalizes else torch.zeros(1, 1, 1))
         self.register_buffer('std', preprocessor.std if normalizes else torch.ones(1, 1, 1))
-        # as the heads of MMPretrain predict
+        # the heads of MMPretrain predict in this way
         head = [cls.__name__ for cls in type(getattr(model, 'head', None)).__mro__]
         self.to_scores = nn.Sigmoid() if 'MultiLabelClsHead' in head else nn.Softmax(1)
         self.names: list[str] = []
@@ -131,7 +131,7 @@ def read_back(path: str, suffix: str):
 
 
 def compare(model: Exported, written, size: tuple[int, int]) -> dict[str, float]:
-    """Return the largest difference of each output, over batches of another size than the one that was traced."""
+    """Return the largest difference of each output, over batches whose sizes differ from the traced one."""
     worst = dict.fromkeys(model.names, 0.0)
     generator = torch.Generator().manual_seed(0)
     for number in (1, 3):
@@ -168,7 +168,7 @@ def main(argv=None) -> None:
     model(example)
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     suffix = Path(args.out).suffix
-    with atomic_file(args.out) as part:  # what differs from torch never gets the name
+    with atomic_file(args.out) as part:  # a file that differs from torch never gets this name
         write(model, example, part, suffix, args.opset)
         differences = compare(model, read_back(part, suffix), args.size)
         wrong = [f'{name} {value:.1e}' for name, value in differences.items() if not value <= TOLERANCE]

@@ -47,16 +47,16 @@ RENAMED = (
 
 
 def convert(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Rename the published weights, and give the hidden layer a bias of zero, which it has here.
+    """Rename the published weights, and give the hidden layer a bias of zero, since the layer has a bias in MMPretrain.
 
     Args:
-        state_dict: As once-for-all keeps it.
+        state_dict: The weights under the names of once-for-all.
 
     Returns:
         Weights of an ``ImageClassifier`` of ``mmasl.OFA595``, a ``LinearNeck`` and a linear head of 1,000 classes.
 
     Raises:
-        UserError: If it holds a name that no layer of OFA-595 has, or no hidden layer.
+        UserError: If a name belongs to no layer of OFA-595, or the hidden layer is missing.
     """
     converted = {}
     for name, value in state_dict.items():

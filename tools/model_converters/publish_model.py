@@ -1,10 +1,10 @@
-"""Strip a checkpoint to what inference and fine-tuning need, and put its hash into its name.
+"""Strip a checkpoint to what inference and fine-tuning need, and add its hash to its name.
 
-The weights (those of the moving average where training had one) and, of the meta data, the config, the classes and the
-versions stay. The file holds nothing that needs an unsafe load.
+The file keeps the weights (those of the moving average if there is one) and, from the meta data, the config, the
+classes and the versions. torch can load it safely.
 
-MMPretrain and MMDetection have tools of this name. They cannot read a training's checkpoint with torch 2.6 and later,
-whose safe load refuses MMEngine's message hub.
+MMPretrain and MMDetection have tools of the same name. With torch 2.6 and later these cannot read a checkpoint of a
+training, since torch's safe load refuses MMEngine's message hub.
 """
 
 import sys
@@ -36,7 +36,7 @@ KEPT = ('cfg', 'dataset_meta', 'epoch', 'iter', 'seed', 'experiment_name', 'time
 
 
 def plain(value):
-    """Return ``value`` with nothing but what JSON has, so that a safe load takes it."""
+    """Return ``value`` made of JSON's types only, so that a safe load accepts it."""
     if isinstance(value, dict):
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple | set):
@@ -47,7 +47,7 @@ def plain(value):
 
 
 def publish(checkpoint: dict) -> dict:
-    """Return what is published of ``checkpoint``."""
+    """Return the part of ``checkpoint`` that is published."""
     if 'state_dict' not in checkpoint:
         raise UserError('expected a checkpoint with a state_dict and meta data, got raw weights')
     meta = checkpoint.get('meta') or {}

@@ -46,7 +46,7 @@ def make_miniature(name: str, out: str | os.PathLike, size: Size = DEFAULT_SIZE,
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         if not (out / _RECORD).is_file():
-            raise ValueError(f'{out}: expected an empty folder or none, and this is no miniature; name another one')
+            raise ValueError(f'{out}: expected an empty folder or none, and it is not a miniature; choose another one')
         if not overwrite:
             raise ValueError(f'{out}: there is a miniature already; --overwrite replaces it')
     with atomic_folder(out) as folder:

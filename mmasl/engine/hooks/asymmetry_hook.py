@@ -26,12 +26,12 @@ class AsymmetryHook(Hook):
             writes only the latest value, so an interval below the logger's serves only the history in the checkpoint.
 
     Raises:
-        ValueError: ``interval`` below 1.
+        ValueError: If ``interval`` is below 1.
         UserError: Before the first iteration, if the model has no such loss.
 
     Example:
         >>> from mmengine.registry import HOOKS
-        >>> HOOKS.build(dict(type='mmasl.AsymmetryHook', interval=20))  # in a config: custom_hooks = [dict(...)]
+        >>> HOOKS.build(dict(type='mmasl.AsymmetryHook'))  # in a config: custom_hooks = [dict(...)]
         <mmasl.engine.hooks.asymmetry_hook.AsymmetryHook object at ...>
     """
 

@@ -1,4 +1,4 @@
-"""Stops a run before its first iteration where the model, its loss and the data do not fit each other."""
+"""Stops a run before its first iteration if the model, its loss and the data do not fit together."""
 
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
@@ -12,16 +12,16 @@ from mmasl.registry import HOOKS
 
 @HOOKS.register_module()
 class CheckModelHook(Hook):
-    """Holds the heads of the model against their loss, and the classes of the heads, the data and the checkpoint.
+    """Checks that the heads fit their losses, and that the heads, the data and the checkpoint have the same classes.
 
-    It runs :func:`mmasl.engine.check_model.check_model` and :func:`mmasl.engine.check_classes.check_classes` when all
-    of them are built, before the first iteration. ``tools/train.py`` and ``tools/test.py`` add it to every config.
+    The hook runs :func:`mmasl.engine.check_model.check_model` and :func:`mmasl.engine.check_classes.check_classes`
+    before the first iteration. ``tools/train.py`` and ``tools/test.py`` add it to every config.
 
     Args:
-        classes: False leaves the classes out, where a head has more of them than the data on purpose.
+        classes: False skips the check of the classes, for a head that has other classes than the data on purpose.
 
     Raises:
-        UserError: As the two functions.
+        UserError: Under the conditions of the two functions.
 
     Example:
         >>> from mmengine.registry import HOOKS
@@ -39,7 +39,7 @@ class CheckModelHook(Hook):
         self.trained_on = (meta.get('dataset_meta') or {}).get('classes')
 
     def before_train(self, runner: Runner) -> None:
-        # Other classes than those of the checkpoint are what fine-tuning is for.
+        # Fine-tuning usually has other classes than the checkpoint.
         self._check(runner, {'train': runner.train_loop, 'val': runner.val_loop}, None)
 
     def before_test(self, runner: Runner) -> None:

@@ -38,12 +38,12 @@ class ExactResumeHook(Hook):
         self.sampler = seed_samples(loader, runner.seed, runner.rank, runner.world_size)
         if self.sampler is None:
             print_log(
-                'ExactResumeHook: random transforms are not seeded, as the data loader takes no indices of a sampler',
+                'ExactResumeHook cannot seed the random transforms, because the data loader does not use a sampler',
                 logger='current',
                 level=logging.WARNING,
             )
         elif hasattr(self.sampler, 'seed'):
-            # Without a seed in the config the sampler was made with a new one, before the checkpoint was loaded.
+            # Without a seed in the config, the sampler got a new seed before the checkpoint was loaded.
             seed = runner.message_hub.runtime_info.get('sampler_seed', self.sampler.seed)
             self.sampler.sampler.seed = seed
             runner.message_hub.update_info('sampler_seed', seed)

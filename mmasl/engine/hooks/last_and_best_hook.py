@@ -10,7 +10,7 @@ from mmasl.errors import UserError
 from mmasl.files import write_json
 from mmasl.registry import HOOKS
 
-RECORD = 'mmasl_validations'  # in the message hub, which the checkpoints keep, and as .json in the work directory
+RECORD = 'mmasl_validations'  # the name in the message hub, which checkpoints keep, and in the work directory (.json)
 
 
 @HOOKS.register_module()
@@ -46,7 +46,7 @@ class LastAndBestHook(Hook):
         self.metric = metric
 
     def before_train(self, runner: Runner) -> None:
-        # A checkpoint is written before its epoch is validated: a training that goes on from it misses one in the hub.
+        # A checkpoint is written before its epoch is validated, so the hub of a resumed training lacks that validation.
         file = Path(runner.work_dir, f'{RECORD}.json')
         if runner.iter and file.is_file():
             record = json.loads(file.read_text())

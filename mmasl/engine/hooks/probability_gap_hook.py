@@ -16,11 +16,11 @@ from mmasl.functional._validate import index_of_one_class
 from mmasl.functional.probability_sums import probability_sums
 from mmasl.registry import HOOKS
 
-# How the names end that MMPretrain's and MMDetection's heads give their classification losses.
+# The ends of the names that MMPretrain's and MMDetection's heads give their classification losses.
 LOSS_NAMES = ('loss_module', 'loss_cls')
 RECENT = 10  # measurements of training batches that a validation is compared with
-LEARNED_BY_HEART = 0.2  # docs/choose.md, the map: above it asymmetric losses were behind cross-entropy
-SIGMOID_BY_NATURE = ('FocalLoss',)  # MMPretrain's, which has no use_sigmoid
+LEARNED_BY_HEART = 0.2  # asymmetric losses were behind cross-entropy above it (the map in docs/choose.md)
+SIGMOID_BY_NATURE = ('FocalLoss',)  # MMPretrain's loss, which has no use_sigmoid
 
 
 @HOOKS.register_module()
@@ -34,9 +34,9 @@ class ProbabilityGapHook(Hook):
     logs nothing for a batch without positives or without negatives. It does not change the training, to the last bit.
     For held-out data use :class:`mmasl.evaluation.MultiLabelMetric`, with ``per_class=True`` also for each class.
 
-    After a validation with that metric the hook also logs ``val/pt_pos_excess``, ``pt_pos`` of the latest training
-    batches minus that of the held-out images. It says how far the model has learned its training labels by heart, and
-    with it whether asymmetry is likely to pay. Where it is large, the hook says so once.
+    After a validation with that metric the hook also logs ``val/pt_pos_excess``: ``pt_pos`` of the latest training
+    batches minus ``pt_pos`` of the held-out images. It measures how far the model has memorised its training labels,
+    and so how likely asymmetry is to pay. If it is large, the hook logs a message once.
 
     Args:
         losses: Names of loss modules, such as ``'head.loss_module'``. None means every ``loss_module`` and ``loss_cls``
@@ -46,7 +46,7 @@ class ProbabilityGapHook(Hook):
             only what is logged. 1 records every iteration, for smoothing by ``log_processor.custom_cfg``.
 
     Raises:
-        ValueError: ``interval`` is not an integer above 0.
+        ValueError: If ``interval`` is not an integer above 0.
         UserError: Before training, if no loss has sigmoid scores or if a named loss does not exist.
 
     Example:
@@ -67,9 +67,9 @@ class ProbabilityGapHook(Hook):
         self._advised = False
 
     def before_run(self, runner: Runner) -> None:
-        find_losses(runner.model, self.losses)  # refuses before anything is loaded
+        find_losses(runner.model, self.losses)  # raises before anything is loaded
 
-    def before_train(self, runner: Runner) -> None:  # after EMAHook has made its copy, which must not measure too
+    def before_train(self, runner: Runner) -> None:  # after EMAHook has made its copy, which must not measure
         if self.interval is None:
             self.interval = next((hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), 10)
         found = find_losses(runner.model, self.losses)
@@ -82,7 +82,7 @@ class ProbabilityGapHook(Hook):
             self._handles.append(loss.register_forward_pre_hook(hook, with_kwargs=True))
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
-        # LoggerHook logs the end of an epoch too where the epoch is shorter than its interval
+        # LoggerHook also logs the end of an epoch that is shorter than its interval
         end = self.end_of_epoch(runner.train_dataloader, batch_idx)
         self._measure = end or self.every_n_inner_iters(batch_idx, self.interval)
 
@@ -94,7 +94,7 @@ class ProbabilityGapHook(Hook):
             runner.logger.warning('ProbabilityGapHook: the heads did not call their classification loss')
             self._warned = True
         for prefix, parts in self._parts.items():
-            sums = torch.stack([self._none, *parts]).sum(0)  # processes whose head made no call take part too
+            sums = torch.stack([self._none, *parts]).sum(0)  # every process must take part, even without a call
             all_reduce(sums)
             parts.clear()
             for name, value in scalars(sums).items():
@@ -110,9 +110,9 @@ class ProbabilityGapHook(Hook):
         if excess > LEARNED_BY_HEART and not self._advised:
             self._advised = True
             runner.logger.info(
-                f'ProbabilityGapHook: positives of training images are surer by {excess:.2f} than held-out ones. '
-                'Where a model learns labels by heart, cross-entropy was the best loss most of the time, above all '
-                'where labels are missing; see docs/choose.md'
+                f'ProbabilityGapHook: the model is surer of training positives than of held-out ones by {excess:.2f}. '
+                'If a model memorises its training labels, cross-entropy was the best loss most of the time, above all '
+                'with missing labels; see docs/choose.md'
             )
 
     def after_train(self, runner: Runner) -> None:
@@ -126,7 +126,7 @@ class ProbabilityGapHook(Hook):
         given = signature.bind(*args, **kwargs).arguments
         pred, target = list(given.values())[:2]
         weight = given.get('weight', given.get('label_weight'))  # GHMC's name for it
-        if isinstance(target, tuple):  # of QualityFocalLoss: class indices and the boxes' quality
+        if isinstance(target, tuple):  # QualityFocalLoss gets class indices and the boxes' quality
             target = target[0]
         ignored = getattr(loss, 'ignore_index', None)
         if ignored is not None:
@@ -171,7 +171,7 @@ def find_losses(model: nn.Module, names: Sequence[str] | None = None) -> dict[st
 
 
 def takes_sigmoid(loss: nn.Module, unless_denied: bool = False) -> bool:
-    """Say whether ``loss`` or a loss inside it has ``use_sigmoid``; return ``unless_denied`` if none declares it."""
+    """Return whether ``loss`` or a loss inside it has ``use_sigmoid``, and ``unless_denied`` if none declares it."""
     said = [module.use_sigmoid for module in loss.modules() if getattr(module, 'use_sigmoid', None) is not None]
     return bool(said[0]) if said else unless_denied or type(loss).__name__ in SIGMOID_BY_NATURE
 

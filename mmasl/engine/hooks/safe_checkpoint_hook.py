@@ -13,16 +13,17 @@ from mmasl.registry import HOOKS
 
 @HOOKS.register_module()
 class SafeCheckpointHook(CheckpointHook):
-    """Has at every moment a whole checkpoint on the disk, the one that ``last_checkpoint`` names.
+    """Keeps a complete checkpoint on the disk at every moment; ``last_checkpoint`` names it.
 
-    MMEngine removes the checkpoints that ``max_keep_ckpts`` and ``save_best`` no longer want *before* it writes the new
-    one, and writes it in place: a process killed there leaves half a file, or none. This hook writes files beside
-    the old ones and renames them (:class:`AtomicLocalBackend`), and it removes old ones after the new one is complete.
+    MMEngine removes the checkpoints beyond ``max_keep_ckpts`` and ``save_best`` *before* it writes the new one, and it
+    writes the new one in place. A process that is killed then leaves half a file or none. This hook writes a new file
+    beside the old ones and renames it (:class:`AtomicLocalBackend`). It removes old files after the new one is
+    complete.
 
-    ``tools/train.py`` puts it in the place of ``CheckpointHook``; the arguments are the same.
+    ``tools/train.py`` replaces ``CheckpointHook`` by this hook; the arguments are the same.
 
     Raises:
-        UserError: After the first validation, where ``save_best`` names none of its metrics.
+        UserError: After the first validation, if ``save_best`` is not one of its metrics.
 
     Example:
         >>> from mmengine.registry import HOOKS
@@ -44,7 +45,7 @@ class SafeCheckpointHook(CheckpointHook):
         unknown = [key for key in getattr(self, 'key_indicators', ()) if key not in metrics and key != 'auto']
         if metrics and unknown:
             raise UserError(
-                f"default_hooks.checkpoint.save_best: no metric is called '{unknown[0]}', but {', '.join(metrics)}"
+                f"default_hooks.checkpoint.save_best: '{unknown[0]}' is none of the metrics {', '.join(metrics)}"
             )
         super()._save_best_checkpoint(runner, metrics)
         self._remove_old()
@@ -75,7 +76,7 @@ class AtomicLocalBackend(LocalBackend):
 
 
 class LateRemoval:
-    """A file backend that removes files no sooner than it is told to."""
+    """A file backend that postpones all removals until ``remove_now`` is called."""
 
     def __init__(self, backend) -> None:
         self._backend, self._unwanted = backend, []

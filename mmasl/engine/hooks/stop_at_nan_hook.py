@@ -22,8 +22,8 @@ class StopAtNaNHook(Hook):
     ``tools/train.py`` adds the hook to every config.
 
     Raises:
-        UserError: When it happens. The message names the iteration, the parts of the loss and the classes that are not
-            finite, and the last checkpoint before it.
+        UserError: If a loss or a logit is not finite. The message names the iteration, the parts of the loss and the
+            classes that are not finite, and the last checkpoint before it.
 
     Example:
         >>> from mmengine.registry import HOOKS

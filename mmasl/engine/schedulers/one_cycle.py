@@ -45,7 +45,7 @@ class OneCycleLR(MMEngineOneCycleLR):
 
 
 def rising_part(pct_start: float, total_steps: int) -> float:
-    """Return ``pct_start``, a little more where it is one step: upstream would divide by the length of 0 to step 0.
+    """Return ``pct_start``, slightly enlarged if it is one step, for which upstream would divide by zero.
 
     Example:
         >>> rising_part(0.2, 100), rising_part(0.2, 5) > 0.2

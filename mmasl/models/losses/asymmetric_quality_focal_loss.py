@@ -17,7 +17,8 @@ class AsymmetricQualityFocalLoss(AsymmetricQualityLoss, QualityFocalLoss):
 
     Example:
         >>> from mmengine.registry import MODELS
-        >>> loss = MODELS.build(dict(type='mmasl.AsymmetricQualityFocalLoss', use_sigmoid=True, gamma_neg=2.0, clip=0))
+        >>> config = dict(type='mmasl.AsymmetricQualityFocalLoss', use_sigmoid=True, gamma_neg=2.0)
+        >>> loss = MODELS.build(config)
         >>> isinstance(loss, QualityFocalLoss), loss.gamma_neg
         (True, 2.0)
     """

@@ -227,7 +227,7 @@ def test_a_validation_says_how_much_surer_training_positives_are(tmp_path, monke
     trained = runner.message_hub.get_scalar('train/pt_pos').data[0]
     assert line['pt_pos_excess'] == pytest.approx(trained.mean() - line['multi-label/pt_pos'])
     log = next(last_log('validated').glob('*.log')).read_text()
-    assert ('positives of training images are surer by' in log) == (limit < 0)
+    assert ('the model is surer of training positives' in log) == (limit < 0)
 
 
 def test_interval_follows_the_logger_and_its_end_of_epoch(tmp_path):
