@@ -23,9 +23,10 @@ class Herbarium2020(Published, BaseDataset):
         │   └── images             000/00/437000.jpg, ...
         └── test                   no labels are published
 
-    Labels are contiguous in the order of the category ids. The test labels are not public, so a part of the training
-    images is held out for validation: of each species with n ≥ 2 images, the last max(1, ⌊``val_share`` · n⌋) by image
-    id. Macro-F1 therefore sees every species that has two images. This split is ours, not the paper's.
+    Labels are contiguous in the order of the category ids. The test labels are not public, so this class holds out a
+    part of the training images for validation. Of each species with n ≥ 2 images, it holds out the last ones by image
+    id: the share ``val_share`` of n, rounded down, and at least one. Macro-F1 therefore sees every species that has two
+    images. This split is ours, not the paper's.
 
     A sample has ``img_path`` and ``gt_label`` (int).
 

@@ -152,7 +152,7 @@ def _read(sample: dict, key: str) -> torch.Tensor:
 
 
 def _target(sample: dict, num_classes: int) -> torch.Tensor:
-    """``gt_score`` or, without it, ``gt_label`` as a row of 0 and 1."""
+    """Return ``gt_score``, or ``gt_label`` as a row of 0 and 1 if there is no ``gt_score``."""
     if 'gt_score' in sample:
         return _read(sample, 'gt_score')
     if 'gt_label' not in sample:

@@ -117,10 +117,10 @@ def test_heads_of_users():
     check_model(Head(num_classes=4, cls_out_channels=4))
     check_model(Head('loss_other', num_classes=4))
     with pytest.raises(
-        UserError, match=r'^model\.loss_cls: Head has 5 class channels for 4 classes; it is made for soft'
+        UserError, match=r'^model\.loss_cls: Head has 5 class channels for 4 classes, because it classifies by soft'
     ):
         check_model(Head(num_classes=4))
-    with pytest.raises(UserError, match=r'^model\.initial_loss_cls: .* OwnLoss is for heads with sigmoid'):
+    with pytest.raises(UserError, match=r'^model\.initial_loss_cls: .* OwnLoss is for sigmoid'):
         check_model(Head('initial_loss_cls', num_classes=4))
 
 

@@ -72,7 +72,7 @@ def test_pictures_of_one_name_are_all_drawn(trained):
 def test_files_of_a_folder_that_are_no_pictures_by_their_suffix():
     for name in ('a.jfif', 'b.gif', 'c.GIF', 'picture', 'labels.csv'):
         Path('pictures', name).write_bytes(Path('pictures/0.png').read_bytes())
-    with pytest.warns(UserWarning, match=r'pictures: left out, .* by their suffix: .csv \(1\), .gif \(2\), no suffix'):
+    with pytest.warns(UserWarning, match=r'pictures: files without .* left out: .csv \(1\), .gif \(2\), no suffix'):
         found = list_pictures('pictures')
     assert [Path(path).name for path in found] == ['0.png', '1.png', '2.png', 'a.jfif']
     assert list_pictures('pictures/picture') == ['pictures/picture']  # singly, the suffix does not matter
