@@ -151,5 +151,5 @@ def test_refusals(argv, text, tmp_path, capsys):
 def test_a_config_without_the_loss_is_refused(tmp_path, capsys):
     focal = CLASSIFICATION.replace("type='mmasl.AsymmetricLoss', gamma_neg=4.0", "type='FocalLoss'")
     text = Refusals('studies/ablation', capsys)(write_config(tmp_path, focal), '--paper', 'fig5')
-    assert text.startswith('--paper varies the arguments of mmasl.AsymmetricLoss, which stands 0 times in the config')
+    assert text.startswith('--paper varies the arguments of mmasl.AsymmetricLoss, which is 0 times in the config')
     assert 'model.head.loss: FocalLoss' in text

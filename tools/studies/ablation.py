@@ -1,17 +1,17 @@
-"""Ablations: one command trains a config with every value of its parameters and several seeds, and draws what came.
+"""Train a config with several values of its parameters and several seeds, and draw the results.
 
     CONFIG=configs/digit_scenes/digitnet-asl_ft-1xb16_digitscenes-48px.py
-    python tools/studies/ablation.py $CONFIG --paper fig5 fig6 fig7      # the paper's, by their names
+    python tools/studies/ablation.py $CONFIG --paper fig5 fig6 fig7      # ablations of the paper
     python tools/studies/ablation.py $CONFIG --name rates \
-        --x param_scheduler.eta_max=0.003,0.01 --lines model.head.loss.gamma_neg=2,4        # one of your own
+        --x param_scheduler.eta_max=0.003,0.01 --lines model.head.loss.gamma_neg=2,4        # an ablation of your own
 
-``--x`` and ``--lines`` take keys as ``--cfg-options`` does; keys joined by + get the same value. Each finished trial is
-kept: stop whenever you like, the same command goes on with what is left. Trials run in parallel processes of one
-thread (``--workers``), or as Slurm jobs (``--slurm slurm_partition=gpu timeout_min=600``; needs submitit).
+``--x`` and ``--lines`` take keys as ``--cfg-options`` does. Keys joined by + get the same value. Each finished trial is
+kept, so a stopped command continues where it was stopped. Trials run in parallel processes of one thread
+(``--workers``), or as Slurm jobs (``--slurm slurm_partition=gpu timeout_min=600``; this needs submitit).
 
 Afterwards, or with ``--report`` at any time, the finished trials are gathered in ``--out``/trials.jsonl, and each
-ablation gets a table in ``--out``/README.md and a figure beside it. Trials are evaluated on the validation split, as
-that is what parameters are chosen on.
+ablation gets a table in ``--out``/README.md and a figure beside it. Trials are evaluated on the validation split,
+because parameters are chosen on it.
 """
 
 import argparse
@@ -23,19 +23,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import report
+from ablation_report import draw, markdown, table_2
 from experiment import run_trial, trial_spec
 from grid import finished, gather, run_grid
 from mmengine.config import Config, DictAction
 
-from mmasl.analysis.report import plus_minus, pyplot, table
 from mmasl.cli.cfg_options import apply_cfg_options, check_key
 from mmasl.cli.components import type_name, walk
 from mmasl.cli.flags import CfgOptions, Parser
 from mmasl.cli.run import read_config
 from mmasl.errors import UserError, command, positive
 
-# Keys are arguments of the config's loss. Values are those that the paper's text names, with neighbours: which points
-# its figures have is not known. 'weighting' and 'asymmetries' are Table 2's.
+# Keys are arguments of the config's loss. Values are those in the text of the paper and their neighbours, because the
+# points of its figures are not known. 'weighting' and 'asymmetries' belong to Table 2.
 PAPER = {
     'fig5': dict(x='gamma_pos+gamma_neg=0.0,1,2,3,4,6', fixed=dict(clip=0.0)),
     'fig6': dict(x='gamma_pos=0.0,1,2,3,4', lines='gamma_neg=2.0,4', fixed=dict(clip=0.0)),
@@ -51,18 +51,9 @@ PAPER = {
     'asymmetries': dict(x='gamma_neg=2.0,3,4', lines='clip=0,0.05,0.2', fixed=dict(gamma_pos=0.0)),
 }
 
-# Rows of Table 2: the ablation that has them, and which of its points (x, line) they are.
-TABLE_2 = {
-    'FL': ('fig5', lambda x, line: x > 0),
-    'FL + linear weighting': ('weighting', lambda x, line: True),
-    'Focusing (ASL)': ('asymmetries', lambda x, line: line == 0),
-    'Probability margin (ASL)': ('fig7', lambda x, line: x > 0 and line > 0),
-    'Focusing + Probability margin (ASL)': ('asymmetries', lambda x, line: line > 0),
-}
-
 
 class Axis(NamedTuple):
-    """Keys of the config that get the same value, and the values they get in turn."""
+    """Keys of the config that get the same value, and these values."""
 
     keys: tuple[str, ...]
     values: list
@@ -73,14 +64,14 @@ class Axis(NamedTuple):
 
 
 class Ablation(NamedTuple):
-    """A parameter along the x axis, perhaps another one with a line for each of its values, and what is held fixed."""
+    """A parameter along the x axis, optionally another one with a line for each value, and fixed parameters."""
 
     x: Axis
     lines: Axis | None
     fixed: dict
 
     def trials(self) -> list[tuple]:
-        """For each trial its value along x, its line's value (None without lines), and its overrides of the config."""
+        """Return for each trial its value along x, the value of its line or None, and its overrides of the config."""
         lines = self.lines or Axis((), [None])
         return [
             (x, line, {**self.fixed, **dict.fromkeys(self.x.keys, x), **dict.fromkeys(lines.keys, line)})
@@ -99,26 +90,26 @@ def parse_axis(text: str, flag: str = '--x') -> Axis:
     values = DictAction._parse_iterable(f'[{values}]') if values else []
     if not (keys and equals and values) or '' in keys.split('+'):
         raise UserError(f"{flag}: expected key=value,value,... or key+key=value,value,..., got '{text}'")
-    if any(isinstance(value, float) for value in values):  # 0 and 0.0 are one trial
+    if any(isinstance(value, float) for value in values):  # 0 and 0.0 are the same trial
         values = [float(value) if isinstance(value, int) else value for value in values]
     return Axis(tuple(keys.split('+')), values)
 
 
 def loss_key(cfg: Config) -> str:
-    """Where the config has its asymmetric loss."""
+    """Return the key of the asymmetric loss in the config."""
     found = {'.'.join(path): type_name(node['type']) for path, node in walk(cfg.model, ('model',)) if 'type' in node}
     ours = [key for key, name in found.items() if name in ('mmasl.AsymmetricLoss', 'mmasl.AdaptiveAsymmetricLoss')]
     if len(ours) != 1:
         losses = ', '.join(f'{key}: {name}' for key, name in found.items() if name.endswith('Loss'))
         raise UserError(
-            f'--paper varies the arguments of mmasl.AsymmetricLoss, which stands {len(ours)} times in the config '
+            f'--paper varies the arguments of mmasl.AsymmetricLoss, which is {len(ours)} times in the config '
             f'({losses}); take a config with one, or name the keys with --x'
         )
     return ours[0]
 
 
 def paper_ablation(name: str, key: str) -> Ablation:
-    """One of ``PAPER`` for a config whose loss stands at ``key``."""
+    """Return one of ``PAPER`` for a config whose loss has the key ``key``."""
 
     def axis(text):
         keys, values = parse_axis(text)
@@ -130,7 +121,7 @@ def paper_ablation(name: str, key: str) -> Ablation:
 
 
 def trial_name(overrides: dict, seed: int) -> str:
-    """The name of a trial's file: the last part of each key with its value, and the seed.
+    """Return the name of a trial: the last part of each key with its value, and the seed.
 
     Example:
         >>> trial_name({'model.head.loss.gamma_neg': 4.0, 'train_cfg.max_epochs': 2}, 0)
@@ -145,28 +136,28 @@ def trial_name(overrides: dict, seed: int) -> str:
 
 def parse_args(argv=None) -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file that the trials change')
+    parser.add_argument('config', help='config file of the trials')
     parser.add_argument('--paper', nargs='+', choices=PAPER, default=[], help='ablations of the paper')
-    parser.add_argument('--x', metavar='KEY=V,V', help='what varies along the x axis')
-    parser.add_argument('--lines', metavar='KEY=V,V', help='what has a line for each of its values')
-    parser.add_argument('--name', default='ablation', help='name of the files of --x (default: ablation)')
-    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, help='the same for all trials')
+    parser.add_argument('--x', metavar='KEY=V,V', help='keys that vary along the x axis')
+    parser.add_argument('--lines', metavar='KEY=V,V', help='keys with a line for each value')
+    parser.add_argument('--name', default='ablation', help='name of the ablation of --x (default: ablation)')
+    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, help='options of all trials')
     parser.add_argument('--seeds', type=positive, default=1, help='number of seeds (default: 1)')
     parser.add_argument('--seed-keys', nargs='+', default=[], metavar='KEY', help='other keys that get the seed')
     parser.add_argument(
         '--metric',
         nargs='+',
         default=['mAP'],
-        help="last part of a metric's name, or a logged scalar's, whose last value counts; the first is drawn (mAP)",
+        help='last part of the name of a metric or of a logged scalar; the first is drawn (default: mAP)',
     )
-    parser.add_argument('--split', choices=('val', 'test'), default='val', help='what is evaluated (default: val)')
+    parser.add_argument('--split', choices=('val', 'test'), default='val', help='evaluated split (default: val)')
     parser.add_argument('--workers', type=positive, default=2, help='single-thread processes at a time (default: 2)')
     parser.add_argument('--slurm', nargs='+', action=CfgOptions, metavar='KEY=V', help='parameters of submitit')
     parser.add_argument('--out', type=Path, help='folder (default: work_dirs/ablation/<name of the config>)')
     parser.add_argument('--results', type=Path, help='file of the gathered trials (default: trials.jsonl in --out)')
     parser.add_argument('--page', type=Path, help='page with the tables (default: README.md in --out)')
     parser.add_argument('--images', type=Path, help='folder of the figures (default: that of --page)')
-    parser.add_argument('--report', action='store_true', help='no training: report the trials that are there')
+    parser.add_argument('--report', action='store_true', help='report the finished trials without training')
     args = parser.parse_args(argv)
     args.out = args.out or Path('work_dirs', 'ablation', Path(args.config).stem)
     args.cells = args.out / 'trials'
@@ -177,7 +168,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def make_ablations(args: argparse.Namespace) -> dict[str, Ablation]:
-    """What the arguments ask for, by name, with every key checked against the config."""
+    """Return the requested ablations by name. Every key is checked against the config."""
     cfg = read_config(args.config)
     if not args.paper and not args.x:
         raise UserError(f'expected --paper with one of {", ".join(PAPER)}, or --x KEY=VALUE,VALUE,...')
@@ -187,7 +178,7 @@ def make_ablations(args: argparse.Namespace) -> dict[str, Ablation]:
         ablations[args.name] = Ablation(parse_axis(args.x), lines, {})
     for ablation in ablations.values():
         own = copy.deepcopy(cfg)
-        apply_cfg_options(own, ablation.fixed)  # it may change the loss, and the other keys are those of the new one
+        apply_cfg_options(own, ablation.fixed)  # first, because it may change the loss, which other keys refer to
         apply_cfg_options(own, args.cfg_options)
         for key in [*ablation.x.keys, *(ablation.lines or ablation.x).keys, *args.seed_keys]:
             check_key(own, key)
@@ -195,7 +186,7 @@ def make_ablations(args: argparse.Namespace) -> dict[str, Ablation]:
 
 
 def make_cells(args: argparse.Namespace, ablations: dict[str, Ablation]) -> dict[str, dict]:
-    """The trials of all ablations by name, whole seeds first; one that several ablations share is there once."""
+    """Return the trials of all ablations by name, one seed after the other. Ablations may share trials."""
     cells = {}
     for seed, ablation in itertools.product(range(args.seeds), ablations.values()):
         for _, _, changes in ablation.trials():
@@ -210,7 +201,7 @@ def make_cells(args: argparse.Namespace, ablations: dict[str, Ablation]) -> dict
 
 
 def measured(ablation: Ablation, args: argparse.Namespace, done: dict[str, dict], metrics: list[str]) -> list[dict]:
-    """The points of an ablation that have a finished trial: ``x``, ``line``, and mean and spread of each metric."""
+    """Return the points with finished trials: ``x``, ``line``, and mean and spread of each metric."""
     points = []
     for x, line, changes in ablation.trials():
         names = [trial_name({**args.cfg_options, **changes}, seed) for seed in range(args.seeds)]
@@ -224,71 +215,11 @@ def measured(ablation: Ablation, args: argparse.Namespace, done: dict[str, dict]
     return points
 
 
-def markdown(points: list[dict], ablation: Ablation, metrics: list[str]) -> str:
-    """The table: a row for each value along x, a column for each measure of each line; a line's best is in bold."""
-    lines = list(dict.fromkeys(point['line'] for point in points))
-    at = {(point['x'], point['line']): point for point in points}
-    best = [max((p for p in points if p['line'] == line), key=lambda p: p[metrics[0]]['mean']) for line in lines]
-    of_line = {line: '' if line is None else f', {ablation.lines.label} = {label(line)}' for line in lines}
-    head = [ablation.x.label, *(f'{metric}{of_line[line]}' for line in lines for metric in metrics)]
-    body = []
-    for x in dict.fromkeys(point['x'] for point in points):
-        row = [label(x)]
-        for line, metric in itertools.product(lines, metrics):
-            point = at.get((x, line))
-            text = f'{plus_minus(point[metric], 2)} ({point[metric]["n"]})' if point else ''
-            row.append(f'**{text}**' if point in best and metric == metrics[0] else text)
-        body.append(row)
-    return table(head, body)
-
-
-def table_2(found: dict[str, list[dict]], ablations: dict[str, Ablation], metric: str) -> str | None:
-    """The best point of each row of Table 2, once all of them are there."""
-    rows = []
-    for name, (source, belongs) in TABLE_2.items():
-        points = [point for point in found.get(source, []) if belongs(point['x'], point['line'])]
-        if not points:
-            return None
-        point, ablation = max(points, key=lambda point: point[metric]['mean']), ablations[source]
-        setting = f'{ablation.x.label} = {label(point["x"])}'
-        if ablation.lines:
-            setting += f', {ablation.lines.label} = {label(point["line"])}'
-        rows.append([name, f'{plus_minus(point[metric], 2)} ({point[metric]["n"]})', setting])
-    return table(['method', metric, 'best at'], rows)
-
-
-def label(value) -> str:
-    """A value of an axis as text."""
-    return f'{value:g}' if isinstance(value, float) else str(value)
-
-
-def draw(points: list[dict], ablation: Ablation, metric: str):
-    """``metric`` against the values along x, with the spread over seeds as bars."""
-    figure, panel = pyplot().subplots(figsize=(4.8, 3.4))
-    values = list(dict.fromkeys(point['x'] for point in points))
-    numbers = all(isinstance(value, int | float) for value in values)
-    for line in dict.fromkeys(point['line'] for point in points):
-        mine = [point for point in points if point['line'] == line]
-        x = [point['x'] if numbers else values.index(point['x']) for point in mine]
-        error = [point[metric]['std'] or 0 for point in mine]
-        name = None if line is None else f'{ablation.lines.label} = {label(line)}'
-        panel.errorbar(x, [point[metric]['mean'] for point in mine], error, marker='o', capsize=3, label=name)
-    if not numbers:
-        panel.set_xticks(range(len(values)), [label(value) for value in values])
-    panel.set_xlabel(ablation.x.label)
-    panel.set_ylabel(metric)
-    panel.grid(alpha=0.3)
-    if ablation.lines:
-        panel.legend(fontsize=8)
-    figure.tight_layout()
-    return figure
-
-
 def write_report(args: argparse.Namespace, ablations: dict[str, Ablation]) -> None:
-    """Gather the finished trials, and write a table and a figure for each ablation, and Table 2 where it is complete.
+    """Gather the finished trials, and write a table and a figure for each ablation, and Table 2 if it is complete.
 
     Raises:
-        UserError: No trial of an ablation is finished, or they do not measure one of ``args.metric``.
+        UserError: If no trial of an ablation is finished, or if the trials do not have one of ``args.metric``.
     """
     gather(args.cells, args.results)
     papers = {name: paper_ablation(name, loss_key(read_config(args.config))) for name in PAPER if args.paper}

@@ -1,7 +1,7 @@
-"""The step size of adaptive asymmetry against the batch size, with a linear classifier on frozen features.
+"""Step sizes of adaptive asymmetry for several batch sizes, with a linear classifier on frozen features.
 
-On features an iteration costs milliseconds, so a batch of 1,024 gets as many of them as one of 16: what is measured is
-how fast, how near and how calmly the exponent settles within the same number of iterations.
+On features an iteration costs milliseconds, so every batch size can have the same number of iterations. The study
+measures how fast and how near the gap comes to its target, and how much the exponent varies.
 """
 
 from functools import lru_cache
@@ -19,21 +19,22 @@ from mmasl.evaluation.functional import average_precision
 from mmasl.functional.probability_sums import probability_gap, probability_sums
 from mmasl.models.losses import AdaptiveAsymmetricLoss, AsymmetricLoss
 
-WINDOW = 50  # iterations over which the gap is averaged: that of one small batch is noise
+WINDOW = 50  # the gap is averaged over so many iterations, because that of one small batch is noisy
 NEAR = 0.03
-POINTS = 125  # of a course that is kept
+POINTS = 125  # at most, in a course that is kept
 LEARNING_RATE = 1e-2
 START = 4.0  # of gamma_neg
 SCENES = {'train': 4000, 'val': 2000}
 
 
 def settling(gamma_neg: list[float], gaps: list[float], target: float) -> dict:
-    """How a training settles, from the exponent and the gap of each iteration.
+    """Return how a training settles, from the exponent and the gap of each iteration.
 
     Returns:
-        ``settled``: the iteration after which the gap, averaged over 50, is within 0.03 of the target in 99 % of the
-        iterations, None if that is in the last fifth or later. And over the last fifth: the mean of ``gamma_neg``, its
-        standard deviation ``wobble``, and ``error``, the mean distance of the averaged gap from the target.
+        ``settled`` is the iteration after which the gap, averaged over 50 iterations, is within 0.03 of the target in
+        99 % of the iterations. It is None if this is in the last fifth or later. Over the last fifth, ``gamma_neg`` is
+        the mean, ``wobble`` its standard deviation, and ``error`` the mean distance of the averaged gap from the
+        target.
 
     Example:
         >>> settling([4.0] * 20 + [5.0] * 180, [-0.5] * 20 + [0.1] * 180, target=0.1)
@@ -55,28 +56,28 @@ def settling(gamma_neg: list[float], gaps: list[float], target: float) -> dict:
 
 
 def thin(course: dict[str, list[float]]) -> dict[str, list]:
-    """Leave at most 125 points of a course, each with its ``iteration``; the gap is averaged over 50 iterations.
+    """Keep at most 125 points of a course with their ``iteration``. The gap is averaged over 50 iterations.
 
     Example:
         >>> thin(dict(gamma_neg=[4.0, 4.5, 5.0], delta_p=[0.1, 0.2, 0.6]))
         {'iteration': [0, 1, 2], 'gamma_neg': [4.0, 4.5, 5.0], 'delta_p': [0.1, 0.15, 0.3]}
     """
     length = len(course['delta_p'])
-    at = list(range(length - 1, -1, -max(1, -(-length // POINTS))))[::-1]  # the last one is there
+    at = list(range(length - 1, -1, -max(1, -(-length // POINTS))))[::-1]  # including the last
     gaps = {i: round(mean(course['delta_p'][max(0, i + 1 - WINDOW) : i + 1]), 5) for i in at}
     kept = {name: [values[i] for i in at] for name, values in course.items()}
     return dict(iteration=at, **kept | dict(delta_p=list(gaps.values())))
 
 
 def steps_cell(spec: dict, scenes: dict[str, int] | None = None) -> dict:
-    """Train a linear classifier on features; a ``step_size`` of 0 keeps the exponent.
+    """Train a linear classifier on features. A ``step_size`` of 0 keeps the exponent constant.
 
     Args:
         spec: ``step_size``, ``batch_size``, ``iterations`` and ``delta_p_target``.
-        scenes: Number of scenes of each split, for tests.
+        scenes: Number of scenes of each split, if it is not :data:`SCENES`.
 
     Returns:
-        ``mAP`` on validation scenes, in percent, and what :func:`settling` returns.
+        ``mAP`` on validation scenes, in percent, and the result of :func:`settling`.
     """
     torch.manual_seed(0)
     count, batch_size, target = spec['iterations'], spec['batch_size'], spec['delta_p_target']
@@ -108,7 +109,7 @@ def steps_cell(spec: dict, scenes: dict[str, int] | None = None) -> dict:
 @lru_cache(maxsize=3)
 @torch.no_grad()
 def features(split: str, scenes: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Standardised features (scenes, channels) of the single-digit weights, and labels (scenes, classes)."""
+    """Return standardised features (scenes, channels) of the single-digit weights, and labels (scenes, classes)."""
     config = Config.fromfile(STUDY.config_path('ft', 'ce'))
     init_default_scope(config.default_scope)
     model = MODELS.build(config.model)

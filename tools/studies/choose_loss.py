@@ -1,9 +1,9 @@
-"""Say, by cross-validation on your own features, which loss of the ladder to take and how much it is worth.
+"""Choose a loss for your own features by cross-validation, and measure what it gains.
 
 Every loss gets the same number of trials (its parameters and the learning rate). A fold is measured with the trial that
-was best on the other folds, so that a loss gains nothing from having its best trial picked. Stopped, it goes on where
-it was. Data: a .npz with train_x, train_y, test_x, test_y (labels 1, 0, -1 unknown), or a folder of
-tools/misc/extract_features.py; the test split is touched by --test alone, at the end.
+was best on the other folds, so a loss does not gain from the choice of its best trial. A stopped command continues
+where it was stopped. The data are a .npz with train_x, train_y, test_x, test_y (labels 1, 0, and -1 for unknown), or a
+folder of tools/misc/extract_features.py. The test split is used only with --test, at the end.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ def trials(*losses: dict, rates=RATES) -> list[tuple[dict, float]]:
     return [(loss, lr) for loss in losses for lr in rates]
 
 
-# Six trials each; cross-entropy has no parameter and tries as many learning rates instead.
+# Each loss has six trials. Cross-entropy has no parameter and tries six learning rates.
 LADDER = {
     BASELINE: trials(fixed(0.0, 0.0, 0.0), rates=(1e-4, 3e-4, 6e-4, 1e-3, 3e-3, 1e-2)),
     'focal loss': trials(fixed(1.0, 1.0, 0.0), fixed(2.0, 2.0, 0.0)),
@@ -55,25 +55,29 @@ OTHERS = [name for name in LADDER if name != BASELINE]
 def parse_args(argv=None):
     parser = Parser(description=__doc__)
     parser.add_argument('data', help='.npz file or folder with features')
-    parser.add_argument('--losses', nargs='+', choices=OTHERS, default=OTHERS, help='beside cross-entropy')
+    parser.add_argument('--losses', nargs='+', choices=OTHERS, default=OTHERS, help='losses beside cross-entropy')
     parser.add_argument('--trials', type=int, default=6, help='trials of each loss, 1 to 6')
     parser.add_argument('--folds', type=int, default=5, help='number of folds, at least 3')
     parser.add_argument('--epochs', type=positive, default=20, help='length of a training')
     parser.add_argument(
-        '--hidden', type=positive, nargs='*', default=[512], help='hidden layers; none: a linear classifier'
+        '--hidden',
+        type=positive,
+        nargs='*',
+        default=[512],
+        help='hidden layers; none for a linear classifier',
     )
     parser.add_argument(
-        '--dropout', type=float, default=0.5, help='behind hidden layers; of a linear classifier, on its inputs'
+        '--dropout', type=float, default=0.5, help='after hidden layers, or on the inputs of a linear classifier'
     )
-    parser.add_argument('--test', action='store_true', help='at the end measure baseline and choice on the test split')
+    parser.add_argument('--test', action='store_true', help='measure baseline and choice on the test split')
     parser.add_argument('--out', default='work_dirs/choose_loss', metavar='DIR', help='folder for the results')
     return parser.parse_args(argv)
 
 
 def run_trials(x: torch.Tensor, y: torch.Tensor, args, folder: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Return the mAP of every loss, and how much surer of training positives the baseline is than of held-out ones.
+    """Return the mAP of every loss, and for the baseline the p of training positives minus that of held-out ones.
 
-    Each is ``(trials, folds)``; finished folds are read from ``folder``.
+    Each has the shape ``(trials, folds)``. Finished folds are read from ``folder``.
     """
     fold_of = torch.from_numpy(np.random.default_rng(0).permutation(len(x)) % args.folds)
     empty = [fold for fold in range(args.folds) if not (y[fold_of == fold] == 1).any()]
@@ -82,7 +86,7 @@ def run_trials(x: torch.Tensor, y: torch.Tensor, args, folder: Path) -> tuple[di
     digest = hashlib.sha256(x.numpy().tobytes() + y.numpy().tobytes()).hexdigest()[:12]
     ladder = {name: chosen_trials(name, args) for name in (BASELINE, *args.losses)}
     runs = [run for trials in ladder.values() for run in trials]
-    # trials on data that were changed since count as not finished
+    # A trial is not finished if its data have changed since. The digest shows this.
     common = dict(training(args), folds=args.folds, runs=runs, data=args.data, digest=digest)
     cells = {f'fold{fold}': dict(common, seed=fold) for fold in range(args.folds)}
     done = finished(cells, folder)
@@ -104,7 +108,7 @@ def run_trials(x: torch.Tensor, y: torch.Tensor, args, folder: Path) -> tuple[di
 
 
 def training(args) -> dict:
-    """Return how a classifier is trained, whatever its loss."""
+    """Return the settings of the training, which are the same for all losses."""
     return dict(
         hidden=args.hidden, dropout=args.dropout, epochs=args.epochs, batch_size=64, weight_decay=1e-2, ema=None
     )
@@ -115,7 +119,7 @@ def chosen_trials(name: str, args) -> list[tuple[dict, float]]:
 
 
 def select(results: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return for each fold the value of the trial that is best on the others, and the best trial over all."""
+    """Return for each fold the value of the trial that is best on the other folds, and the best trial of all folds."""
     trials, folds = results.shape
     others = [[f for f in range(folds) if f != fold] for fold in range(folds)]
     chosen = [int(results[:, other].mean(1).argmax()) for other in others]
@@ -123,7 +127,7 @@ def select(results: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def judge(values: dict[str, np.ndarray]) -> tuple[str, str]:
-    """Return the loss to take, and in words why: it must be ahead by twice the standard error over the folds."""
+    """Return the chosen loss and the reason. It must be ahead by twice the standard error over the folds."""
     gains = {name: value - values[BASELINE] for name, value in values.items() if name != BASELINE}
     best = max(gains, key=lambda name: gains[name].mean())
     gain = gains[best]
@@ -137,7 +141,7 @@ def judge(values: dict[str, np.ndarray]) -> tuple[str, str]:
 
 
 def read_report(folder: Path) -> dict:
-    """Return what a run has left in its folder."""
+    """Return the report that a run has written into its folder."""
     return json.loads((folder / 'choose_loss.json').read_text())
 
 
@@ -174,7 +178,7 @@ def main(argv=None) -> None:
         arrays = read_features(args.data)
     except ValueError as error:
         raise UserError(str(error)) from error
-    # Folds take the place of the validation split.
+    # Folds replace the validation split.
     x, y = (torch.from_numpy(np.concatenate([arrays[f'train_{n}'], arrays[f'val_{n}']])) for n in 'xy')
     out = Path(args.out)
     results, excess = run_trials(x, y, args, out / 'trials')
@@ -204,8 +208,10 @@ def main(argv=None) -> None:
     write_json(out / 'choose_loss.json', summary)
     draw(out / 'choose_loss', values)
     print(table(head, rows))
-    by_heart = 'by heart: expect little of asymmetry' if excess > LEARNED_BY_HEART else 'little by heart'
-    print(f'{BASELINE} is surer of training positives than of held-out ones by {excess:.2f}, so it learns {by_heart}')
+    memorises = 'its labels, and asymmetry is likely to lose' if excess > LEARNED_BY_HEART else 'little'
+    print(
+        f'{BASELINE}: p of training positives is above that of held-out ones by {excess:.2f}: it memorises {memorises}'
+    )
     edges = [name for name, (_, lr) in settings.items() if lr == max(rate for _, rate in LADDER[name])]
     if edges:
         print(f'note: the best learning rate of {", ".join(edges)} is the highest tried; more --epochs may matter more')

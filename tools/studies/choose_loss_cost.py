@@ -1,10 +1,10 @@
-"""What a choice by choose_loss.py costs on the test splits of ten data sets, against the best loss of its ladder.
+"""The cost of a choice by choose_loss.py against the best loss of its ladder, on the test splits of ten data sets.
 
     python tools/studies/choose_loss_cost.py --features data/features
 
-Seven sets are made on the spot, by scikit-learn and from what it ships; three are parts of photographs' features that
-no rule was made from (``voc`` and ``coco`` in the folder, of tools/misc/extract_features.py). Each loss of the ladder
-is trained with the trial that cross-validation gives it, ``--seeds`` times, and measured on the test split.
+scikit-learn generates seven data sets or ships their data. Three are parts of photographs' features that were not used
+to derive the rule (``voc`` and ``coco`` in the folder, made by tools/misc/extract_features.py). Each loss of the ladder
+is trained ``--seeds`` times with the trial that cross-validation has chosen, and measured on the test split.
 """
 
 import argparse
@@ -25,7 +25,7 @@ LOOPS, STRAIGHT = (0, 4, 6, 8, 9), (1, 4, 7)
 
 
 def split(x, y, train_size: int, missing: float = 0.0) -> dict[str, np.ndarray]:
-    """The first rows train, with ``missing`` of their positives dropped, the others test."""
+    """Split the rows into training and test. A share ``missing`` of the training positives is dropped."""
     kept = y.sum(0) > 0
     y = torch.as_tensor(np.asarray(y)[:, kept], dtype=torch.float32)
     train_y = drop_positives(y[:train_size], missing, seed=0)
@@ -34,7 +34,7 @@ def split(x, y, train_size: int, missing: float = 0.0) -> dict[str, np.ndarray]:
 
 
 def heaps(missing: float = 0.0) -> dict:
-    """Three handwritten digits on top of each other, each of them a label."""
+    """Return pictures of three handwritten digits on top of each other. Each digit is a label."""
     digits, rng = load_digits(), np.random.default_rng(0)
     rows = rng.integers(len(digits.target), size=(3000, 3))
     x, y = digits.data[rows].max(1), np.zeros((3000, 10))
@@ -43,7 +43,7 @@ def heaps(missing: float = 0.0) -> dict:
 
 
 def attributes() -> dict:
-    """What is true of a handwritten digit: even, prime, with a loop, straight, ..., and each two together."""
+    """Return handwritten digits with their properties (even, prime, with a loop, straight, ...) and pairs of these."""
     digits, n = load_digits(), np.arange(10)
     single = np.stack([n % 2 == 0, np.isin(n, (2, 3, 5, 7)), np.isin(n, LOOPS), np.isin(n, STRAIGHT), n > 6, n < 2])
     both = [single[i] & single[j] for i in range(6) for j in range(i)]
@@ -59,14 +59,14 @@ def bags(classes: int, labels: int, features: int, seed: int) -> dict:
 
 
 def tops() -> dict:
-    """Which of 15 measurements of a tumour are among the highest tenth, from the 15 others."""
+    """Return 15 measurements of a tumour. The labels are which of 15 others are among the highest tenth."""
     data = load_breast_cancer().data[np.random.default_rng(0).permutation(569)]
     y = data[:, 15:] > np.quantile(data[:, 15:], 0.9, axis=0)
     return split(np.log1p(data[:, :15]), y.astype(float), 350)
 
 
 def teacher() -> dict:
-    """Fifty rare labels by a random network of which noise hides a part."""
+    """Return fifty rare labels of a random network with noise."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(4000, 40))
     z = np.tanh(x @ rng.normal(size=(40, 60)) / 6) @ rng.normal(size=(60, 50)) + rng.normal(size=(4000, 50))
@@ -74,7 +74,7 @@ def teacher() -> dict:
 
 
 def photographs(folder: Path, name: str, missing: float = 0.0, rare: bool = False) -> dict:
-    """Test photographs, half of them to train; unknown labels are left as they are."""
+    """Return test photographs, half of them for training. Unknown labels stay unknown."""
     arrays = read_features(folder / name)
     x, y = arrays['test_x'], arrays['test_y']
     if rare:
@@ -83,7 +83,7 @@ def photographs(folder: Path, name: str, missing: float = 0.0, rare: bool = Fals
 
 
 def data_sets(folder: Path | None) -> dict[str, tuple[dict, list[int]]]:
-    """Data and hidden layers, by name."""
+    """Return the data and the hidden layers by name."""
     small = {
         'heaps of digits': heaps(),
         'heaps of digits, 40 % missing': heaps(0.4),
@@ -102,7 +102,7 @@ def data_sets(folder: Path | None) -> dict[str, tuple[dict, list[int]]]:
 
 
 def cost(name: str, data: dict, hidden: list[int], out: Path, seeds: int) -> dict:
-    """Cross-validate, train what each loss has chosen, and compare on the test split."""
+    """Cross-validate, train each loss with its chosen trial, and compare them on the test split."""
     out.mkdir(parents=True, exist_ok=True)
     np.savez(out / 'data.npz', **data)
     options = [str(out / 'data.npz'), '--trials', '3', '--out', str(out), '--hidden', *map(str, hidden)]
@@ -128,7 +128,7 @@ def cost(name: str, data: dict, hidden: list[int], out: Path, seeds: int) -> dic
 
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--features', type=Path, help='folder with the features voc and coco; without: seven data sets')
+    parser.add_argument('--features', type=Path, help='folder with voc and coco; without it, seven data sets')
     parser.add_argument('--seeds', type=int, default=3)
     parser.add_argument('--out', type=Path, default=Path('work_dirs/choose_loss_cost'))
     args = parser.parse_args(argv)

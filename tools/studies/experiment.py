@@ -27,19 +27,19 @@ def train_and_test(
 
     Args:
         config: A config file.
-        overrides: Changes, as ``--cfg-options`` has them: ``{'train_cfg.max_epochs': 2}``.
-        seed: Of the weights that are not loaded, and of the order of the data.
-        split: 'test', or 'val' to evaluate on the validation split, which is what hyper-parameters are chosen on.
-        work_dir: Where logs and the last checkpoint stay. None keeps nothing, and does not validate while training.
-        evaluate_training: Evaluate the training data too, by their own labels and with the pipeline of the test data.
+        overrides: Changes of the config in the form of ``--cfg-options``: ``{'train_cfg.max_epochs': 2}``.
+        seed: The seed of the weights that are not loaded and of the order of the data.
+        split: 'test', or 'val' to evaluate on the validation split, on which hyper-parameters are chosen.
+        work_dir: The folder of the logs and the last checkpoint. None keeps nothing and does not validate in training.
+        evaluate_training: Evaluate the training data too, with their own labels and the pipeline of the test data.
 
     Returns:
-        The values of the config's metrics, the last part of their names as keys; beside them the last values of what
-        hooks have logged in training, such as ``gamma_neg``; with ``train_`` before their names those on training data.
+        The values of the config's metrics by the last part of their names, and the last values of the scalars that
+        hooks have logged in training, such as ``gamma_neg``. Metrics of the training data have the prefix ``train_``.
 
     Raises:
         ValueError: If ``split`` is neither 'val' nor 'test'.
-        UserError: If the loss or a logit becomes NaN or infinite: the training has diverged.
+        UserError: If the training diverges, so that the loss or a logit becomes NaN or infinite.
     """
     if split not in ('val', 'test'):
         raise ValueError(f"split must be 'val' or 'test', got {split!r}")
@@ -50,7 +50,7 @@ def train_and_test(
     cfg.log_level = logging.getLevelName(logging.WARNING)
     cfg.experiment_name = f'{Path(config).stem}_{uuid.uuid4().hex}'  # several may run in one process
     if 'visualizer' in cfg:
-        cfg.visualizer.name = cfg.experiment_name  # MMDetection's have a name, under which the next run would find it
+        cfg.visualizer.name = cfg.experiment_name  # by the name in MMDetection's configs the next run would find it
     if split == 'val':
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
     if work_dir is not None:
@@ -70,19 +70,21 @@ def trial_spec(
     shown: dict[str, str] | None = None,
     **labels,
 ) -> dict:
-    """All that the result of a training depends on, as JSON: a cell of a grid, which :func:`run_trial` trains.
+    """Return everything that the result of a training depends on, as JSON.
+
+    This is the specification of a cell of a grid. :func:`run_trial` trains it.
 
     Args:
         config, overrides, seed, split: See :func:`train_and_test`.
         seed_keys: Keys of the config that get the seed too, such as ``train_dataloader.dataset.seed``.
-        shown: Keys of the config whose values tables show, by the name that they get in the specification.
-        **labels: What tables call the cell by, such as ``loss='asl'``; they do not change the training.
+        shown: Keys of the config whose values are shown in tables, by their names in the specification.
+        **labels: Names of the cell in tables, such as ``loss='asl'``. They do not change the training.
 
     Returns:
-        The arguments, without overrides that change nothing and with the config's path from the root of the
-        repository; and under ``settings`` a digest of what config and overrides say of model, data, evaluation and
-        training, so that a cell counts as not finished once its config has changed. Specifications of two seeds
-        differ in ``seed`` alone.
+        The arguments, without overrides that change nothing, and with the path of the config relative to the root of
+        the repository. ``settings`` is a digest of model, data, evaluation and training in the config with its
+        overrides, so a cell is no longer finished if its config has changed. Specifications of two seeds differ in
+        ``seed`` alone.
     """
     path = Path(config).resolve()
     cfg = Config.fromfile(path)
@@ -91,7 +93,7 @@ def trial_spec(
     parts = [f'{part}_{kind}' for part in ('train', split) for kind in ('dataloader', 'evaluator', 'cfg')]
     parts += ['model', 'optim_wrapper', 'param_scheduler', 'custom_hooks', 'load_from', 'auto_scale_lr']
     text = json.dumps({part: cfg.get(part) for part in parts}, sort_keys=True, default=str)
-    for place in (ROOT, path.parent):  # where the repository lies does not matter
+    for place in (ROOT, path.parent):  # the place of the repository does not matter
         text = text.replace(str(place), '')
     spec = dict(
         config=str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path),
@@ -103,11 +105,11 @@ def trial_spec(
         **labels,
         **{name: value_at(cfg, key) for name, key in (shown or {}).items()},
     )
-    return json.loads(json.dumps(spec))  # as a file gives it back: lists for tuples
+    return json.loads(json.dumps(spec))  # tuples become lists, as in a file
 
 
 def value_at(cfg: Config, key: str):
-    """Return the value of a key such as ``model.head.loss`` or ``custom_hooks.0.type``, None where there is none."""
+    """Return the value of a key such as ``model.head.loss`` or ``custom_hooks.0.type``, or None."""
     for part in key.split('.'):
         if isinstance(cfg, list):
             cfg = cfg[int(part)] if int(part) < len(cfg) else None
@@ -117,7 +119,7 @@ def value_at(cfg: Config, key: str):
 
 
 def run_trial(spec: dict, evaluate_training: bool = False, **overrides) -> dict[str, float]:
-    """Train and evaluate what a :func:`trial_spec` says, with ``overrides`` that do not change the result."""
+    """Train and evaluate the training of :func:`trial_spec`. ``overrides`` must not change the result."""
     changes = {**spec['overrides'], **dict.fromkeys(spec['seed_keys'], spec['seed']), **overrides}
     metrics = train_and_test(
         ROOT / spec['config'], changes, spec['seed'], spec['split'], evaluate_training=evaluate_training

@@ -1,8 +1,8 @@
-"""Many small classifiers trained side by side on vectors that lie in memory: seconds a training, on one core.
+"""Many small classifiers that are trained side by side on vectors in memory, in seconds on one core.
 
-All take the same batches in the same order from the same start, so their losses are compared in pairs. What
-``configs/features`` trains one at a time is this to rounding: standardised inputs, hidden layers with ReLU and dropout
-if any, AdamW, one cycle of the learning rate.
+All classifiers take the same batches in the same order from the same start, so their losses are compared in pairs.
+Except for rounding, the training is that of ``configs/features``: standardised inputs, optional hidden layers with ReLU
+and dropout, AdamW, and one cycle of the learning rate.
 """
 
 from itertools import pairwise
@@ -17,11 +17,11 @@ from mmasl.functional.probability_sums import probability_gap, probability_sums
 from mmasl.models.losses.adaptive_asymmetric_loss import RELATIVE_STEPS, AdaptiveAsymmetricLoss
 from mmasl.registry import MODELS
 
-POINTS = 20  # of a course, about
+POINTS = 20  # a course has about so many
 
 
 class Stack(nn.Module):
-    """``runs`` classifiers of one shape and one start, on the same inputs."""
+    """Several classifiers (``runs``) of one shape and one start, on the same inputs."""
 
     def __init__(self, runs: int, widths: list[int]) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Stack(nn.Module):
         self.biases = nn.ParameterList(layer.bias.detach().repeat(runs, 1, 1) for layer in layers)
 
     def forward(self, x: Tensor, masks: list[Tensor] | None = None) -> Tensor:
-        """Return logits ``(runs, N, C)`` of ``(N, D)``; a mask for each hidden layer drops units."""
+        """Return logits ``(runs, N, C)`` of inputs ``(N, D)``. Masks drop units, one mask for each hidden layer."""
         first = self.weights[0]
         x = nn.functional.linear(x, first.flatten(0, 1)).view(len(x), *first.shape[:2]).transpose(0, 1)
         x = x + self.biases[0]
@@ -41,10 +41,10 @@ class Stack(nn.Module):
 
 
 class Asymmetry:
-    """The constants of every run, and Eq. 11 for those whose loss is adaptive: ``mmasl.AdaptiveAsymmetricLoss``.
+    """The constants of every run. Eq. 11 changes those of ``mmasl.AdaptiveAsymmetricLoss``.
 
-    Beside the loss's own arguments a config may have ``relative_step``, λ times the number of steps, and of a fixed
-    loss ``course``: where gamma_neg starts and ends on a straight line, with no feedback.
+    A config has the arguments of the loss. It may also have ``relative_step``, which is λ times the number of steps. A
+    fixed loss may have ``course``, the first and the last gamma_neg of a straight line without feedback.
     """
 
     def __init__(self, configs: list[dict], total: int) -> None:
@@ -73,7 +73,7 @@ class Asymmetry:
         return loss.steps.get('gamma_neg', relative / total)
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the sum of all runs' losses of ``(runs, N, C)``, each the mean over the samples."""
+        """Return the sum of the losses of all runs for logits ``(runs, N, C)``. A loss is the mean over the samples."""
         value, (_, samples, classes) = 0.0, logits.shape
         for gamma_pos in sorted(set(self.gamma_pos)):
             rows = [index for index, gamma in enumerate(self.gamma_pos) if gamma == gamma_pos]
@@ -97,14 +97,14 @@ class Asymmetry:
 
 
 def gap_sums(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return what Eq. 9 is made of for each run, ``(4, runs)``."""
+    """Return the sums of Eq. 9 for each run, ``(4, runs)``."""
     runs, samples, classes = logits.shape
     sums = probability_sums(logits.transpose(0, 1).reshape(samples, -1), targets.repeat(1, runs))
     return sums.view(4, runs, classes).sum(2)
 
 
 class Classifiers(nn.Module):
-    """Standardisation and a stack for each learning rate; ``rates`` has that of each run, in their order."""
+    """Standardisation and a stack for each learning rate. ``rates`` has the rate of each run."""
 
     def __init__(self, widths: list[int], rates: list[float]) -> None:
         super().__init__()
@@ -130,18 +130,18 @@ class Classifiers(nn.Module):
 
 
 def train(x: Tensor, y: Tensor, runs: list[tuple[dict, float]], spec: dict) -> tuple[Classifiers, dict]:
-    """Train a classifier for each run and return them, with the courses of their training.
+    """Train a classifier for each run, and return the classifiers with the courses of their trainings.
 
     Args:
-        x: ``(N, D)``, or ``(views, N, D)`` of which every sample takes a random one each time.
+        x: ``(N, D)``, or ``(views, N, D)``, of which every sample takes a random view each time.
         y: ``(N, C)``: 1, 0, and -1 for unknown.
         runs: The config of the loss (asymmetric, fixed or adaptive) and the learning rate of each.
         spec: ``seed``, ``hidden``, ``dropout``, ``weight_decay``, ``batch_size``, ``steps`` or ``epochs``, and ``ema``
-            (None, or how much of the average of the weights is kept from step to step).
+            (None, or the share of the averaged weights that is kept from step to step).
 
     Returns:
-        The classifiers in evaluation mode, and ``step``, and for each run ``gamma_neg``, ``pt_pos`` and ``pt_neg`` of
-        training batches, at some steps.
+        The classifiers in evaluation mode; and some steps (``step``), with ``gamma_neg``, ``pt_pos`` and ``pt_neg`` of
+        each run on the training batches of these steps.
     """
     torch.manual_seed(spec['seed'])
     views = x if x.dim() == 3 else x.unsqueeze(0)
@@ -187,11 +187,11 @@ def train(x: Tensor, y: Tensor, runs: list[tuple[dict, float]], spec: dict) -> t
 
 
 def measure(scores: Tensor, y: Tensor) -> dict[str, float | np.ndarray]:
-    """Return what :func:`mmasl.evaluation.multilabel_metrics` does of the probabilities of one run."""
+    """Return :func:`mmasl.evaluation.multilabel_metrics` of the probabilities of one run."""
     return multilabel_metrics(scores.numpy(), y.numpy(), topk=None)
 
 
 def drop_positives(y: Tensor, share: float, seed: int) -> Tensor:
-    """Return labels of which ``share`` of the positives, chosen by ``seed``, have become negatives."""
+    """Return labels in which a ``share`` of the positives, chosen by ``seed``, has become negative."""
     generator = torch.Generator().manual_seed(seed)
     return y.masked_fill((torch.rand(y.shape, generator=generator) < share) & (y == 1), 0)

@@ -1,4 +1,4 @@
-"""Tables and the map of regimes, from the cells of features.py."""
+"""The tables and the map of regimes, from the cells of ``features.py``."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -14,7 +14,7 @@ NAMES = dict(voc='VOC', coco='COCO')
 
 
 def regime(spec: dict) -> tuple:
-    """What a cell's runs are compared within: all of its spec but losses, rates, seed and split."""
+    """Return the key of the regime in which runs are compared: the spec without losses, rates, seed and split."""
     keys = (
         'data',
         'missing',
@@ -42,7 +42,7 @@ def collect(cells: list[dict]) -> dict:
 
 
 def tuned(splits: dict) -> dict[str, dict[int, dict]]:
-    """Return for each loss its test runs by seed, with the rate that is best on the validation split, if it was run."""
+    """Return for each loss its test runs by seed, at the rate that is best on the validation split if this was run."""
     chosen = {}
     for loss, by_rate in splits['test'].items():
         rates = splits['val'].get(loss, {})
@@ -81,7 +81,7 @@ def describe(key: tuple) -> str:
 
 
 def rows_table(runs: dict) -> str:
-    """The losses in the linear classifier and under the hidden layer that memorises."""
+    """Return the table of the losses with a linear classifier and with a hidden layer."""
     lines = []
     for key in sorted(runs):
         chosen = tuned(runs[key])
@@ -96,7 +96,7 @@ def rows_table(runs: dict) -> str:
 
 
 def mapped(runs: dict) -> list[dict]:
-    """One point a regime: how much cross-entropy memorises, and what the others are worth against it."""
+    """Return a point for each regime: how much cross-entropy memorises, and the gains of other losses over it."""
     points = []
     for key in sorted(runs):
         chosen = tuned(runs[key])
@@ -153,7 +153,7 @@ def draw_map(points: list[dict], path: Path) -> None:
 
 
 def paper_table(runs: dict) -> str:
-    """Every setting with the better of its two rates, all alike."""
+    """Return the table of the settings of the paper, each with the better of its two rates."""
     lines = []
     for key in sorted(runs):
         losses = runs[key]['test']
@@ -177,7 +177,7 @@ def paper_table(runs: dict) -> str:
 
 
 def steps_table(runs: dict) -> str:
-    """λ by the length of the training and the batch, on validation splits."""
+    """Return the table of λ for several lengths and batch sizes, on validation splits."""
     lines, head = [], None
     for key in sorted(runs, key=lambda key: (key[0], int(key[6]) if key[6] != 'None' else 0, int(key[7]))):
         losses = runs[key]['val']
@@ -192,7 +192,7 @@ def steps_table(runs: dict) -> str:
 
 
 def write_report(cells: list[dict], out: Path) -> None:
-    """Put the tables between their marks in choose.md and adaptive.md, and draw the map beside them."""
+    """Write the tables into choose.md and adaptive.md, and draw the map beside them."""
     runs = collect(cells)
     points = mapped(runs)
     draw_map(points, out / 'choose' / 'map')
