@@ -1,4 +1,4 @@
-# the registries of MMPretrain are the default ones; `mmasl.` in a type names those of this project
+# types without a prefix are looked up in MMPretrain, and types with `mmasl.` in this project
 default_scope = 'mmpretrain'
 
 default_hooks = dict(

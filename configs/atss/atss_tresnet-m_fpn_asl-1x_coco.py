@@ -1,6 +1,6 @@
 _base_ = './atss_tresnet-m_fpn_fl-1x_coco.py'
 
-# ours, as in atss_r50_fpn_asl-1x_coco.py
+# the exponents are ours, as in atss_r50_fpn_asl-1x_coco.py
 model = dict(
     bbox_head=dict(
         loss_cls=dict(

@@ -1,6 +1,6 @@
 _base_ = 'mmdet::atss/atss_r50_fpn_1x_coco.py'
 
-# TResNet-M in place of ResNet-50, as in the paper; all else is MMDetection's and not known to be the paper's.
+# TResNet-M replaces ResNet-50, as in the paper. The rest is MMDetection's; the paper's settings are not known.
 model = dict(
     data_preprocessor=dict(mean=[0.0, 0.0, 0.0], std=[255.0, 255.0, 255.0]),  # the weights expect RGB in [0, 1]
     backbone=dict(

@@ -1,8 +1,8 @@
 _base_ = './tresnet-l-asl_1xb128_coco14-448px.py'
 
-# adaptive asymmetry, Eq. 11, at the best target of Table 3; the others by
-# --cfg-options model.head.loss.delta_p_target=0.1. "A small fixed probability margin" (section 2.7): 0.05 of Table 2.
-# gamma_neg starts at that of focal loss, and the step size is the default (both ours)
+# Adaptive asymmetry (Eq. 11) at the best target of Table 3; model.head.loss.delta_p_target sets another. The "small
+# fixed probability margin" of section 2.7 is the 0.05 of Table 2. That gamma_neg starts at the value of focal loss and
+# that the step size is the default is our choice.
 model = dict(
     head=dict(
         loss=dict(

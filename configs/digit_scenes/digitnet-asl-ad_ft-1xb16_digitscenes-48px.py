@@ -1,5 +1,5 @@
 _base_ = './digitnet-asl_ft-1xb16_digitscenes-48px.py'
 
-# starts from the best fixed values, from where gamma_neg follows the probability gap; the target is the unbiased one
+# gamma_neg starts from the best fixed value and follows the probability gap; the target is the unbiased one
 model = dict(head=dict(loss=dict(type='mmasl.AdaptiveAsymmetricLoss', delta_p_target=0.0)))
 custom_hooks = [dict(type='mmasl.AsymmetryHook', interval=20)]

@@ -5,6 +5,6 @@ _base_ = [
     'mmdet::_base_/default_runtime.py',
 ]
 
-# gamma and alpha chosen on validation, as those of ASL were (README.md)
+# gamma and alpha were chosen on validation, as those of ASL were (README.md)
 model = dict(bbox_head=dict(loss_cls=dict(gamma=1.0)))
 param_scheduler = dict(eta_max=2e-2)

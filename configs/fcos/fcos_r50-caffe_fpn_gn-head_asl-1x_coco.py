@@ -1,7 +1,7 @@
 _base_ = 'mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py'
 
-# The paper's exponents for detection are not known; these are ours, from focal loss (2, 2) the first step of
-# docs/detection.md, not tuned on MS-COCO.
+# The paper's exponents for detection are not known. These are ours: the first step from focal loss (2, 2) in
+# docs/detection.md. They are not tuned on MS-COCO.
 model = dict(
     bbox_head=dict(
         loss_cls=dict(

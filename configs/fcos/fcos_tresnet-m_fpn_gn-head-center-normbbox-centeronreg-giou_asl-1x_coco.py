@@ -1,6 +1,6 @@
 _base_ = './fcos_tresnet-m_fpn_gn-head-center-normbbox-centeronreg-giou_fl-1x_coco.py'
 
-# ours, as in fcos_r50-caffe_fpn_gn-head_asl-1x_coco.py
+# the exponents are ours, as in fcos_r50-caffe_fpn_gn-head_asl-1x_coco.py
 model = dict(
     bbox_head=dict(
         loss_cls=dict(

@@ -1,6 +1,6 @@
 _base_ = 'mmdet::fcos/fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-giou_1x_coco.py'
 
-# TResNet-M in place of ResNet-50, as in the paper; all else is MMDetection's and not known to be the paper's.
+# TResNet-M replaces ResNet-50, as in the paper. The rest is MMDetection's; the paper's settings are not known.
 model = dict(
     # the weights expect RGB in [0, 1]; MMDetection loads BGR
     data_preprocessor=dict(mean=[0.0, 0.0, 0.0], std=[255.0, 255.0, 255.0], bgr_to_rgb=True),

@@ -5,6 +5,6 @@ default_hooks = dict(logger=dict(type='LoggerHook', interval=100), checkpoint=di
 model = dict(
     type='mmasl.FeatureClassifier',
     data_root=_base_.data_root,
-    # cross-entropy; MMPretrain's would train on unknown labels (-1)
+    # cross-entropy; that of MMPretrain would train on unknown labels (-1)
     loss=dict(type='mmasl.AsymmetricLoss', gamma_pos=0.0, gamma_neg=0.0, clip=0.0),
 )

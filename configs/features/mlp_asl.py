@@ -1,4 +1,4 @@
 _base_ = './mlp_ce.py'
 
-# the values of Table 2; for other data choose them with tools/studies/choose_loss.py
+# the values of Table 2; tools/studies/choose_loss.py chooses values for other data
 model = dict(loss=dict(gamma_neg=4.0, clip=0.05))

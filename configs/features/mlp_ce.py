@@ -7,6 +7,6 @@ model = dict(
     data_root=_base_.data_root,
     hidden=(512,),
     dropout=0.5,
-    # cross-entropy; MMPretrain's would train on unknown labels (-1)
+    # cross-entropy; that of MMPretrain would train on unknown labels (-1)
     loss=dict(type='mmasl.AsymmetricLoss', gamma_pos=0.0, gamma_neg=0.0, clip=0.0),
 )

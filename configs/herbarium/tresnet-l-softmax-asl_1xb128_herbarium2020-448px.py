@@ -1,7 +1,7 @@
 _base_ = './tresnet-l-asl_1xb128_herbarium2020-448px.py'
 
-# the single-label form, softmax and label smoothing, that the authors published later (issue 7); without smoothing it
-# would be cross-entropy at gamma_pos=0, whatever gamma_neg is
+# This is the single-label form with softmax and label smoothing, which the authors published later (issue 7). Without
+# smoothing and with gamma_pos=0 it is cross-entropy for any gamma_neg.
 model = dict(
     head=dict(
         type='LinearClsHead',

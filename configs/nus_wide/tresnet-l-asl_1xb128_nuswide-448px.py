@@ -1,4 +1,4 @@
-# the settings of MS-COCO (ours: appendix E is not public)
+# We use the settings of MS-COCO, because appendix E is not public.
 _base_ = [
     '../_base_/models/tresnet_l_asl.py',
     '../_base_/datasets/nus_wide_bs128_448.py',

@@ -1,10 +1,10 @@
 # Your own pictures: copy this file and set what is above the first blank line; docs/own_pictures.md explains it
-data_root = 'data/mine'  # has labels.csv and the folder pictures
+data_root = 'data/mine'  # folder with labels.csv and pictures/
 num_classes = 10
-size = 224  # of the pictures, in pixels
+size = 224  # side of the pictures in pixels
 batch_size = 32
 epochs = 20
-weights = 'torchvision://resnet50'  # are downloaded; None starts from random weights
+weights = 'torchvision://resnet50'  # torchvision downloads them; None starts from random weights
 
 default_scope = 'mmpretrain'
 model = dict(

@@ -5,5 +5,5 @@ _base_ = [
     'mmdet::_base_/default_runtime.py',
 ]
 
-# the gap of training, from which adaptive asymmetry takes its target
+# logs the gap in training, by which the target of adaptive asymmetry is chosen
 custom_hooks = _base_.custom_hooks + [dict(type='mmasl.ProbabilityGapHook', interval=20)]

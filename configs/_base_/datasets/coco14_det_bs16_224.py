@@ -1,4 +1,4 @@
-# MS-COCO 2014, or a subset in the same layout, the longer side 224 pixels
+# MS-COCO 2014, or a subset in the same layout, with a longer side of 224 pixels
 data_root = 'data/coco/'
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -20,7 +20,7 @@ common = dict(type='CocoDataset', data_root=data_root)
 
 train_dataloader = dict(
     batch_size=16,
-    num_workers=0,  # a training step on a CPU takes ten times as long as its images
+    num_workers=0,  # on a CPU, a training step takes ten times as long as loading its images
     dataset=dict(
         type='mmasl.MissingLabels',
         missing_rate=0.0,
@@ -50,6 +50,6 @@ test_dataloader = dict(
 )
 val_dataloader = test_dataloader
 
-# takes the true boxes from `instances`, so that sizes are those of boxes, not of outlines
+# the true boxes come from `instances`, so their sizes are those of boxes and not of outlines
 val_evaluator = dict(type='CocoMetric', metric='bbox')
 test_evaluator = val_evaluator

@@ -1,9 +1,9 @@
-# 48-pixel scenes, 80 classes, 2.9 labels a scene; made on the fly, nothing is read from a disk
+# scenes of 48 pixels with 80 classes and 2.9 labels per scene; they are made on the fly and need no files
 pipeline = [dict(type='PackInputs')]
 
 train_dataloader = dict(
     batch_size=16,
-    num_workers=0,  # scenes are rendered once and then come from memory: workers would cost more than they save
+    num_workers=0,  # scenes are rendered once and kept in memory, so workers would cost more than they save
     dataset=dict(type='mmasl.DigitScenes', split='train', num_scenes=4000, pipeline=pipeline),
     sampler=dict(type='DefaultSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),

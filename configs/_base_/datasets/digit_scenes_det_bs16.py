@@ -1,7 +1,7 @@
-# 96-pixel scenes, the ten digits in any colour; made on the fly, nothing is read from a disk. CocoMetric takes the true
-# boxes from `instances`. For partially annotated training: `train_dataloader.dataset.missing_rate=0.4`
+# Scenes of 96 pixels with the ten digits in any colour, which are made on the fly and need no files. CocoMetric takes
+# the true boxes from `instances`. train_dataloader.dataset.missing_rate=0.4 removes boxes from the training scenes.
 pipeline = [
-    dict(type='Resize', scale=(96, 96)),  # changes no pixel; leaves the scale_factor that MMDetection's heads ask for
+    dict(type='Resize', scale=(96, 96)),  # changes no pixel, but sets the scale_factor that MMDetection's heads need
     dict(
         type='PackDetInputs',
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'instances'),
@@ -11,7 +11,7 @@ scenes = dict(type='mmasl.DigitScenes', image_size=96, classes='digit', pipeline
 
 train_dataloader = dict(
     batch_size=16,
-    num_workers=0,  # scenes are rendered once and then come from memory: workers would cost more than they save
+    num_workers=0,  # scenes are rendered once and kept in memory, so workers would cost more than they save
     dataset=dict(split='train', num_scenes=1500, missing_unit='box', **scenes),
     sampler=dict(type='DefaultSampler', shuffle=True),
 )

@@ -1,4 +1,4 @@
-# scenes of one digit and clutter, every class equally likely: what ImageNet is to MS-COCO
+# Scenes with one digit and clutter; all classes are equally likely. They are for pre-training, as ImageNet for MS-COCO.
 pipeline = [dict(type='PackInputs')]
 
 train_dataloader = dict(

@@ -1,4 +1,4 @@
-# --cfg-options data_root=my.npz takes any data: vectors and labels (1, 0, -1 unknown)
+# --cfg-options data_root=my.npz reads other data: vectors, and labels of 1, 0 and -1 (unknown)
 data_root = 'data/features.npz'
 
 train_dataloader = dict(

@@ -1,5 +1,5 @@
-# Herbarium 2020, one species an image. The paper's 77.6 is of the private test set of the challenge, whose labels are
-# not public: a part of the training images is kept apart instead (ours)
+# Herbarium 2020 with one species per image. The paper's 77.6 is of the challenge's private test set, whose labels are
+# not public. We hold out a part of the training images instead.
 _base_ = './pipelines/asl_448.py'
 
 data_root = 'data/herbarium2020'

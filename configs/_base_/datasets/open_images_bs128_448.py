@@ -12,7 +12,7 @@ train_dataloader = dict(
         **common,
         ann_file='oidv6-train-annotations-human-imagelabels.csv',
         data_prefix='train',
-        unverified='negative',  # ours: the loss is there to discard what is wrong with it (section 2.5)
+        unverified='negative',  # our choice, since the loss can discard wrong negatives (section 2.5)
         pipeline=_base_.train_pipeline,
     ),
     sampler=dict(type='DefaultSampler', shuffle=True),
@@ -34,6 +34,6 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-# 0.8: that of MS-COCO, mAP does not use it; no top-3: most labels of an image are unknown
+# the threshold is that of MS-COCO, and mAP does not use it; without top-3, as most labels of an image are unknown
 val_evaluator = dict(type='mmasl.MultiLabelMetric', thr=0.8, topk=None)
 test_evaluator = val_evaluator

@@ -2,7 +2,7 @@
 _base_ = './pipelines/asl_448.py'
 
 data_root = 'data/VOCdevkit/VOC2007'
-# a class with difficult objects only: ignored, as the challenge scores it (ours: the paper does not say)
+# A class with difficult objects only is ignored, as in the challenge. This is our choice; the paper does not say.
 common = dict(type='mmasl.VOCMultiLabel', data_root=data_root, difficult='ignored')
 
 train_dataloader = dict(

@@ -1,5 +1,5 @@
-# Pascal VOC 2007: trained on `train` (2,501 images), evaluated on `val` (2,510); for the protocol of the paper
-# (trainval, test) set `split` of the three data sets
+# Pascal VOC 2007 with `train` (2,501 images) for training and `val` (2,510) for evaluation. For the protocol of the
+# paper (trainval, test) set `split` of the three data sets.
 _base_ = './pipelines/photos_128.py'
 
 data_root = 'data/VOCdevkit/VOC2007'
@@ -7,7 +7,7 @@ common = dict(type='mmasl.VOCMultiLabel', data_root=data_root, difficult='ignore
 
 train_dataloader = dict(
     batch_size=16,
-    num_workers=0,  # a training step on a CPU takes ten times as long as its images
+    num_workers=0,  # on a CPU, a training step takes ten times as long as loading its images
     dataset=dict(
         type='mmasl.MissingLabels',
         missing_rate=0.0,
@@ -24,7 +24,7 @@ test_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),
 )
-# settings that are chosen on held-out training images are chosen on labels that miss as many: missing_rate
+# if settings are chosen on held-out training images, missing_rate removes the same share of their labels
 val_dataloader = dict(test_dataloader, dataset=dict(type='mmasl.MissingLabels', dataset=test_dataloader['dataset']))
 
 val_evaluator = dict(type='mmasl.MultiLabelMetric')

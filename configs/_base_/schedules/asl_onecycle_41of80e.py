@@ -1,12 +1,12 @@
-# The authors' script. Mixed precision needs a GPU; on a CPU: --cfg-options optim_wrapper.type=OptimWrapper
+# The schedule of the authors' script. Mixed precision needs a GPU; on a CPU, set optim_wrapper.type=OptimWrapper.
 optim_wrapper = dict(
     type='AmpOptimWrapper',
-    # Adam, not AdamW: the decay is an L2 term of the gradient; none on biases and 1-d parameters
+    # Adam adds the decay to the gradient as an L2 term, unlike AdamW; biases and 1-d parameters have no decay
     optimizer=dict(type='Adam', lr=1e-4, weight_decay=1e-4),  # the peak of the cycle; the paper's text has about 2e-4
     paramwise_cfg=dict(bias_decay_mult=0.0, flat_decay_mult=0.0),
 )
 
-# one cycle of 80 epochs on lr and, as torch does, on beta1, which is left after 41
+# one cycle of 80 epochs on lr and, as in torch, on beta1; the training ends after 41 epochs
 cycle = dict(by_epoch=True, end=80, pct_start=0.2, convert_to_iter_based=True)
 param_scheduler = [dict(type='mmasl.OneCycleLR', **cycle), dict(type='mmasl.OneCycleMomentum', **cycle)]
 

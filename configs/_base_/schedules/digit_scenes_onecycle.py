@@ -1,4 +1,4 @@
-# Adam (as in the paper) without weight decay; the cycle spans train_cfg.max_epochs whatever its value
+# Adam as in the paper, without weight decay; the cycle always spans train_cfg.max_epochs
 optim_wrapper = dict(optimizer=dict(type='Adam', lr=1e-2))
 
 # a dict, so that a config or --cfg-options can set `param_scheduler.eta_max` alone
