@@ -1,16 +1,15 @@
 """The asymmetric loss as a module, which OpenMMLab heads build from a config."""
 
-import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmasl.functional._run import check_backend
-from mmasl.functional._validate import as_class_weight, check_reduction, index_of_one_class, rows_and_classes
+from mmasl.functional._validate import index_of_one_class, rows_and_classes
 from mmasl.functional.asymmetric_loss import DEFAULTS, asymmetric_loss, make_asymmetry
+from mmasl.models.losses.loss_module import LossModule
 
 
-class AsymmetricLoss(nn.Module):
+class AsymmetricLoss(LossModule):
     """Asymmetric loss (ASL, Eq. 7), a module that stores the parameters of :func:`mmasl.asymmetric_loss`.
 
     It takes the arguments of MMPretrain's ``AsymmetricLoss``, except for ``use_sigmoid=False``, so a config written for
@@ -38,7 +37,7 @@ class AsymmetricLoss(nn.Module):
         tensor(0.7252)
     """
 
-    class_weight: Tensor | None
+    function: Callable[..., Tensor] = staticmethod(asymmetric_loss)
 
     def __init__(
         self,
@@ -58,95 +57,34 @@ class AsymmetricLoss(nn.Module):
         backend: str = 'auto',
         num_classes: int | None = None,
     ):
-        super().__init__()
+        super().__init__(reduction, loss_weight, class_weight, check_target_range, backend, num_classes)
         if use_sigmoid not in (None, True):
             raise ValueError(
                 'use_sigmoid: expected True, got False; the single-label (softmax) form is another loss, '
                 'mmasl.SoftmaxAsymmetricLoss'
             )
         make_asymmetry(gamma_pos, gamma_neg, clip, alpha, detach_focus)  # raises now, not at the first iteration
-        check_reduction(reduction, None)
-        check_backend(backend)
         self.gamma_pos = gamma_pos
         self.gamma_neg = gamma_neg
         self.clip = clip
-        self.reduction = reduction
-        self.loss_weight = loss_weight
         self.use_sigmoid = True
         self.takes_one_class_index = use_sigmoid is not None
         self.eps = eps
         self.alpha = alpha
         self.detach_focus = detach_focus
         self.activated = activated
-        self.check_target_range = check_target_range
-        self.backend = backend
-        self.num_classes = num_classes
-        self.register_buffer('class_weight', as_class_weight(class_weight, num_classes), persistent=False)
 
     def extra_repr(self) -> str:
         said = ['use_sigmoid'] if self.takes_one_class_index else []
-        return describe(self, 'gamma_pos', 'gamma_neg', 'clip', 'reduction', *said)
+        return self._describe('gamma_pos', 'gamma_neg', 'clip', 'reduction', *said)
 
-    def forward(
-        self,
-        pred: Tensor,
-        target: Tensor,
-        weight: Tensor | None = None,
-        avg_factor: float | Tensor | None = None,
-        reduction_override: str | None = None,
-    ) -> Tensor:
-        """Return the loss; the arguments are those of :func:`mmasl.asymmetric_loss`.
-
-        ``reduction_override`` replaces ``reduction`` for this call.
-        """
+    def _target(self, pred, target):
         found = rows_and_classes(pred)[1]
         if self.num_classes not in (None, found):
             raise ValueError(
                 f'pred: expected num_classes={self.num_classes} logits a row, got {found}; a detection head '
                 'builds one more where its loss_cls does not say use_sigmoid=True'
             )
-        target = self._target(pred, target)
-        reduction = self.reduction if reduction_override is None else reduction_override
-        loss = self._loss(pred, target, weight, reduction, avg_factor)
-        return loss if self.loss_weight == 1 else self.loss_weight * loss
-
-    def _target(self, pred, target):
         if self.takes_one_class_index:
             return index_of_one_class(pred, target, self.check_target_range)
         return target
-
-    def _loss(self, pred, target, weight, reduction, avg_factor) -> Tensor:
-        return asymmetric_loss(
-            pred,
-            target,
-            weight,
-            self.gamma_pos,
-            self.gamma_neg,
-            self.clip,
-            reduction,
-            avg_factor,
-            alpha=self.alpha,
-            class_weight=self.class_weight,
-            detach_focus=self.detach_focus,
-            activated=self.activated,
-            check_target_range=self.check_target_range,
-            backend=self.backend,
-        )
-
-
-def describe(loss: nn.Module, *names: str) -> str:
-    """Return the parameters of a loss for its repr: those in ``names`` and those that differ from their defaults."""
-    defaults: dict = {}
-    for cls in type(loss).__mro__:
-        if issubclass(cls, nn.Module) and cls is not nn.Module:
-            parameters = inspect.signature(cls.__init__).parameters.values()
-            defaults = {p.name: p.default for p in parameters if p.default is not p.empty} | defaults
-    defaults.pop('use_sigmoid')
-    shown = []
-    for name in dict.fromkeys((*names, *defaults)):
-        value = getattr(loss, name, defaults.get(name))
-        if isinstance(value, Tensor):
-            shown.append(f'{name}={value.tolist() if value.numel() < 5 else tuple(value.shape)}')
-        elif name in names or value != defaults[name]:
-            shown.append(f'{name}={value!r}')
-    return ', '.join(shown)

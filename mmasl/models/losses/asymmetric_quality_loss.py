@@ -29,6 +29,8 @@ class AsymmetricQualityLoss(AsymmetricLoss):
         tensor(0.2166)
     """
 
+    function = staticmethod(asymmetric_quality_loss)
+
     def __init__(
         self,
         *,
@@ -62,21 +64,3 @@ class AsymmetricQualityLoss(AsymmetricLoss):
         make_quality_asymmetry(gamma_pos, gamma_neg, clip, alpha, iou_weighted)  # raises now
         self.alpha = alpha
         self.iou_weighted = iou_weighted
-
-    def _loss(self, pred, target, weight, reduction, avg_factor) -> Tensor:
-        return asymmetric_quality_loss(
-            pred,
-            target,
-            weight,
-            self.gamma_pos,
-            self.gamma_neg,
-            self.clip,
-            reduction,
-            avg_factor,
-            alpha=self.alpha,
-            iou_weighted=self.iou_weighted,
-            class_weight=self.class_weight,
-            activated=self.activated,
-            check_target_range=self.check_target_range,
-            backend=self.backend,
-        )

@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmasl.functional._run import check_backend
-from mmasl.functional._validate import as_class_weight, check_reduction
 from mmasl.functional.softmax_asymmetric_loss import DEFAULTS, make_softmax_asymmetry, softmax_asymmetric_loss
-from mmasl.models.losses.asymmetric_loss import describe
+from mmasl.models.losses.loss_module import LossModule
 
 
-class SoftmaxAsymmetricLoss(nn.Module):
+class SoftmaxAsymmetricLoss(LossModule):
     """Single-label asymmetric loss, a module that stores the parameters of :func:`mmasl.softmax_asymmetric_loss`.
 
     It is for softmax heads such as ``LinearClsHead``, with class indices or the scores of mixup as targets:
@@ -35,7 +33,7 @@ class SoftmaxAsymmetricLoss(nn.Module):
         tensor(0.8846)
     """
 
-    class_weight: Tensor | None
+    function = staticmethod(softmax_asymmetric_loss)
 
     def __init__(
         self,
@@ -52,7 +50,7 @@ class SoftmaxAsymmetricLoss(nn.Module):
         check_target_range: bool | None = None,
         backend: str = 'auto',
     ):
-        super().__init__()
+        super().__init__(reduction, loss_weight, class_weight, check_target_range, backend)
         if use_sigmoid:
             raise ValueError(
                 'use_sigmoid: expected False, got True; the multi-label (sigmoid) form is another loss, '
@@ -60,48 +58,12 @@ class SoftmaxAsymmetricLoss(nn.Module):
             )
         # This raises here and not at the first iteration.
         make_softmax_asymmetry(gamma_pos, gamma_neg, label_smoothing, ignore_index, detach_focus)
-        check_reduction(reduction, None)
-        check_backend(backend)
         self.gamma_pos = gamma_pos
         self.gamma_neg = gamma_neg
         self.label_smoothing = label_smoothing
-        self.reduction = reduction
-        self.loss_weight = loss_weight
         self.use_sigmoid = use_sigmoid
         self.ignore_index = ignore_index
         self.detach_focus = detach_focus
-        self.check_target_range = check_target_range
-        self.backend = backend
-        self.register_buffer('class_weight', as_class_weight(class_weight), persistent=False)
 
     def extra_repr(self) -> str:
-        return describe(self, 'gamma_pos', 'gamma_neg', 'label_smoothing', 'reduction')
-
-    def forward(
-        self,
-        pred: Tensor,
-        target: Tensor,
-        weight: Tensor | None = None,
-        avg_factor: float | Tensor | None = None,
-        reduction_override: str | None = None,
-    ) -> Tensor:
-        """Return the loss; the arguments are those of :func:`mmasl.softmax_asymmetric_loss`.
-
-        ``reduction_override`` replaces ``reduction`` for this call.
-        """
-        loss = softmax_asymmetric_loss(
-            pred,
-            target,
-            weight,
-            self.gamma_pos,
-            self.gamma_neg,
-            self.label_smoothing,
-            self.reduction if reduction_override is None else reduction_override,
-            avg_factor,
-            class_weight=self.class_weight,
-            ignore_index=self.ignore_index,
-            detach_focus=self.detach_focus,
-            check_target_range=self.check_target_range,
-            backend=self.backend,
-        )
-        return loss if self.loss_weight == 1 else self.loss_weight * loss
+        return self._describe('gamma_pos', 'gamma_neg', 'label_smoothing', 'reduction')
