@@ -11,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmasl.compat import nextafter
 
-# Largest error relative to 1 + |exact| for the dtypes that are computed in, relative to |exact| for those that are
-# rounded to (there, below SMALL, the exact value is under the rounding of the sums around it).
+# The largest errors that are allowed. In float32 and float64 they are relative to 1 + |exact|. In half precision, to
+# which results are rounded, they are relative to |exact|; below SMALL, the rounding of sums may exceed |exact|.
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.float16: 1e-2, torch.bfloat16: 1e-2}
 SMALL = 1e-3
 
@@ -24,11 +24,11 @@ CLIP = (0, 1e-6, 0.05, 0.2, 0.3)
 
 
 def largest_error(actual: Tensor, exact: Tensor, dtype: torch.dtype) -> float:
-    """The largest error in the sense of :data:`TOLERANCE`; NaN counts as infinite.
+    """Return the largest error, measured as :data:`TOLERANCE` says. The error of NaN is infinite.
 
     Args:
-        actual: What was computed, any shape.
-        exact: Float64 of the same shape.
+        actual: The computed values, of any shape.
+        exact: The exact values in float64, of the same shape.
         dtype: The dtype of the logits that ``actual`` was computed from.
 
     Example:
@@ -46,14 +46,14 @@ def largest_error(actual: Tensor, exact: Tensor, dtype: torch.dtype) -> float:
 
 
 def assert_close(actual: Tensor, exact: Tensor, dtype: torch.dtype, what: str = 'value') -> None:
-    """Raise AssertionError where :func:`largest_error` exceeds :data:`TOLERANCE` for ``dtype``."""
+    """Raise AssertionError if :func:`largest_error` exceeds :data:`TOLERANCE` for ``dtype``."""
     error = largest_error(actual, exact, dtype)
     if not error <= TOLERANCE[dtype]:
         raise AssertionError(f'{what}: error {error:.3g} exceeds {TOLERANCE[dtype]:g} for {dtype}')
 
 
 def logits(clip: float, dtype: torch.dtype) -> Tensor:
-    """Logits from -100 to 100, dense in the middle, and up to six ulps to each side of the margin's kink."""
+    """Return logits from -100 to 100, dense in the middle, and up to six ulps on each side of the margin's kink."""
     middle = torch.linspace(-12, 12, 49, dtype=torch.float64)
     tails = torch.tensor([-100, -88.7, -50, -30, -20, -16.7, 16.7, 20, 30, 50, 88.7, 100], dtype=torch.float64)
     values = torch.cat([middle, tails]).to(dtype)
@@ -69,7 +69,7 @@ def logits(clip: float, dtype: torch.dtype) -> Tensor:
 
 
 def peak_memory(step: Callable[[], object]) -> int:
-    """The most bytes that ``step`` held on the CPU at a time, beyond those before it; what it returns counts.
+    """Return the most bytes that ``step`` holds on the CPU at a time, its result included.
 
     Example:
         >>> peak_memory(lambda: torch.zeros(8) + torch.ones(8))
@@ -79,9 +79,9 @@ def peak_memory(step: Callable[[], object]) -> int:
 
 
 def kept_memory(step: Callable[[], object]) -> int:
-    """The bytes on the CPU that what ``step`` returns keeps alive: of a loss, what is saved for its backward pass.
+    """Return the bytes on the CPU that the result of ``step`` keeps alive. A loss keeps what its backward pass needs.
 
-    Tensors that were there before are not counted, be they saved or not.
+    Tensors that were there before are not counted, whether they are saved or not.
 
     Example:
         >>> kept_memory(lambda: torch.ones(8, requires_grad=True).exp().sum())  # 8 logits, 8 results and their sum
@@ -91,9 +91,9 @@ def kept_memory(step: Callable[[], object]) -> int:
 
 
 def _memory(step: Callable[[], object]) -> list[int]:
-    """The bytes that are held after each allocation and release, until what ``step`` returns is there."""
+    """Return the bytes that are held after each allocation and each release, until ``step`` returns."""
     with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', 'Warning: Profiler clears events')  # of which there is one here
+        warnings.filterwarnings('ignore', 'Warning: Profiler clears events')  # there is one cycle here
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
             kept = step()
     changes = [event.nbytes() for event in profile.profiler.kineto_results.events() if event.name() == '[memory]']
@@ -102,10 +102,10 @@ def _memory(step: Callable[[], object]) -> list[int]:
 
 
 def count_kernels(step: Callable[[], object]) -> int:
-    """How many operations ``step`` runs that compute something; on a GPU each launches a kernel or more.
+    """Return how many operations of ``step`` compute something. On a GPU each of them launches at least one kernel.
 
-    Views and uninitialised memory are not counted. An operation that torch composes of others below its dispatcher, as
-    it does for binary cross-entropy, counts once.
+    Views and uninitialised memory are not counted. Binary cross-entropy and other operations that torch composes below
+    its dispatcher count once.
 
     Example:
         >>> count_kernels(lambda: torch.empty(4).view(2, 2).mul_(2).t() + 1)
@@ -125,7 +125,7 @@ def count_kernels(step: Callable[[], object]) -> int:
 
 
 def _probability(z, activated):
-    """(p, 1 - p, the derivative of p) of a logit, or of a probability in (0, 1)."""
+    """Return (p, 1 - p, the derivative of p) for a logit, or for a probability in (0, 1)."""
     import mpmath
 
     z = mpmath.mpf(z)
@@ -137,7 +137,7 @@ def _probability(z, activated):
 
 @cache
 def _exact_entry(z, positive, gamma, clip, activated):
-    """(loss, gradient with the focusing weight held, the rest of the gradient) of one side, by mpmath in 60 digits."""
+    """Return (loss, gradient with a constant focusing weight, the rest of the gradient) of one side, in 60 digits."""
     import mpmath
 
     with mpmath.workdps(60):
@@ -164,12 +164,12 @@ def exact_asymmetric_loss(
     detach_focus=False,
     activated=False,
 ) -> tuple[Tensor, Tensor]:
-    """Element-wise loss (Eq. 7, mixed by Eq. 2) and gradient (Eq. 8) in arbitrary precision, rounded to float64.
+    """Return the element-wise loss (Eq. 7, mixed by Eq. 2) and gradient (Eq. 8) in arbitrary precision, as float64.
 
     Args:
-        pred: Logits, any shape and floating dtype, or with ``activated`` probabilities in (0, 1); taken as the exact
-            numbers they are.
-        target: Dense labels of the same shape in [0, 1], or -1 for ignored.
+        pred: Logits of any shape and floating dtype, or with ``activated`` probabilities in (0, 1). They are the exact
+            numbers of the computation.
+        target: Dense labels of the same shape in [0, 1], with -1 for ignored ones.
 
     Returns:
         ``(loss, gradient)``, float64.
@@ -198,7 +198,7 @@ def exact_asymmetric_loss(
 
 @cache
 def _exact_quality(z, y, gamma, iou_weighted, activated):
-    """(loss, gradient) of a positive of quality y, by mpmath in 60 digits; at p = y the exponent has no gradient."""
+    """Return (loss, gradient) of a positive of quality y in 60 digits. At p = y the power's gradient is taken as 0."""
     import mpmath
 
     with mpmath.workdps(60):
@@ -221,11 +221,11 @@ def exact_asymmetric_quality_loss(
     iou_weighted=False,
     activated=False,
 ) -> tuple[Tensor, Tensor]:
-    """Element-wise loss for quality targets and its gradient in arbitrary precision, rounded to float64.
+    """Return the element-wise loss for quality targets and its gradient in arbitrary precision, as float64.
 
     Args:
-        pred: As :func:`exact_asymmetric_loss` takes it.
-        target: Dense scores of the same shape in [0, 1], or -1 for ignored.
+        pred: See :func:`exact_asymmetric_loss`.
+        target: Dense scores of the same shape in [0, 1], with -1 for ignored ones.
 
     Example:
         >>> loss, gradient = exact_asymmetric_quality_loss(torch.zeros(1), torch.tensor([0.75]), gamma_pos=0)
@@ -253,10 +253,10 @@ def exact_softmax_asymmetric_loss(
     class_weight=None,
     detach_focus: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """The single-label loss of each row and its gradient in arbitrary precision, rounded to float64.
+    """Return the single-label loss of each row and its gradient in arbitrary precision, as float64.
 
     Args:
-        pred: Logits (N, C) of any floating dtype; taken as the exact numbers they are.
+        pred: Logits (N, C) of any floating dtype. They are the exact numbers of the computation.
         target: Dense labels (N, C) in [0, 1].
         class_weight: A sequence of C numbers, or None.
 
@@ -277,7 +277,7 @@ def exact_softmax_asymmetric_loss(
 
 @cache
 def _exact_row(z, y, gamma_pos, gamma_neg, label_smoothing, class_weight, detach_focus):
-    """(loss, gradient of each logit) of one row; mpmath in 60 digits, 1 - p as the sum of the other p."""
+    """Return (loss, gradient of each logit) of one row in 60 digits. 1 - p is computed as the sum of the other p."""
     import mpmath
 
     with mpmath.workdps(60):

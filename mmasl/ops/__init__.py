@@ -1,4 +1,4 @@
-"""Element-wise losses and their gradients: one folder an op, tensors in and tensors out."""
+"""Element-wise losses and their gradients. Each op has a folder, and takes and returns tensors."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,11 +7,11 @@ from mmasl.ops.cpu_library import Library
 
 
 class Op(NamedTuple):
-    """The functions that compute one op; all that run it take the arguments of the reference."""
+    """The functions that compute one op. Each backend takes the arguments of the reference."""
 
     reference: Callable
     plain: Callable
     cpu: Callable
     triton: Callable
-    check_target: Callable  # (target, number of classes, asymmetry): raises for a value out of range
-    library: Library  # what ``cpu`` calls, if it was compiled
+    check_target: Callable  # raises for a value out of range; it takes (target, number of classes, asymmetry)
+    library: Library  # the compiled library that ``cpu`` calls

@@ -1,6 +1,7 @@
-"""How losses that are computed together with their gradient enter autograd, and what is kept for the backward pass."""
+"""Losses that are computed together with their gradient: how they enter autograd, and what they keep for backward."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from mmasl.compat import is_followed
 
 
 class Given(NamedTuple):
-    """What a loss is computed from beside the logits, as the references describe it. Nothing here gets a gradient."""
+    """The arguments of a loss besides the logits; the references describe them. None of them gets a gradient."""
 
     target: Any  # a tensor or, for quality targets, a pair of them
     weight: Tensor | None
@@ -24,9 +25,9 @@ class Computed(NamedTuple):
     """What one pass over the logits returns.
 
     Attributes:
-        loss: The reduced loss, or one loss an entry or a row; float32, or float64 for float64 logits.
-        slope: The derivative by each logit in the dtype of ``loss``, or None where it was not asked for.
-        scale: ``slope`` still has to be multiplied by it; a 0-d tensor stays on its device.
+        loss: The reduced loss, or a loss for each entry or row; float32, or float64 for float64 logits.
+        slope: The derivative by each logit in the dtype of ``loss``, or None if it was not asked for.
+        scale: A factor by which ``slope`` still has to be multiplied; a 0-d tensor stays on its device.
     """
 
     loss: Tensor
@@ -34,26 +35,38 @@ class Computed(NamedTuple):
     scale: float | Tensor = 1.0
 
 
-def run_analytic(
-    compute: Callable, reference: Callable, pred: Tensor, given: Given, reduce: bool, check: bool
-) -> Tensor:
-    """The loss of ``reference``, computed by ``compute`` together with its gradient.
+def with_analytic_gradient(reference: Callable, compute: Callable) -> Callable:
+    """Return a backend: a function with the arguments of ``reference`` whose loss and gradient ``compute`` computes.
 
-    The slope is the one tensor that is kept beside the inputs. The first backward pass multiplies it in place and gives
-    it away; a further one computes it again. Half precision is rounded once, then. A second derivative is that of the
-    reference. Without grad mode, or if ``pred`` requires no gradient, no slope is computed.
+    Besides the inputs, the slope is the only tensor that is kept. The first backward pass multiplies it in place and
+    gives it away, and further passes compute it again. Half precision is rounded once, at that point. The second
+    derivative is the reference's. Without grad mode, or if the logits require no gradient, no slope is computed.
 
     Args:
-        compute: ``compute(pred, given, reduce, check, with_slope)`` returns a :class:`Computed`.
-        reference: ``reference(pred, *given, reduce)``.
-        pred: Logits (N, C).
-        given: Everything else that the loss depends on.
-        reduce: Whether the loss is summed and scaled.
-        check: Whether targets are checked to be in their range.
+        reference: ``reference(pred, *given, reduce)`` is differentiable twice.
+        compute: ``compute(pred, given, reduce, check, with_slope, **options)`` returns a :class:`Computed`. With
+            ``check`` it raises for targets out of range. The backend passes its keyword arguments on as options.
+
+    Example:
+        >>> def squares(pred, given, reduce, check, with_slope):
+        ...     return Computed(pred.detach().square().sum(), 2 * pred.detach())
+        >>> run = with_analytic_gradient(lambda pred, *constants: pred.square().sum(), squares)
+        >>> pred = torch.tensor([3.0], requires_grad=True)
+        >>> run(pred, None, None, None, 1.0, None, reduce=True).backward()
+        >>> pred.grad
+        tensor([6.])
     """
-    if torch.is_grad_enabled() and pred.requires_grad:
-        return _Loss.apply(pred, compute, reference, given, reduce, check)
-    return compute(pred, given, reduce, check, False).loss
+
+    def backend(
+        pred: Tensor, target, weight, class_weight, scale, asymmetry, reduce: bool, check: bool = False, **options
+    ) -> Tensor:
+        run = partial(compute, **options) if options else compute
+        given = Given(target, weight, class_weight, scale, asymmetry)
+        if torch.is_grad_enabled() and pred.requires_grad:
+            return _Loss.apply(pred, run, reference, given, reduce, check)
+        return run(pred, given, reduce, check, False).loss
+
+    return backend
 
 
 class _Loss(Function):
@@ -70,13 +83,11 @@ class _Loss(Function):
 
     @staticmethod
     def backward(ctx, upstream):
-        # The receiver owns the gradient and may write to it, so it is given away: no copy, and nothing saved changes.
+        # The receiver owns the gradient and may write to it, so the slope is given away, without a copy.
         slope, scale, ctx.slope = ctx.slope, ctx.slope_scale, None
         followed = is_followed(upstream)  # a batch of upstream gradients, for example
-        if torch.is_grad_enabled() or (slope is None and followed):  # the former: create_graph=True
-            pred, (*labels, scale, asymmetry) = _unpack(ctx)
-            gradient = differentiate(ctx.reference, pred, labels, [scale, asymmetry], ctx.reduce, upstream)
-            return gradient, None, None, None, None, None
+        if torch.is_grad_enabled() or (slope is None and followed):  # the former with create_graph=True
+            return differentiate(ctx.reference, *_unpack(ctx), ctx.reduce, upstream), None, None, None, None, None
         if slope is None:
             _, slope, scale = ctx.compute(*_unpack(ctx), ctx.reduce, False, True)
         if followed:
@@ -91,9 +102,9 @@ def _unpack(ctx) -> tuple[Tensor, Given]:
 
 
 def _finish(slope: Tensor, upstream: Tensor, scale: float | Tensor, dtype: torch.dtype, followed: bool) -> Tensor:
-    """``slope * upstream * scale`` in ``dtype``, rounded once; in place where that is the dtype of ``slope``."""
+    """Return ``slope * upstream * scale`` in ``dtype``, rounded once; in place if that is the dtype of ``slope``."""
     factor = upstream if isinstance(scale, float) and scale == 1 else upstream * scale
-    if factor.dim() == 1:  # one loss a row
+    if factor.dim() == 1:  # a loss for each row
         factor = factor.unsqueeze(1)
     if followed:
         return (slope * factor).to(dtype)
@@ -104,18 +115,19 @@ def _finish(slope: Tensor, upstream: Tensor, scale: float | Tensor, dtype: torch
     return slope.mul_(factor)
 
 
-def differentiate(reference: Callable, pred: Tensor, labels: list, numbers: list, reduce: bool, upstream: Tensor):
-    """The gradient of the reference, itself differentiable where gradients are enabled."""
+def differentiate(reference: Callable, pred: Tensor, given: Given, reduce: bool, upstream: Tensor) -> Tensor:
+    """Return the gradient of the reference, which is differentiable itself if gradients are enabled."""
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
-        loss = reference(pred, *labels, *numbers, reduce)
+        loss = reference(pred, *given, reduce)
     return torch.autograd.grad(loss, pred, upstream, create_graph=create_graph)[0]
 
 
 def zero_at_most(values: Tensor, key: Tensor, bound: float) -> Tensor:
-    """``values`` with 0 in place wherever ``key <= bound``, also of NaN: that is how torch computes ReLU's gradient.
+    """Return ``values``, set to 0 in place wherever ``key <= bound``, even if they are NaN.
 
-    On the CPU torch vectorises it, and neither comparisons nor ``masked_fill_`` and ``where``.
+    This is how torch computes the gradient of ReLU. On the CPU torch vectorises it, unlike comparisons,
+    ``masked_fill_`` and ``where``.
 
     Example:
         >>> zero_at_most(torch.tensor([torch.nan, 2.0]), torch.tensor([-1.0, 0.0]), -0.5)

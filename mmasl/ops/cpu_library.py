@@ -1,4 +1,4 @@
-"""Loads the compiled losses: plain shared libraries that ``setup.py`` builds beside their op (optional at install)."""
+"""Loads the compiled losses, shared libraries that ``setup.py`` builds beside each op if there is a compiler."""
 
 import ctypes
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from torch import Tensor
 from mmasl.ops.cpu_sources import digest
 
 LEVELS = ('baseline', 'AVX2', 'AVX-512')
-PARALLEL_FROM = 32768  # logits; below, waking the other threads costs more than they save
+PARALLEL_FROM = 32768  # for fewer logits, waking the other threads costs more than it saves
 BUILD = 'python setup.py build_ext --inplace --force'
 DTYPES = {  # enum Dtype of simd.h
     dtype: code
@@ -26,10 +26,11 @@ class Library:
     """A compiled loss.
 
     Attributes:
-        run: Its one function, which fills what a packed struct points to and returns how many targets are out of range.
-            A struct, since ctypes spends more time on twenty arguments than the loss does on a thousand logits.
-        level: Index in :data:`LEVELS` of the widest instruction set that this processor has.
-        reason: Why there is none: ``run`` is None then.
+        run: Its function, which fills the memory that a packed struct points to, and returns how many targets are out
+            of range. It takes a struct because ctypes needs more time for twenty arguments than the loss does for a
+            thousand logits.
+        level: The index in :data:`LEVELS` of the widest instruction set that this processor has.
+        reason: The reason why there is no library, in which case ``run`` is None; or None.
     """
 
     run: Callable[[bytes], int] | None
@@ -38,14 +39,14 @@ class Library:
 
     @property
     def status(self) -> str:
-        """One phrase: the instruction set, or why there is no library and the command that compiles it."""
+        """The instruction set, or the reason why there is no library and the command that compiles it."""
         if self.reason is None:
             return f'compiled, {LEVELS[self.level]}'
         return f'not compiled, the losses run in torch operations: {self.reason}. To compile it: {BUILD}'
 
 
 def load(folder: Path, function: str) -> Library:
-    """The library ``_cpu`` of a folder, or the reason why it cannot be used.
+    """Load the library ``_cpu`` of a folder, or find the reason why it cannot be used.
 
     Example:
         >>> load(Path('nowhere'), 'mmasl_loss').reason
@@ -55,7 +56,7 @@ def load(folder: Path, function: str) -> Library:
     if not path.exists():
         return Library(None, 0, f'cpu.cpp was not compiled: {folder} holds no {path.name}')
     try:
-        library = ctypes.CDLL(str(path))  # torch is imported, so its OpenMP is the one that is found
+        library = ctypes.CDLL(str(path))  # it finds the OpenMP of torch, which is imported
         library.mmasl_sources.restype = ctypes.c_char_p
         sources = library.mmasl_sources().decode()
     except (OSError, AttributeError) as error:
@@ -72,12 +73,12 @@ def address(tensor: Tensor | None) -> int:
 
 
 def as_factor(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """A weight as the libraries read it."""
+    """Return a weight in the form that the libraries read."""
     return None if tensor is None else tensor.detach().to(dtype).contiguous()
 
 
 def as_target(target: Tensor) -> Tensor:
-    """``target`` contiguous and of a dtype that the libraries read: class indices as int64."""
+    """Return ``target`` contiguous and in a dtype that the libraries read, class indices as int64."""
     if target.dtype == torch.bool:
         return target.contiguous().view(torch.uint8)
     if target.dim() == 1:

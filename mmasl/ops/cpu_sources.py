@@ -1,11 +1,11 @@
-"""Which sources a compiled library was made of. Needs the standard library alone, since setup.py runs this file too."""
+"""Identifies the sources of a compiled library. It needs only the standard library, because setup.py runs it."""
 
 import hashlib
 from pathlib import Path
 
 
 def digest(folder: Path) -> str:
-    """A hash of the C++ sources of the op in ``folder`` and of the headers that it shares with the others.
+    """Return a hash of the C++ sources of the op in ``folder`` and of the headers that it shares with other ops.
 
     Example:
         >>> len(digest(Path(__file__).parent / 'asymmetric_loss'))

@@ -1,18 +1,19 @@
-"""Probabilities as input, where a head has passed its logits through a sigmoid or a mean of sigmoids."""
+"""Probabilities as input, from heads that pass their logits through a sigmoid or average several sigmoids."""
 
 import torch
 from torch import Tensor
 
 from mmasl.compat import aminmax
 
-SMALLEST = 1e-12  # bounds 1/p, as torch's binary_cross_entropy does
+SMALLEST = 1e-12  # it bounds 1/p; torch's binary_cross_entropy has this bound too
 
 
 def logits_of(probability: Tensor) -> Tensor:
-    """The logits of probabilities, in float64: float32 would lose the digits of p next to 1 and next to a margin.
+    """Return the logits of probabilities, in float64; float32 would lose digits of p next to 1 and next to a margin.
 
-    Exactly 0 and 1 are taken as the nearest number inside, no less than the smallest normal one of the dtype and 1e-12.
-    Autograd does not see that, so that a positive at p = 0 still has a gradient, and one that its dtype can hold.
+    Exactly 0 and 1 are replaced by the nearest number inside. At 0 this is 1e-12, or the smallest normal number of the
+    dtype if that is larger. Autograd does not see the replacement, so a positive at p = 0 has a gradient, which its
+    dtype can hold.
 
     Args:
         probability: Numbers in [0, 1], any shape and floating dtype.
@@ -29,11 +30,11 @@ def logits_of(probability: Tensor) -> Tensor:
 
 
 def check_probabilities(probability: Tensor) -> None:
-    """Raise ValueError where a number lies outside [0, 1]. Reads the values: a synchronisation on a GPU."""
+    """Raise ValueError if a number lies outside [0, 1]. This reads the values, and so it waits for a GPU."""
     if probability.numel() == 0:
         return
     for value in aminmax(probability.detach()):
-        if value < 0 or value > 1:  # NaN is handed through, as it is among logits
+        if value < 0 or value > 1:  # NaN passes, as it does among logits
             raise ValueError(
                 f'pred: expected probabilities in [0, 1], as activated=True says, got {value.item():g}; a head that '
                 'passes logits needs activated=False'

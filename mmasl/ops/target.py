@@ -1,4 +1,4 @@
-"""Range checks and counts of dense and class-index targets."""
+"""Range checks and counts of dense labels and class indices."""
 
 import torch
 from torch import Tensor
@@ -6,11 +6,11 @@ from torch import Tensor
 from mmasl.compat import aminmax
 
 UNSIGNED = (torch.bool, torch.uint8)
-OTHER_MARKS = (255, -100)  # how masks in uint8 and torch's cross-entropy mark ignored labels
+OTHER_MARKS = (255, -100)  # the marks of ignored labels in uint8 masks and in torch's cross-entropy
 
 
 def is_ignored(target: Tensor) -> Tensor:
-    """Where ``target`` is -1. An unsigned dtype holds no -1, and torch would compare its 255 as equal.
+    """Return where ``target`` is -1. An unsigned dtype holds no -1, but torch would find its 255 equal to -1.
 
     Example:
         >>> is_ignored(torch.tensor([1, -1])), is_ignored(torch.tensor([1, 255], dtype=torch.uint8))
@@ -20,20 +20,20 @@ def is_ignored(target: Tensor) -> Tensor:
 
 
 def hard_or_soft(target: Tensor) -> Tensor:
-    """Dense labels as numbers from 0 to 1 where values are not checked: every integer above 0 is a positive."""
+    """Return dense labels whose values are not checked as numbers from 0 to 1; an integer above 0 is a positive."""
     return target if target.is_floating_point() else target > 0
 
 
 def check_target(target: Tensor, num_classes: int) -> None:
-    """Raise where a target holds a value outside its range. Reads the values: a synchronisation on a GPU.
+    """Raise ValueError if a target holds a value outside its range. This reads the values, and so it waits for a GPU.
 
     Args:
-        target: Dense (N, C) or class indices (N,), as :func:`asymmetric_loss_reference` takes them.
+        target: Dense labels (N, C) or class indices (N,), as :func:`asymmetric_loss_reference` takes them.
         num_classes: C.
 
     Raises:
-        ValueError: A class index below -1 or above C, an integer label other than -1, 0, 1, a float outside [0, 1]
-            other than -1, or NaN. The text gives the first such value and its position.
+        ValueError: For a class index below -1 or above C, an integer label other than -1, 0 and 1, a float outside
+            [0, 1] other than -1, or NaN. The text gives the first such value and its position.
 
     Example:
         >>> check_target(torch.tensor([0, 81]), num_classes=80)
@@ -45,7 +45,7 @@ def check_target(target: Tensor, num_classes: int) -> None:
         return
     index = target.dim() == 1
     low, high = (value.item() for value in aminmax(target))
-    if low >= 0 and high <= (num_classes if index else 1):  # false for NaN too, which aminmax hands through
+    if low >= 0 and high <= (num_classes if index else 1):  # false for NaN too, which aminmax returns
         return
     if index:
         wrong = (target < -1) | (target > num_classes)
@@ -67,7 +67,7 @@ def check_target(target: Tensor, num_classes: int) -> None:
 
 
 def count_labelled(target: Tensor, num_classes: int) -> Tensor:
-    """The number of elements that are not ignored, as a 0-d float64 tensor on the target's device.
+    """Return the number of elements that are not ignored, as a 0-d float64 tensor on the device of the target.
 
     Example:
         >>> count_labelled(torch.tensor([[1, 0, -1]]), num_classes=3).item()

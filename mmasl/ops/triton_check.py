@@ -1,4 +1,4 @@
-"""``backend='auto'`` trusts the Triton kernels of an op after they have agreed with the reference in this process."""
+"""``backend='auto'`` uses the Triton kernels of an op once they have agreed with the reference in this process."""
 
 import warnings
 from collections.abc import Callable
@@ -8,16 +8,17 @@ import torch
 from torch import Tensor
 
 from mmasl.ops import Op
+from mmasl.ops.analytic import Given
 
-LOGITS = 256  # at least so many are compared
+LOGITS = 256  # the least number of logits that are compared
 
 
 @cache
 def checked_triton(op: Op) -> Callable:
-    """``op.triton``, or ``op.plain`` where the kernels do not work on this machine; arguments as the reference's.
+    """Return ``op.triton``, with ``op.plain`` in its place if the kernels do not work on this machine.
 
-    The first call with a device, a dtype and a kind of target runs :func:`find_fault`, and warns of what it finds. It
-    does not while a CUDA graph is captured, since the comparison waits for the device.
+    The first call with a device, a dtype and a kind of target runs :func:`find_fault`, and warns of a fault. While a
+    CUDA graph is captured it does not, because the comparison waits for the device.
     """
     faults: dict[tuple, str | None] = {}
 
@@ -50,10 +51,10 @@ def find_fault(
     reduce: bool,
     check: bool = False,
 ) -> str | None:
-    """Where the Triton kernels fail or differ from the reference in loss or gradient, or None.
+    """Return how the Triton kernels fail, or differ from the reference in loss or gradient, or None.
 
-    Logits, labels and weights are made here, of the kinds that are given, so that nothing depends on their values, and
-    that the kernels which are compiled are those that the call needs.
+    Logits, labels and weights of the given kinds are made here. So the result does not depend on values, and the
+    kernels that are compiled are those that the call needs.
 
     Example:
         >>> from mmasl.ops.asymmetric_loss import OP, Asymmetry
@@ -76,7 +77,7 @@ def find_fault(
             return (torch.arange(rows, device=device) % max(columns, 1)).to(given.dtype)
         return spread(0, 1, (rows, columns), torch.float32).round().to(given.dtype)
 
-    def owned(constant):  # a tensor that was made in inference mode could not be saved for backward
+    def owned(constant):  # a tensor made in inference mode could not be saved for backward
         return constant.clone() if isinstance(constant, Tensor) else constant
 
     with torch.inference_mode(False), torch.enable_grad():
@@ -85,7 +86,7 @@ def find_fault(
             target = label(target[0]), spread(0, 1, (rows,), target[1].dtype)
         else:
             target = label(target)
-        constants = (
+        given = Given(
             target,
             made(weight, (rows, columns), (rows,)),
             made(class_weight, (columns,)),
@@ -96,9 +97,9 @@ def find_fault(
         for function in (op.triton, op.reference):
             leaf = logits.clone().requires_grad_()
             try:
-                loss = function(leaf, *constants, reduce)
+                loss = function(leaf, *given, reduce)
                 results.append((loss.detach(), *torch.autograd.grad(loss.sum(), leaf)))
-            except Exception as error:  # whatever Triton and the compilers that it calls raise
+            except Exception as error:  # Triton and the compilers that it calls raise many kinds of errors
                 if function is op.reference:
                     raise
                 return _one_line(f'{type(error).__name__}: {error}')

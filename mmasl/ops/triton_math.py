@@ -1,9 +1,9 @@
-"""What the Triton kernels of all losses share: elementary functions in float32, and the sum over the programs.
+"""The parts that the Triton kernels of all losses share: elementary functions in float32, and the sum over programs.
 
-Importing this imports triton, so only triton_support.py does, and the kernels, when they are called.
+This module imports triton. So only triton_support.py and the kernels import it, and only when they are called.
 
-The kernels use public names that Triton 2.1 to 3 share, and so one source serves all of them: ``tl.math.exp2`` and not
-``tl.exp2``, ``.to`` and not ``tl.cast``, ``[:, None]`` and not ``keep_dims``.
+One source serves Triton 2.1 to 3, because the kernels use public names that all of these have: ``tl.math.exp2`` instead
+of ``tl.exp2``, ``.to`` instead of ``tl.cast``, and ``[:, None]`` instead of ``keep_dims``.
 """
 # ruff: noqa: N803 (constants of the compiler are in capitals)
 
@@ -11,25 +11,25 @@ import torch
 import triton
 import triton.language as tl
 
-LOSS_UNIT = tl.constexpr(2.0**32)  # partial sums are kept in it: a float32 sum of losses of 3e38 does not overflow
+LOSS_UNIT = tl.constexpr(2.0**32)  # the unit of partial sums, so that a float32 sum of losses of 3e38 does not overflow
 
 
 @triton.jit
 def exp_negative(x):
-    """exp(-x) for x >= 0. Unlike tl.exp, exp2 of Triton 3 needs no code for subnormals: it gives 0."""
+    """Return exp(-x) for x >= 0. Unlike tl.exp, exp2 of Triton 3 has no code for subnormals, and returns 0."""
     return tl.math.exp2(x * -1.44269504)
 
 
 @triton.jit
 def log1p_parts(e):
-    """(f, k) as in log_parts for 1 + e, e in [0, 1]; small values keep their digits."""
+    """Return (f, k), as log_parts does, for 1 + e with e in [0, 1]. Small e keep their digits."""
     high = e > 0.41421356
     return tl.where(high, 0.5 * e - 0.5, e), tl.where(high, 8388608.0, 0.0)
 
 
 @triton.jit
 def log_parts(x):
-    """(f, k) with x = (1 + f) * 2 ** (k / 2**23), 1 + f in [sqrt(1/2), sqrt(2)], for x a positive normal number."""
+    """Split a positive normal x into (f, k): x = (1 + f) * 2 ** (k / 2**23) with 1 + f in [sqrt(1/2), sqrt(2)]."""
     bits = x.to(tl.int32, bitcast=True)
     exponent = (bits - 0x3F3504F3) & -0x00800000
     f = (bits - exponent).to(tl.float32, bitcast=True) - 1.0
@@ -38,7 +38,7 @@ def log_parts(x):
 
 @triton.jit
 def log_of_parts(f, k):
-    """log(1 + f) + k / 2**23 * log(2) to an ulp. The coefficients are those of Cephes' logf."""
+    """Return log(1 + f) + k / 2**23 * log(2) to an ulp. The coefficients are those of Cephes' logf."""
     y = 7.0376836292e-2 * f + -1.1514610310e-1
     y = y * f + 1.1676998740e-1
     y = y * f + -1.2420140846e-1
@@ -53,7 +53,7 @@ def log_of_parts(f, k):
 
 @triton.jit
 def log1p(x):
-    """log(1 + x) to an ulp for x >= 0 below 2**126; NaN goes through."""
+    """Return log(1 + x) to an ulp for x >= 0 below 2**126, or NaN for NaN."""
     f, k = log_parts(1.0 + x)
     f_small, k_small = log1p_parts(x)
     y = log_of_parts(tl.where(x < 1.0, f_small, f), tl.where(x < 1.0, k_small, k))
@@ -62,7 +62,7 @@ def log1p(x):
 
 @triton.jit
 def power(x, gamma):
-    """x ** gamma for x in [0, 1]; exp as Cephes' expf does it: exp2(y / log(2)) would round a large argument."""
+    """Return x ** gamma for x in [0, 1]. exp is Cephes' expf, because exp2(y / log(2)) would round a large argument."""
     f, k = log_parts(tl.maximum(x, 1.1754944e-38))
     y = gamma * log_of_parts(f, k)
     clamped = tl.maximum(y, -87.0)
@@ -80,7 +80,7 @@ def power(x, gamma):
 
 @triton.jit
 def focus(x, gamma, GAMMA: tl.constexpr):
-    """x ** GAMMA for 1, 2, 3 and 4, x ** gamma for any other."""
+    """Return x ** GAMMA if GAMMA is 1, 2, 3 or 4, and otherwise x ** gamma."""
     if GAMMA == 1:
         y = x
     elif GAMMA == 2:
@@ -96,18 +96,18 @@ def focus(x, gamma, GAMMA: tl.constexpr):
 
 INTERPRETED = not isinstance(power, triton.JITFunction)
 
-if torch.version.cuda is None or INTERPRETED or not hasattr(tl, 'inline_asm_elementwise'):  # Triton 2.1 has it not
+if torch.version.cuda is None or INTERPRETED or not hasattr(tl, 'inline_asm_elementwise'):  # Triton 2.1 lacks it
 
     @triton.jit
     def reciprocal(x):
-        """1 / x."""
+        """Return 1 / x."""
         return 1.0 / x
 
 else:
 
     @triton.jit
     def reciprocal(x):
-        """1 / x to an ulp for x between 2**-126 and 2**126: one instruction, where Triton's own division takes five."""
+        """Return 1 / x to an ulp for x between 2**-126 and 2**126. Triton's own division takes five instructions."""
         return tl.inline_asm_elementwise(
             'rcp.approx.ftz.f32 $0, $1;', '=f,f', [x], dtype=tl.float32, is_pure=True, pack=1
         )
@@ -117,9 +117,9 @@ else:
 def reduce_partials(
     partials, counts, scale, loss, used_scale, programs, COUNT: tl.constexpr, SCALE: tl.constexpr, BLOCK: tl.constexpr
 ):
-    """loss = scale * sum(partials), in float64 and always in the same order; the scale is kept for backward.
+    """Compute loss = scale * sum(partials), in float64 and always in the same order, and keep the scale for backward.
 
-    SCALE is 'number', 'tensor' (0-d, read here) or 'count': one over the sum of ``counts``.
+    SCALE is 'number', 'tensor' (0-d, which the kernel reads) or 'count' (one over the sum of ``counts``).
     """
     index = tl.arange(0, BLOCK)
     mask = index < programs

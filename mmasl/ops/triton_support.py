@@ -1,6 +1,6 @@
-"""What the Triton backends share: whether kernels can run here, how they enter autograd, and the reduction.
+"""What the Triton backends share: the check whether kernels can run here, their autograd Function and the reduction.
 
-Nothing waits for the GPU: upstream gradient, scale and number of labels stay on it.
+Nothing waits for the GPU: the upstream gradient, the scale and the number of labels stay on it.
 """
 
 import os
@@ -16,21 +16,21 @@ from torch import Tensor
 from torch.autograd import Function
 
 from mmasl.compat import is_followed
-from mmasl.ops.analytic import differentiate
+from mmasl.ops.analytic import Given, differentiate
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-PROGRAMS = 32  # for each multiprocessor, several waves: what a program sets up once is spread over its tiles
-MOST_PROGRAMS = 8192  # partial sums that one program adds up
-INTERPRETED_PROGRAMS = 2  # so that one takes several tiles, as on a GPU
+PROGRAMS = 32  # for each multiprocessor: several waves, and few enough that the set-up of a program serves many tiles
+MOST_PROGRAMS = 8192  # a single program adds up so many partial sums
+INTERPRETED_PROGRAMS = 2  # so that a program takes several tiles, as on a GPU
 
 
 def interpreting() -> bool:
-    """Whether Triton runs kernels in its interpreter, on the CPU, for tests."""
+    """Return whether Triton runs kernels in its interpreter, on the CPU, which tests do."""
     return os.environ.get('TRITON_INTERPRET', '0') == '1'
 
 
 def triton_unavailable(pred: Tensor) -> str | None:
-    """The reason why a Triton kernel cannot take ``pred``, or None.
+    """Return the reason why a Triton kernel cannot take ``pred``, or None.
 
     Example:
         >>> triton_unavailable(torch.zeros(1, 2, dtype=torch.float64))
@@ -58,7 +58,7 @@ def triton_unavailable(pred: Tensor) -> str | None:
 
 @lru_cache(maxsize=1)
 def common_kernels() -> ModuleType | str:
-    """The module ``triton_math``, which every kernel imports, or why it cannot be used."""
+    """Return the module ``triton_math``, which every kernel imports, or the reason why it cannot be used."""
     try:
         import triton
 
@@ -80,13 +80,13 @@ def _installed() -> bool:
 
 
 class Plan(NamedTuple):
-    """What an op's kernels need for one input.
+    """What the kernels of an op need for one input.
 
     Attributes:
-        shape: Of the loss that is not reduced.
-        tiles: How many the kernel walks over, the programs taking turns.
-        labels: By how many the mean divides; None where the kernel has to count those that are not ignored.
-        kept: Shape of what the forward pass leaves for the backward pass, in float32; None for nothing.
+        shape: The shape of the loss that is not reduced.
+        tiles: The number of tiles, which the programs take in turns.
+        labels: The number by which the mean divides, or None if the kernel counts the labels that are not ignored.
+        kept: The shape of a float32 tensor that the forward pass leaves for the backward pass, or None.
     """
 
     shape: tuple[int, ...]
@@ -96,18 +96,19 @@ class Plan(NamedTuple):
 
 
 class Launch(NamedTuple):
-    """What one launch shall do. All tensors are contiguous and on the device of the logits.
+    """What one launch computes. All tensors are contiguous and on the device of the logits.
 
     Attributes:
-        mode: 'sum', 'none' or 'grad', which says what ``out`` holds: a float32 for each program, the sum of its losses
-            over LOSS_UNIT; the loss of the plan's shape in float32; the gradient (N, C).
-        programs: How many share the tiles.
-        out: To be filled.
-        counts: For 'sum', where labels are counted: an int32 for each program, to be filled.
-        kept: Filled by 'sum' and 'none', read by 'grad'; None where no gradient will be asked for.
-        upstream: For 'grad': what reaches the loss.
-        upstream_is: 'each': one for each loss; 'one' for all; 'scaled': that one, to be multiplied by ``scale``.
-        scale: By what the reduced loss was multiplied, 0-d float32.
+        mode: It says what the launch writes to ``out``. 'sum': a float32 for each program, the sum of its losses over
+            LOSS_UNIT. 'none': the loss of the plan's shape in float32. 'grad': the gradient (N, C).
+        programs: The number of programs, which share the tiles.
+        out: The tensor that is filled.
+        counts: An int32 for each program, which 'sum' fills with its number of labels; None if they are not counted.
+        kept: 'sum' and 'none' fill it, and 'grad' reads it; None if no gradient will be asked for.
+        upstream: The gradient that reaches the loss, for 'grad'.
+        upstream_is: 'each' if ``upstream`` has a number for each loss, 'one' if it has one for all, and 'scaled' if
+            this one is still to be multiplied by ``scale``.
+        scale: The number by which the reduced loss was multiplied, 0-d float32.
     """
 
     mode: str
@@ -121,75 +122,90 @@ class Launch(NamedTuple):
 
 
 def refuse(pred: Tensor) -> None:
-    """Raise ValueError where the kernels cannot take ``pred``."""
+    """Raise ValueError if the kernels cannot take ``pred``."""
     reason = triton_unavailable(pred)
     if reason is not None:
         raise ValueError(f'pred: the triton backend cannot be used because {reason}')
 
 
 def run_on_triton(
-    launch: Callable, reference: Callable, plan: Plan, pred: Tensor, constants: tuple, reduce: bool
+    launch: Callable, reference: Callable, plan: Plan, pred: Tensor, given: Given, reduce: bool
 ) -> Tensor:
-    """The loss of ``reference``, and its gradient by a kernel that reads the inputs again.
+    """Return the loss of ``reference``; its gradient is computed by a kernel that reads the inputs again.
 
-    Sums are float32 within a program and float64 over the programs, in an order that depends on the GPU's size only.
-    The gradient is computed in float32 and rounded once. A second derivative is the reference's.
+    Sums are float32 within a program and float64 over the programs, in an order that depends only on the size of the
+    GPU. The gradient is computed in float32 and rounded once. The second derivative is the reference's.
 
     Args:
-        launch: ``launch(what, pred, target, weight, class_weight, asymmetry)`` runs the op's kernel as the
-            :class:`Launch` says.
-        reference: ``reference(pred, *constants, reduce)``; it takes empty input too.
-        plan: For this input.
-        constants: Target, weight, class weight, scale and the constants of the equation. They get no gradient.
-        reduce: Sum times scale, else the loss of the plan's shape.
+        launch: ``launch(what, pred, given)`` runs the op's kernel as the :class:`Launch` says.
+        reference: ``reference(pred, *given, reduce)``; it computes empty input too.
+        plan: The plan for this input.
+        given: All other arguments of the loss.
+        reduce: Return the sum times the scale, instead of the loss of the plan's shape.
     """
     if pred.numel() == 0:
-        return reference(pred, *constants, reduce)
+        return reference(pred, *given, reduce)
     if torch.is_grad_enabled() and pred.requires_grad:
-        return _Loss.apply(pred, launch, reference, plan, constants, reduce)
-    return _forward(launch, plan, pred, constants, reduce, None)[0]
+        return _Loss.apply(pred, launch, reference, plan, given, reduce)
+    return _forward(launch, plan, pred, given, reduce, None).value
 
 
 class _Loss(Function):
-    """``constants`` is one argument, since autograd looks at each."""
+    """``given`` is one argument because autograd looks at each."""
 
     @staticmethod
-    def forward(ctx, pred, launch, reference, plan, constants, reduce):
+    def forward(ctx, pred, launch, reference, plan, given, reduce):
         kept = None if plan.kept is None else pred.new_empty(plan.kept, dtype=torch.float32)
-        loss, used_scale = _forward(launch, plan, pred, constants, reduce, kept)
-        target, weight, class_weight, *ctx.numbers = constants
+        loss = _forward(launch, plan, pred, given, reduce, kept)
+        ctx.scale, ctx.asymmetry = given.scale, given.asymmetry
         ctx.launch, ctx.reference, ctx.plan, ctx.reduce = launch, reference, plan, reduce
-        ctx.save_for_backward(pred, target, weight, class_weight, used_scale, kept)
-        return loss
+        ctx.save_for_backward(pred, given.target, given.weight, given.class_weight, loss.used_scale, kept)
+        return loss.value
 
     @staticmethod
     def backward(ctx, upstream):
-        pred, *labels, used_scale, kept = ctx.saved_tensors
+        pred, target, weight, class_weight, used_scale, kept = ctx.saved_tensors
+        given = Given(target, weight, class_weight, ctx.scale, ctx.asymmetry)
         if torch.is_grad_enabled() or is_followed(upstream):  # create_graph=True, or a batch of upstream gradients
-            grad = differentiate(ctx.reference, pred, labels, ctx.numbers, ctx.reduce, upstream)
+            grad = differentiate(ctx.reference, pred, given, ctx.reduce, upstream)
         else:
             # The interpreter cuts digits off where a GPU rounds to bfloat16.
             dtype = torch.float32 if common_kernels().INTERPRETED else pred.dtype
             grad = torch.empty_like(pred, dtype=dtype, memory_format=torch.contiguous_format)
             if any(upstream.stride()):
                 how, upstream = 'each', upstream.contiguous()
-            else:  # one number, also for what sum() or mean() of the element-wise loss hands down
+            else:  # a single number, as sum() or mean() of the element-wise loss hands it down too
                 how = 'scaled' if ctx.reduce else 'one'
-            what = Launch('grad', _programs(pred, ctx.plan), grad, None, kept, upstream, how, used_scale)
-            _run(ctx.launch, what, pred, labels, ctx.numbers[-1])
+            what = Launch(
+                mode='grad',
+                programs=_programs(pred, ctx.plan),
+                out=grad,
+                kept=kept,
+                upstream=upstream,
+                upstream_is=how,
+                scale=used_scale,
+            )
+            _run(ctx.launch, what, pred, given)
             grad = grad.to(pred.dtype)
         return grad, None, None, None, None, None
 
 
-def _forward(launch, plan, pred, constants, reduce, kept) -> tuple[Tensor, Tensor | None]:
-    """The loss and, with ``reduce``, the scale that it was multiplied by, 0-d float32 on the device."""
-    *labels, scale, asymmetry = constants
+class _LossOnDevice(NamedTuple):
+    """A loss and, if it is reduced, the scale by which it was multiplied, 0-d float32 on the device."""
+
+    value: Tensor
+    used_scale: Tensor | None = None
+
+
+def _forward(
+    launch: Callable, plan: Plan, pred: Tensor, given: Given, reduce: bool, kept: Tensor | None
+) -> _LossOnDevice:
     programs = _programs(pred, plan)
     if not reduce:
         loss = pred.new_empty(plan.shape, dtype=torch.float32)
-        _run(launch, Launch('none', programs, loss, kept=kept), pred, labels, asymmetry)
-        return loss, None
-    how = 'number'
+        _run(launch, Launch('none', programs, loss, kept=kept), pred, given)
+        return _LossOnDevice(loss)
+    how, scale = 'number', given.scale
     if scale is None and plan.labels is not None:
         scale = 1 / plan.labels
     elif scale is None:
@@ -199,7 +215,7 @@ def _forward(launch, plan, pred, constants, reduce, kept) -> tuple[Tensor, Tenso
     partials = pred.new_empty(programs, dtype=torch.float32)
     counts = pred.new_empty(programs, dtype=torch.int32) if how == 'count' else None
     loss, used_scale = (pred.new_empty((), dtype=torch.float32) for _ in range(2))
-    _run(launch, Launch('sum', programs, partials, counts, kept), pred, labels, asymmetry)
+    _run(launch, Launch('sum', programs, partials, counts, kept), pred, given)
     with torch.cuda.device_of(pred):
         common_kernels().reduce_partials[(1,)](  # type: ignore[union-attr]
             partials,
@@ -213,19 +229,22 @@ def _forward(launch, plan, pred, constants, reduce, kept) -> tuple[Tensor, Tenso
             BLOCK=MOST_PROGRAMS,
             num_warps=8,
         )
-    return loss, used_scale
+    return _LossOnDevice(loss, used_scale)
 
 
-def _run(launch, what, pred, labels, asymmetry) -> None:
-    target, *weights = (tensor if tensor is None else tensor.contiguous() for tensor in labels)
-    if target.dtype == torch.bool:
-        target = target.view(torch.uint8)
+def _run(launch: Callable, what: Launch, pred: Tensor, given: Given) -> None:
+    target = given.target.contiguous()
+    given = given._replace(
+        target=target.view(torch.uint8) if target.dtype == torch.bool else target,
+        weight=None if given.weight is None else given.weight.contiguous(),
+        class_weight=None if given.class_weight is None else given.class_weight.contiguous(),
+    )
     with torch.cuda.device_of(pred):  # Triton launches on the current device
-        launch(what, pred.contiguous(), target, *weights, asymmetry)
+        launch(what, pred.contiguous(), given)
 
 
 def _programs(pred: Tensor, plan: Plan) -> int:
-    """How many programs share the tiles."""
+    """Return how many programs share the tiles."""
     programs = INTERPRETED_PROGRAMS
     if pred.is_cuda:
         programs = torch.cuda.get_device_properties(pred.device).multi_processor_count * PROGRAMS
@@ -233,15 +252,18 @@ def _programs(pred: Tensor, plan: Plan) -> int:
 
 
 def as_number(value: float) -> float:
-    """A float, for an int would be compiled in; 0 below the normal numbers, which the interpreter takes for float64."""
+    """Return a float, because Triton compiles an int in, and 0 below the smallest normal float32.
+
+    The interpreter takes a smaller number for a float64.
+    """
     return float(value) if value >= torch.finfo(torch.float32).tiny else 0.0
 
 
 def compiled_exponent(gamma: float | Tensor) -> int:
-    """The exponent where the kernels have it without a power, else -1."""
+    """Return the exponent if the kernels compute it without a general power, and otherwise -1."""
     return int(gamma) if gamma in (0, 1, 2, 3, 4) else -1
 
 
 def may_ignore(target: Tensor) -> bool:
-    """Whether the dtype can hold the -1 of an ignored label."""
+    """Return whether the dtype can hold the -1 of an ignored label."""
     return target.dtype.is_signed

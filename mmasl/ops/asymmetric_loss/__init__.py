@@ -1,4 +1,4 @@
-"""The asymmetric loss as an op; README.md here derives the gradient and says what is saved for backward."""
+"""The asymmetric loss as an op. Its README.md derives the gradient and says what is saved for backward."""
 
 from mmasl.ops import Op
 from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry

@@ -1,4 +1,4 @@
-"""The constants of Eq. 7, and where its margin lies on the logit axis."""
+"""The constants of Eq. 7, and the logit of its margin."""
 
 from decimal import Decimal, localcontext
 from functools import lru_cache
@@ -15,10 +15,10 @@ class Asymmetry(NamedTuple):
 
     Attributes:
         gamma_pos: Focusing exponent of positives, real and >= 0.
-        gamma_neg: Focusing exponent of negatives, real and >= 0. Or a tensor, 0-d or (C,), on the device of the logits
-            and in the dtype that they are computed in.
-        clip: Probability margin m, 0 or in [1e-30, 1); a number or a tensor, as ``gamma_neg``.
-        alpha: Weight of positives in [0, 1], negatives get ``1 - alpha``; None leaves both at 1.
+        gamma_neg: Focusing exponent of negatives, real and >= 0: a number, or a tensor, 0-d or (C,), on the device of
+            the logits and in the dtype of the computation.
+        clip: Probability margin m, 0 or in [1e-30, 1): a number or a tensor, like ``gamma_neg``.
+        alpha: Weight of positives in [0, 1]; negatives have the weight ``1 - alpha``. None leaves both at 1.
         detach_focus: Leave the focusing weight out of the gradient, as the authors' script does.
     """
 
@@ -33,7 +33,7 @@ class Asymmetry(NamedTuple):
         return isinstance(self.gamma_neg, Tensor) or isinstance(self.clip, Tensor)
 
     def read_scalars(self) -> 'Asymmetry':
-        """The same with numbers in place of 0-d tensors: waits for their device."""
+        """Return the constants with numbers in place of 0-d tensors. This waits for the device of the tensors."""
         scalars: dict = {name: v.item() for name, v in self._asdict().items() if isinstance(v, Tensor) and v.dim() == 0}
         return self._replace(**scalars)
 
@@ -41,10 +41,10 @@ class Asymmetry(NamedTuple):
 @constant_when_traced
 @lru_cache(maxsize=256)
 def margin_logit(clip: float, dtype: torch.dtype) -> tuple[float, float]:
-    """logit(m) as an unevaluated sum ``hi + lo`` of two numbers of ``dtype``.
+    """Return logit(m) as two numbers ``hi`` and ``lo`` of ``dtype``, whose sum it is.
 
-    A negative is active exactly where ``(z - hi) - lo > 0``. The rounded logit alone would move the margin by half an
-    ulp, where for gamma_neg < 1 the gradient is steep enough to be off by a fifth.
+    A negative is active exactly if ``(z - hi) - lo > 0``. The rounded logit alone would move the margin by up to half
+    an ulp. For gamma_neg < 1 the gradient is so steep there that this would change it by a fifth.
 
     Args:
         clip: Probability margin m in (0, 1).
@@ -70,9 +70,9 @@ def margin_logit(clip: float, dtype: torch.dtype) -> tuple[float, float]:
 
 
 def margin_logit_tensor(clip: Tensor) -> tuple[Tensor, Tensor]:
-    """:func:`margin_logit` of each entry of ``clip``, -inf where that is 0; reads no value.
+    """Return :func:`margin_logit` of each entry of ``clip``, or -inf for an entry of 0. The host reads no value.
 
-    In float64 ``lo`` is 0: the margin is then right to an ulp of the logit.
+    In float64 ``lo`` is 0, and the margin is right to an ulp of the logit.
 
     Example:
         >>> margin_logit_tensor(torch.tensor([0.0, 0.5]))[0]

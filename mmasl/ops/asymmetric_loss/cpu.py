@@ -1,14 +1,14 @@
-"""The CPU backend: calls cpu.cpp, which ``setup.py`` builds as a plain shared library beside this file."""
+"""The CPU backend. It calls cpu.cpp, which ``setup.py`` compiles to a shared library beside this file."""
 
 import math
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from struct import Struct
 
 import torch
 from torch import Tensor
 
-from mmasl.ops.analytic import Computed, Given, run_analytic
+from mmasl.ops.analytic import Computed, Given, with_analytic_gradient
 from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry, margin_logit, margin_logit_tensor
 from mmasl.ops.asymmetric_loss.reference import asymmetric_loss_reference
 from mmasl.ops.cpu_library import DTYPES, PARALLEL_FROM, address, as_factor, as_target, load
@@ -18,47 +18,21 @@ LIBRARY = load(Path(__file__).parent, 'mmasl_asymmetric_loss')
 JOB = Struct('8d P PP 5q PPP d PPP qq')  # of cpu.cpp
 
 
-def asymmetric_loss_cpu(
-    pred: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    class_weight: Tensor | None,
-    scale: float | Tensor | None,
-    asymmetry: Asymmetry,
-    reduce: bool,
-    check: bool = False,
-    level: int = LIBRARY.level,
-) -> Tensor:
-    """The same function as :func:`asymmetric_loss_reference`, argument by argument, for tensors on the CPU.
-
-    :func:`mmasl.ops.analytic.run_analytic` says what is kept for the backward pass. ``level`` names the instruction set
-    among :data:`mmasl.ops.cpu_library.LEVELS`, up to the widest that the processor has.
-
-    Example:
-        >>> import torch
-        >>> pred = torch.zeros(1, 2, requires_grad=True)
-        >>> loss = asymmetric_loss_cpu(pred, torch.tensor([0]), None, None, 1.0, Asymmetry(0, 0, 0), reduce=True)
-        >>> loss.backward()
-        >>> loss.detach(), pred.grad
-        (tensor(1.3863), tensor([[-0.5000,  0.5000]]))
-    """
-    if asymmetry.has_tensors:
-        asymmetry = asymmetry.read_scalars()
-    given = Given(target, weight, class_weight, float(scale) if isinstance(scale, Tensor) else scale, asymmetry)
-    compute = compute_cpu if level == LIBRARY.level else partial(compute_cpu, level=level)
-    return run_analytic(compute, asymmetric_loss_reference, pred, given, reduce, check)
-
-
 def compute_cpu(
     pred: Tensor, given: Given, reduce: bool, check: bool, with_slope: bool, level: int = LIBRARY.level
 ) -> Computed:
-    """Loss and slope as :class:`Computed` describes them; targets are checked and counted in the same pass."""
+    """Compute loss and slope, and check and count the targets in the same pass.
+
+    ``level`` is the index of the instruction set in :data:`mmasl.ops.cpu_library.LEVELS`. The processor must have it.
+    """
     target, weight, class_weight, scale, asymmetry = given
+    if asymmetry.has_tensors:
+        asymmetry = asymmetry.read_scalars()
     rows, columns = pred.shape
     dtype = torch.float64 if pred.dtype == torch.float64 else torch.float32
     loss = pred.new_empty(() if reduce else pred.shape, dtype=dtype)
     slope = torch.empty_like(pred, dtype=dtype, memory_format=torch.contiguous_format) if with_slope else None
-    # Held by name until the call is over: the library sees addresses only.
+    # These names keep the tensors alive during the call, because the library gets only addresses.
     pred, flat_target = pred.contiguous(), as_target(target)
     weight, class_weight = as_factor(weight, dtype), as_factor(class_weight, dtype)
     class_constants = None
@@ -79,7 +53,7 @@ def compute_cpu(
         address(weight if by_row else None),
         address(None if by_row else weight),
         address(class_weight),
-        1.0 if not reduce else -1.0 if scale is None else scale,  # below 0: the library counts the labels
+        1.0 if not reduce else -1.0 if scale is None else float(scale),  # below 0: the library counts the labels
         address(loss if reduce else None),
         address(None if reduce else loss),
         address(slope),
@@ -91,9 +65,12 @@ def compute_cpu(
     return Computed(loss, slope)
 
 
+asymmetric_loss_cpu = with_analytic_gradient(asymmetric_loss_reference, compute_cpu)
+
+
 @lru_cache(maxsize=256)
 def _equation(asymmetry: Asymmetry, dtype: torch.dtype) -> tuple:
-    """``struct Equation`` of equation.h."""
+    """Return the members of ``struct Equation`` of equation.h."""
     hi, lo = margin_logit(asymmetry.clip, dtype) if asymmetry.clip else (0.0, 0.0)
     alpha = asymmetry.alpha
     sides = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
@@ -101,7 +78,7 @@ def _equation(asymmetry: Asymmetry, dtype: torch.dtype) -> tuple:
 
 
 def _class_constants(asymmetry: Asymmetry, columns: int, dtype: torch.dtype) -> Tensor:
-    """``struct OfClass`` of equation.h for all classes: gamma_neg, clip and both parts of logit(clip), (4, C)."""
+    """Return gamma_neg, clip and both parts of logit(clip) for all classes, (4, C), for ``struct OfClass``."""
     gamma, clip = asymmetry.gamma_neg, asymmetry.clip
     hi: float | Tensor
     lo: float | Tensor

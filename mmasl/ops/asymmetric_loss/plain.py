@@ -1,7 +1,7 @@
-"""Loss and analytic gradient in one pass of whole-tensor torch operations: for every device, with no compiler at hand.
+"""Loss and analytic gradient in one pass of torch operations, which need no compiler and run on every device.
 
-Nothing is read by the host, no shape depends on data, and no (N, C) tensor is made of class indices. Comparisons and
-``torch.where`` cost more than arithmetic on the CPU, which does not vectorise them, so masks are avoided.
+Of tensors on a GPU the host reads no value. No shape depends on data, and class indices are never expanded to (N, C).
+Masks are avoided, because torch does not vectorise comparisons and ``torch.where`` on the CPU.
 """
 
 import torch
@@ -9,42 +9,17 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from mmasl.compat import at_least_float32
-from mmasl.ops.analytic import Computed, Given, run_analytic, zero_at_most
+from mmasl.ops.analytic import Computed, Given, with_analytic_gradient, zero_at_most
 from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry, margin_logit, margin_logit_tensor
 from mmasl.ops.asymmetric_loss.reference import asymmetric_loss_reference
 from mmasl.ops.target import check_target, count_labelled
 
-BLOCK = 1 << 17  # logits that are computed at a time on the CPU: the temporaries stay in its caches
-LINEAR = 40.0  # softplus(x) is x from here on, in float64 too
-
-
-def asymmetric_loss_plain(
-    pred: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    class_weight: Tensor | None,
-    scale: float | Tensor | None,
-    asymmetry: Asymmetry,
-    reduce: bool,
-    check: bool = False,
-) -> Tensor:
-    """The same function as :func:`asymmetric_loss_reference`, argument by argument, on any device.
-
-    :func:`mmasl.ops.analytic.run_analytic` says what is kept for the backward pass.
-
-    Example:
-        >>> pred = torch.zeros(1, 2, requires_grad=True)
-        >>> loss = asymmetric_loss_plain(pred, torch.tensor([0]), None, None, 1.0, Asymmetry(0, 0, 0), reduce=True)
-        >>> loss.backward()
-        >>> loss.detach(), pred.grad
-        (tensor(1.3863), tensor([[-0.5000,  0.5000]]))
-    """
-    given = Given(target, weight, class_weight, scale, asymmetry)
-    return run_analytic(compute_plain, asymmetric_loss_reference, pred, given, reduce, check)
+BLOCK = 1 << 17  # the CPU computes so many logits at a time, and the temporaries stay in its caches
+LINEAR = 40.0  # from here on, softplus(x) is x, in float64 too
 
 
 def compute_plain(pred: Tensor, given: Given, reduce: bool, check: bool, with_slope: bool) -> Computed:
-    """Loss and slope as :class:`Computed` describes them."""
+    """Compute loss and slope, as :class:`Computed` describes them."""
     target, weight, class_weight, scale, asymmetry = given
     rows, columns = pred.shape
     if check:
@@ -76,12 +51,15 @@ def compute_plain(pred: Tensor, given: Given, reduce: bool, check: bool, with_sl
     return Computed((loss * scale).to(dtype), slope, scale) if reduce else Computed(loss, slope)
 
 
+asymmetric_loss_plain = with_analytic_gradient(asymmetric_loss_reference, compute_plain)
+
+
 def _block(pred, target, weight, class_weight, asymmetry, reduce, with_slope) -> tuple[Tensor, Tensor | None]:
-    """The weighted loss, summed with ``reduce``, and the weighted slope of some rows."""
+    """Compute the weighted loss of some rows, summed with ``reduce``, and their weighted slope."""
     z = pred.detach().to(at_least_float32(pred.dtype))
     entries = _dense_entries if target.dim() == 2 else _index_entries
     loss, slope = entries(z, target, asymmetry, with_slope)
-    # Summed in float64 where that is cheap: 3e38 times a weight, or twice 3e38, may still have a mean that fits.
+    # The CPU sums in float64, where that is cheap: 3e38 times a weight, or twice 3e38, may have a mean that fits.
     wide = torch.float64 if reduce and z.is_cpu else z.dtype
     if weight is not None and weight.dim() == 1:
         weight = weight.unsqueeze(1)
@@ -95,14 +73,14 @@ def _block(pred, target, weight, class_weight, asymmetry, reduce, with_slope) ->
 
 
 def _dense_entries(z: Tensor, target: Tensor, asymmetry: Asymmetry, with_slope: bool) -> tuple[Tensor, Tensor | None]:
-    """Loss and slope of each entry for dense labels, mixed by Eq. 2."""
+    """Compute loss and slope of each entry for dense labels, mixed by Eq. 2."""
     x = -z
     q = torch.sigmoid(x)
     positive = _positive(x, q, asymmetry, with_slope)
     negative = _negative(z, x, q, asymmetry, with_slope)
     label = target.detach().to(z.dtype)
     if not target.is_floating_point():
-        label.clamp_(max=1)  # every integer above 0 is a positive where values are not checked
+        label.clamp_(max=1)  # if values are not checked, every integer above 0 is a positive
     for output, other in zip(negative, positive, strict=True):
         if output is not None:
             zero_at_most(output.lerp_(other, label), label, -0.5)
@@ -110,7 +88,7 @@ def _dense_entries(z: Tensor, target: Tensor, asymmetry: Asymmetry, with_slope: 
 
 
 def _index_entries(z: Tensor, target: Tensor, asymmetry: Asymmetry, with_slope: bool) -> tuple[Tensor, Tensor | None]:
-    """Loss and slope of each entry for class indices: all are negatives, then each foreground row's own is replaced."""
+    """Compute each entry for class indices: first all as negatives, and then each foreground row's own entry."""
     x = -z
     q = torch.sigmoid(x)
     target = target.long().unsqueeze(1)
@@ -127,7 +105,7 @@ def _index_entries(z: Tensor, target: Tensor, asymmetry: Asymmetry, with_slope: 
 
 
 def _positive(x: Tensor, q: Tensor, asymmetry: Asymmetry, with_slope: bool) -> tuple[Tensor, Tensor | None]:
-    """Loss and slope of the positive side; x is -z, and q is sigmoid(x). Both are left as they are."""
+    """Compute the positive side from x = -z and q = sigmoid(x), which are not changed."""
     gamma, weight = asymmetry.gamma_pos, asymmetry.alpha
     loss = softplus(x, threshold=LINEAR)
     if gamma == 0:
@@ -136,7 +114,7 @@ def _positive(x: Tensor, q: Tensor, asymmetry: Asymmetry, with_slope: bool) -> t
         focus = _power(q, gamma)
         slope = None
         if with_slope:
-            # The inner product first: gamma * loss overflows at z = -3e38, where p is 0.
+            # The inner product comes first, because gamma * loss overflows at z = -3e38, where p is 0.
             slope = -q if asymmetry.detach_focus else torch.sigmoid(-x).mul_(loss).mul_(-gamma).sub_(q)
             slope.mul_(focus)
         loss.mul_(focus)
@@ -144,9 +122,9 @@ def _positive(x: Tensor, q: Tensor, asymmetry: Asymmetry, with_slope: bool) -> t
 
 
 def _negative(z: Tensor, x: Tensor, q: Tensor, asymmetry: Asymmetry, with_slope: bool) -> tuple[Tensor, Tensor | None]:
-    """Loss and slope of the negative side. The memory of x and q is used up."""
+    """Compute the negative side. It overwrites x and q."""
     gamma, clip = asymmetry.gamma_neg, asymmetry.clip
-    if isinstance(clip, Tensor):  # 0 for some classes, perhaps
+    if isinstance(clip, Tensor):  # it may be 0 for some classes
         margin = clip > 0
         inside = asymmetry._replace(clip=torch.where(margin, clip, 0.5))
         sides = (
@@ -177,7 +155,7 @@ def _without_margin(z: Tensor, q: Tensor, asymmetry: Asymmetry, with_slope: bool
 
 
 def _beyond_margin(x: Tensor, q: Tensor, asymmetry: Asymmetry, with_slope: bool) -> tuple[Tensor, Tensor | None]:
-    """Exponents from 1 on: loss and slope go to 0 at the margin, so clamping 1 - p_m at 1 is all that it takes."""
+    """For exponents of 1 and more, loss and slope go to 0 at the margin, and a clamp of 1 - p_m at 1 is enough."""
     gamma = asymmetry.gamma_neg
     u = torch.add(q, asymmetry.clip, out=x).clamp_(max=1)  # 1 - p_m, which keeps its digits near p = 1
     p_m = 1 - u
@@ -197,14 +175,14 @@ def _beyond_margin(x: Tensor, q: Tensor, asymmetry: Asymmetry, with_slope: bool)
 
 
 def _next_to_margin(z: Tensor, q: Tensor, asymmetry: Asymmetry, with_slope: bool) -> tuple[Tensor, Tensor | None]:
-    """Any exponent: those below 1 make visible that p - m loses its leading digits next to the margin."""
+    """For any exponent. Exponents below 1 make visible that p - m loses its leading digits next to the margin."""
     gamma, clip = asymmetry.gamma_neg, asymmetry.clip
     tiny = torch.finfo(z.dtype).tiny
     hi, lo = margin_logit_tensor(clip) if isinstance(clip, Tensor) else margin_logit(clip, z.dtype)
     distance = (z - hi).sub_(lo).relu_()
     p_m = torch.expm1(-distance).mul_(torch.sigmoid(z)).mul_(clip - 1).clamp_(min=tiny)
     u = (q + clip).clamp_(max=1)
-    # u - 1 is exact, therefore the quotient is -log(1 - p_m) / p_m to the last digits (Kahan); tiny makes 0 / 0 one.
+    # u - 1 is exact, so the quotient is -log(1 - p_m) / p_m to the last digits (Kahan). tiny turns 0 / 0 into 1.
     ratio = u.log().sub_(tiny).div_((u - 1).sub_(tiny))
     inverse = u.reciprocal_()
     loss = ratio * p_m
@@ -221,7 +199,7 @@ def _next_to_margin(z: Tensor, q: Tensor, asymmetry: Asymmetry, with_slope: bool
 
 
 def _power(base: Tensor, gamma: float | Tensor) -> Tensor | None:
-    """``base ** gamma`` in new memory, or None for 1; torch has no fast fourth power."""
+    """Return ``base ** gamma`` in new memory, or None if gamma is 0. torch has no fast fourth power."""
     if _is_zero(gamma):
         return None
     return base.square().square_() if not isinstance(gamma, Tensor) and gamma == 4 else base**gamma
@@ -238,5 +216,5 @@ def _times(loss: Tensor, slope: Tensor | None, weight: float | None) -> tuple[Te
 
 
 def _times_pq(values: Tensor, q: Tensor) -> Tensor:
-    """``values * q * (1 - q)`` in place; that is how torch computes sigmoid's gradient."""
+    """Return ``values * q * (1 - q)``, computed in place, as torch computes the gradient of a sigmoid."""
     return torch.ops.aten.sigmoid_backward.grad_input(values, q, grad_input=values)

@@ -1,4 +1,4 @@
-"""Eq. 7 in plain torch operations: differentiable any number of times, every other backend is compared with it."""
+"""Eq. 7 in plain torch operations, differentiable any number of times. Every other backend is compared with it."""
 
 import torch
 from torch import Tensor
@@ -18,22 +18,22 @@ def asymmetric_loss_reference(
     reduce: bool,
     check: bool = False,
 ) -> Tensor:
-    """The asymmetric loss, Eq. 7 mixed by Eq. 2, times its weights.
+    """Compute the asymmetric loss, Eq. 7 mixed by Eq. 2, times its weights.
 
     Args:
-        pred: Logits (N, C), any floating dtype; half precision is computed in float32.
-        target: Dense (N, C) in [0, 1] with -1 for ignored, or class indices (N,) with C for background and -1 for an
-            ignored row.
-        weight: None, (N,) per row or (N, C) per element.
-        class_weight: None or (C,).
-        scale: A number or a 0-d tensor that multiplies the reduced loss; None divides by the number of labels that
-            are not ignored. Not used without ``reduce``.
+        pred: Logits (N, C) of any floating dtype. Half precision is computed in float32.
+        target: Dense labels (N, C) in [0, 1], with -1 for ignored ones. Or class indices (N,), with C for background
+            and -1 for an ignored row.
+        weight: A weight per row (N,), a weight per element (N, C), or None.
+        class_weight: A weight per class (C,), or None.
+        scale: A number or a 0-d tensor that multiplies the reduced loss. None divides by the number of labels that
+            are not ignored. It has no effect without ``reduce``.
         asymmetry: The constants.
-        reduce: Sum over all elements (in float64 on the CPU), else keep the shape of ``pred``.
-        check: Raise what :func:`check_target` raises before anything is returned.
+        reduce: Return the sum over all elements, in float64 on the CPU, instead of the shape of ``pred``.
+        check: Call :func:`check_target`, which raises for values out of range.
 
     Returns:
-        Float32 (float64 for float64 ``pred``): 0-d with ``reduce``, else (N, C).
+        Float32 (float64 for float64 ``pred``): 0-d with ``reduce``, and otherwise (N, C).
 
     Example:
         >>> pred, target = torch.zeros(1, 2), torch.tensor([[1, 0]])
@@ -52,8 +52,8 @@ def asymmetric_loss_reference(
 def weigh_and_reduce(
     loss: Tensor, weight: Tensor | None, class_weight: Tensor | None, scale: float | Tensor, reduce: bool
 ) -> Tensor:
-    """``loss`` (N, C) times its weights, which are those of :func:`asymmetric_loss_reference`; its scaled sum."""
-    # Summed in float64 where that is cheap: 3e38 times a weight, or twice 3e38, may still have a mean that fits.
+    """Multiply ``loss`` (N, C) by its weights, as :func:`asymmetric_loss_reference` does, and reduce it."""
+    # The CPU sums in float64, where that is cheap: 3e38 times a weight, or twice 3e38, may have a mean that fits.
     wide = loss.double() if reduce and loss.device.type == 'cpu' else loss
     if weight is not None:
         wide = wide * (weight.unsqueeze(-1) if weight.dim() == 1 else weight)
@@ -71,7 +71,7 @@ def _dense_loss(z: Tensor, target: Tensor, asymmetry: Asymmetry) -> Tensor:
 
 
 def _index_loss(z: Tensor, target: Tensor, asymmetry: Asymmetry) -> Tensor:
-    """All columns as negatives, then each foreground row's own column again: no (N, C) one-hot is built."""
+    """Compute all columns as negatives, and then replace each foreground row's own column. No one-hot is built."""
     num_classes = z.shape[1]
     ignored = (target == -1).unsqueeze(1)
     z = torch.where(ignored, torch.zeros_like(z), z)
@@ -86,16 +86,16 @@ def _index_loss(z: Tensor, target: Tensor, asymmetry: Asymmetry) -> Tensor:
 
 
 def _positive(z: Tensor, asymmetry: Asymmetry) -> Tensor:
-    """``-L+``: w * (-log p) with w = (1 - p)^gamma_pos."""
+    """Compute ``-L+``, that is w * (-log p) with w = (1 - p)^gamma_pos."""
     focus = _focus(-z, asymmetry.gamma_pos, asymmetry.detach_focus)
     loss = -logsigmoid(z) if focus is None else -focus * logsigmoid(z)
     return loss if asymmetry.alpha is None else asymmetry.alpha * loss
 
 
 def _negative(z: Tensor, asymmetry: Asymmetry) -> Tensor:
-    """``-L-``: p_m^gamma_neg * (-log(1 - p_m)) with p_m = max(p - m, 0)."""
+    """Compute ``-L-``, that is p_m^gamma_neg * (-log(1 - p_m)) with p_m = max(p - m, 0)."""
     clip = asymmetry.clip
-    if isinstance(clip, Tensor):  # 0 for some classes, perhaps
+    if isinstance(clip, Tensor):  # it may be 0 for some classes
         inside = _negative_beyond_margin(z, torch.where(clip > 0, clip, 0.5), asymmetry)
         loss = torch.where(clip > 0, inside, _negative_without_margin(z, asymmetry))
     elif clip == 0:
@@ -111,10 +111,10 @@ def _negative_without_margin(z: Tensor, asymmetry: Asymmetry) -> Tensor:
 
 
 def _focus(z: Tensor, gamma: float | Tensor, detach: bool) -> Tensor | None:
-    """sigmoid(z)^gamma, None where it is 1.
+    """Return sigmoid(z)^gamma, or None if gamma is 0.
 
-    Through the logarithm, since the power's derivative at 0 is infinite for gamma < 1; clamped, since 0 * inf would
-    follow at z = -3e38. At the bounds the weight has long since underflowed or reached 1.
+    The power is computed through the logarithm, because its derivative at 0 is infinite for gamma < 1. z is clamped,
+    because z = -3e38 would lead to 0 * inf. At the bounds the weight has underflowed or reached 1.
     """
     if _is_zero(gamma):
         return None
@@ -128,12 +128,12 @@ def _negative_beyond_margin(z: Tensor, clip: float | Tensor, asymmetry: Asymmetr
     hi, lo = margin_logit_tensor(clip) if isinstance(clip, Tensor) else margin_logit(clip, z.dtype)
     distance = (z - hi) - lo
     active = ~(distance <= 0)  # NaN is active, so that the loss of a model that has diverged is NaN
-    # Inactive entries go through the branches below with a harmless value: torch.where differentiates both sides.
+    # torch.where differentiates both sides, so inactive entries get a harmless value.
     z = torch.where(active, z, hi + 1)
     distance = torch.where(active, distance, torch.ones_like(z))
     u = torch.sigmoid(-z) + clip  # 1 - p_m, without cancellation near p = 1
     upper = u < 0.5
-    # p - m loses its leading digits next to the margin; this product does not.
+    # p - m loses its leading digits next to the margin. This product does not.
     lower_p_m = -torch.sigmoid(z) * (1 - clip) * torch.expm1(-distance)
     lower_p_m = torch.where(upper, torch.full_like(z, 0.25), lower_p_m)
     log_loss = torch.where(upper, -torch.log(u), -torch.log1p(-lower_p_m))

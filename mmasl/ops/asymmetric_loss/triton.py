@@ -1,19 +1,21 @@
-"""The Triton backend: how the kernel is launched. What is computed when, and saved, says triton_support.py.
+"""The launch of the Triton kernel. triton_support.py decides what is computed when, and what is saved.
 
-The kernel is in triton_kernels.py, which is imported when first needed.
+The kernel is in triton_kernels.py, which is imported when it is first needed.
 """
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from mmasl.ops.analytic import Given
 from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry, margin_logit, margin_logit_tensor
 from mmasl.ops.asymmetric_loss.reference import asymmetric_loss_reference
 from mmasl.ops.target import check_target
 from mmasl.ops.triton_support import Launch, Plan, as_number, compiled_exponent, may_ignore, refuse, run_on_triton
 
-BLOCK = 1024  # logits in a tile: 8 a thread, so that float32 is read 16 bytes at a time twice
+BLOCK = 1024  # logits in a tile: 8 for each thread, which reads float32 in two reads of 16 bytes
 WARPS = 4
 
 
@@ -27,34 +29,28 @@ def asymmetric_loss_triton(
     reduce: bool,
     check: bool = False,
 ) -> Tensor:
-    """The same function as :func:`asymmetric_loss_reference`, argument by argument, for float32 and half precision.
+    """Compute :func:`asymmetric_loss_reference`, with the same arguments, in float32 for float32 and half precision.
 
-    For tensors on a GPU; on the CPU in Triton's interpreter, which is for tests. ``weight``, ``class_weight`` and
-    ``target`` get no gradient. ``check`` waits for the GPU.
+    The tensors are on a GPU, or in tests on the CPU, where Triton's interpreter runs the kernel. Only ``pred`` gets a
+    gradient. ``check`` waits for the GPU.
 
     Raises:
-        ValueError: :func:`triton_unavailable` gives a reason, or ``check`` finds a target out of range.
+        ValueError: If :func:`triton_unavailable` gives a reason, or ``check`` finds a target out of range.
     """
     refuse(pred)
     if check:
         check_target(target, pred.shape[1])
     numel = pred.numel()
     plan = Plan(pred.shape, (numel + BLOCK - 1) // BLOCK, None if may_ignore(target) else numel)
-    constants = (target, weight, class_weight, scale, asymmetry)
-    return run_on_triton(_launch, asymmetric_loss_reference, plan, pred, constants, reduce)
+    given = Given(target, weight, class_weight, scale, asymmetry)
+    return run_on_triton(_launch, asymmetric_loss_reference, plan, pred, given, reduce)
 
 
-def _launch(
-    what: Launch,
-    pred: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    class_weight: Tensor | None,
-    asymmetry: Asymmetry,
-) -> None:
-    """Run the one kernel; its arguments are those of :func:`triton_kernels.asymmetric_loss`."""
+def _launch(what: Launch, pred: Tensor, given: Given) -> None:
+    """Launch the kernel :func:`triton_kernels.asymmetric_loss`."""
     from mmasl.ops.asymmetric_loss import triton_kernels
 
+    target, weight, class_weight, asymmetry = given.target, given.weight, given.class_weight, given.asymmetry
     columns = pred.shape[1]
     index = target.dim() == 1
     weight_is = 'none' if weight is None else 'row' if weight.dim() == 1 else 'element'
@@ -64,8 +60,8 @@ def _launch(
     width = BLOCK
     if rows_matter:
         width = min(columns & -columns, BLOCK)  # the largest power of two that divides C
-        width = 1 if width < 4 else width  # below, a thread's neighbours share too little to be worth narrow reads
-    clip, margin = _margin(asymmetry.clip)
+        width = 1 if width < 4 else width  # below 4, neighbours share too little to pay for narrow reads
+    margin = _margin(asymmetry.clip)
     triton_kernels.asymmetric_loss[(what.programs,)](
         pred,
         target,
@@ -78,12 +74,14 @@ def _launch(
         pred.numel(),
         as_number(asymmetry.gamma_pos),
         gamma_neg.contiguous() if isinstance(gamma_neg, Tensor) else as_number(gamma_neg),
-        *clip,
+        margin.clip,
+        margin.hi,
+        margin.lo,
         1.0 if alpha is None else as_number(alpha),
         1.0 if alpha is None else as_number(1 - alpha),
         GAMMA_POS=compiled_exponent(asymmetry.gamma_pos),
         GAMMA_NEG=-1 if asymmetry.has_tensors else compiled_exponent(gamma_neg),
-        MARGIN=margin,
+        MARGIN=margin.applies_to,
         ALPHA=alpha is not None,
         DETACH=asymmetry.detach_focus,
         GAMMA_IS=_kind(gamma_neg),
@@ -106,14 +104,30 @@ def _kind(constant: float | Tensor) -> str:
     return ('one', 'class')[constant.dim()] if isinstance(constant, Tensor) else 'number'
 
 
-@lru_cache(maxsize=256)
-def _margin_of_number(clip: float) -> tuple[tuple, str]:
-    hi, lo = margin_logit(clip, torch.float32) if clip else (0.0, 0.0)
-    return (float(clip), hi, lo), 'all' if clip else 'none'
+class Margin(NamedTuple):
+    """The margin as the kernel takes it.
+
+    Attributes:
+        clip: The margin; or a tensor with it and both parts of its logit, (3,) or (3, C).
+        hi, lo: Both parts of logit(clip), if that is a number.
+        applies_to: The kernel's MARGIN: 'all' or 'none' of the classes, or 'some' if only the device knows.
+    """
+
+    clip: float | Tensor
+    hi: float
+    lo: float
+    applies_to: str
 
 
-def _margin(clip: float | Tensor) -> tuple[tuple, str]:
-    """The kernel's ``clip, margin_hi, margin_lo``, and its MARGIN."""
+def _margin(clip: float | Tensor) -> Margin:
     if isinstance(clip, Tensor):
-        return (torch.stack([clip, *margin_logit_tensor(clip)]), 0.0, 0.0), 'some'
+        return Margin(torch.stack([clip, *margin_logit_tensor(clip)]), 0.0, 0.0, 'some')
     return _margin_of_number(clip)
+
+
+@lru_cache(maxsize=256)
+def _margin_of_number(clip: float) -> Margin:
+    if clip == 0:
+        return Margin(0.0, 0.0, 0.0, 'none')
+    hi, lo = margin_logit(clip, torch.float32)
+    return Margin(float(clip), hi, lo, 'all')

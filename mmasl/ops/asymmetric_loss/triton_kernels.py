@@ -1,4 +1,4 @@
-"""The Triton kernel of the asymmetric loss; only triton.py imports this, when it is called, for it imports triton."""
+"""The Triton kernel of the asymmetric loss. Only triton.py imports this module, because it imports triton."""
 # ruff: noqa: N803, SIM108 (constants of the compiler are in capitals, and it chooses between blocks, not values)
 
 import triton
@@ -18,7 +18,7 @@ from mmasl.ops.triton_math import (
 
 @triton.jit
 def _one_minus_exp(d):
-    """1 - exp(-d) for d > 0, where small d keeps its digits."""
+    """Return 1 - exp(-d) for d > 0. Small d keep their digits."""
     near = tl.minimum(d, 0.7)
     series = 2.4801587e-5 - 2.7557319e-6 * near
     series = 1.9841270e-4 - series * near
@@ -37,9 +37,9 @@ def _loss_or_slope(
     GAMMA_POS: tl.constexpr, GAMMA_NEG: tl.constexpr, MARGIN: tl.constexpr, ALPHA: tl.constexpr,
     DETACH: tl.constexpr, HARD: tl.constexpr, SLOPE: tl.constexpr,
 ):  # fmt: skip
-    """Unweighted loss, or derivative where SLOPE, at the float32 logits z; the compiler drops what the other needs.
+    """Return the unweighted loss of float32 logits z, or with SLOPE its derivative. The compiler drops the other one.
 
-    label is a condition (positive or not) where HARD, else a float in [0, 1].
+    With HARD, ``label`` is a condition (positive or not), and otherwise a float in [0, 1].
     """
     e = exp_negative(tl.abs(z))
     r = reciprocal(1.0 + e)
@@ -70,12 +70,12 @@ def _loss_or_slope(
     slope_pos = -q
     if GAMMA_POS != 0:
         w = focus(q, gamma_pos, GAMMA_POS)
-        if not DETACH:  # the inner product first: at z = -3e38 the outer one overflows
+        if not DETACH:  # the inner product comes first, because the outer one overflows at z = -3e38
             slope_pos -= gamma_pos * (p * loss_pos)
         slope_pos *= w
         loss_pos *= w
 
-    if MARGIN == 'some':  # both ways of what stands below, for any exponent
+    if MARGIN == 'some':  # computes both of the cases below, for any exponent
         active = z - margin_hi > margin_lo
         distance = tl.where(active, (z - margin_hi) - margin_lo, 1.0)
         p_m = (1.0 - clip) * p * _one_minus_exp(distance)
@@ -90,7 +90,7 @@ def _loss_or_slope(
         loss_neg *= w
     elif MARGIN == 'all':
         active = z - margin_hi > margin_lo
-        if GAMMA_NEG >= 0:  # p_m ** (gamma - 1), since s / p_m is then not needed
+        if GAMMA_NEG >= 0:  # with p_m ** (gamma - 1), s / p_m is not needed
             p_m = tl.maximum(p - clip, 0.0)
             w = 1.0
             if GAMMA_NEG > 1:
@@ -102,7 +102,7 @@ def _loss_or_slope(
                 if not DETACH:
                     slope_neg += gamma_neg * loss_neg
                 loss_neg *= p_m
-        else:  # p - m loses digits next to the margin, which an exponent below 1 makes visible
+        else:  # p - m loses digits next to the margin, which exponents below 1 make visible
             distance = tl.where(active, (z - margin_hi) - margin_lo, 1.0)
             p_m = (1.0 - clip) * p * _one_minus_exp(distance)
             v = tl.maximum(1.0 - u, 2.98023224e-8)
@@ -130,7 +130,7 @@ def _loss_or_slope(
         slope_neg *= weight_neg
     positive = slope_pos if SLOPE else loss_pos
     negative = slope_neg if SLOPE else loss_neg
-    if MARGIN != 'none':  # the comparison with the margin takes NaN for inactive, and would hide a diverged model
+    if MARGIN != 'none':  # the comparison with the margin finds NaN inactive, and would hide a diverged model
         negative = tl.where(z == z, negative, z)
     if HARD:
         result = tl.where(label, positive, negative)
@@ -148,26 +148,27 @@ def asymmetric_loss(
     CLASS_WEIGHT: tl.constexpr, UPSTREAM: tl.constexpr, COUNT: tl.constexpr, MODE: tl.constexpr,
     COLUMNS: tl.constexpr, SEGMENTS: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
-    """Run over the logits in tiles of SEGMENTS x WIDTH neighbours, the programs taking turns.
+    """Compute the loss or the gradient in tiles of SEGMENTS x WIDTH neighbours, which the programs take in turns.
 
     Args:
-        pred, target, weight, class_weight: As the op takes them, contiguous.
-        upstream, scale, out, counts: As :class:`mmasl.ops.triton_support.Launch` says.
-        total: Number of logits.
-        gamma_neg: A number; or a pointer, to one where GAMMA_IS is 'one', to (C,) where it is 'class'.
-        clip: A number; or, by CLIP_IS, a pointer to (3,) or (3, C): the margin and both parts of its logit.
-        GAMMA_POS, GAMMA_NEG: The exponent where it is 0, 1, 2, 3 or 4; -1 takes any other from gamma_pos, gamma_neg.
-        MARGIN: 'none', 'all', or 'some' where ``clip`` is a pointer and may hold zeros.
+        pred, target, weight, class_weight: The arguments of the op, contiguous.
+        upstream, scale, out, counts: See :class:`mmasl.ops.triton_support.Launch`.
+        total: The number of logits.
+        gamma_neg: A number, or a pointer to one number if GAMMA_IS is 'one', or to (C,) if it is 'class'.
+        clip: A number, or a pointer to the margin and both parts of its logit: (3,) if CLIP_IS is 'one', and (3, C) if
+            it is 'class'.
+        GAMMA_POS, GAMMA_NEG: The exponent if it is 0, 1, 2, 3 or 4; -1 reads it from gamma_pos and gamma_neg.
+        MARGIN: 'none' or 'all' of the classes, or 'some' if ``clip`` is a pointer and may hold zeros.
         TARGET: 'index', 'hard' (dense integers) or 'soft' (dense floats).
         WEIGHT: 'none', 'row' or 'element'.
-        COLUMNS: C where the tiles need rows and columns, else 0. WIDTH divides it: a row begins with a segment, so
-            what belongs to a row is found and read once a segment.
+        COLUMNS: C if the tiles need rows and columns, and otherwise 0. WIDTH divides C, so a row begins with a segment,
+            and values of a row are read once per segment.
     """
     block: tl.constexpr = SEGMENTS * WIDTH
     segment = tl.arange(0, SEGMENTS)
     within = tl.arange(0, WIDTH)
     local = segment[:, None] * WIDTH + within[None, :]
-    # Offsets of a tile are 64 bits wide, those inside it 32.
+    # Offsets of a tile have 64 bits, and offsets inside a tile have 32.
     base = tl.program_id(0).to(tl.int64) * block
     stride = tl.num_programs(0).to(tl.int64) * block
     if GAMMA_IS == 'one':
@@ -191,7 +192,7 @@ def asymmetric_loss(
         if COLUMNS > 0:
             first_row = base // COLUMNS
             start = (base - first_row * COLUMNS).to(tl.int32) + segment * WIDTH
-            row = start // COLUMNS  # from first_row
+            row = start // COLUMNS  # counted from first_row
             column = (start - row * COLUMNS)[:, None] + within[None, :]
             in_row = segment * WIDTH < left
             mask = in_row[:, None] & (within < WIDTH)[None, :]

@@ -1,4 +1,4 @@
-"""The asymmetric loss of heads with quality targets as an op; README.md here derives it."""
+"""The asymmetric loss for quality targets as an op. Its README.md derives the loss and its gradient."""
 
 from mmasl.ops import Op
 from mmasl.ops.asymmetric_loss.cpu import LIBRARY

@@ -1,6 +1,6 @@
-"""The backends with the analytic gradient: negatives by one of the asymmetric loss, positives in torch operations.
+"""The backends with an analytic gradient. Negatives take a backend of the asymmetric loss, positives torch operations.
 
-Nothing is read by the host, and labels with scores are not expanded to (N, C).
+Of tensors on a GPU the host reads no value, and labels with scores are not expanded to (N, C).
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from mmasl.compat import at_least_float32
-from mmasl.ops.analytic import Computed, Given, run_analytic, zero_at_most
+from mmasl.ops.analytic import Computed, Given, with_analytic_gradient, zero_at_most
 from mmasl.ops.asymmetric_loss.cpu import compute_cpu
 from mmasl.ops.asymmetric_loss.plain import LINEAR, compute_plain
 from mmasl.ops.asymmetric_loss.triton import asymmetric_loss_triton
@@ -27,63 +27,10 @@ from mmasl.ops.asymmetric_quality_loss.reference import (
 )
 
 
-def asymmetric_quality_loss_plain(
-    pred: Tensor,
-    target: QualityTarget,
-    weight: Tensor | None,
-    class_weight: Tensor | None,
-    scale: float | Tensor | None,
-    asymmetry: QualityAsymmetry,
-    reduce: bool,
-    check: bool = False,
-    compute_negatives: Callable = compute_plain,
-) -> Tensor:
-    """The same function as :func:`asymmetric_quality_loss_reference`, argument by argument, on any device.
-
-    ``compute_negatives`` is the pass of a backend of the asymmetric loss.
-
-    Example:
-        >>> pred, target = torch.zeros(1, 2, requires_grad=True), torch.tensor([[0.75, 0.0]])
-        >>> asymmetry = QualityAsymmetry(2, 2, 0)
-        >>> loss = asymmetric_quality_loss_plain(pred, target, None, None, 1.0, asymmetry, reduce=True)
-        >>> loss.backward()
-        >>> loss.detach(), pred.grad
-        (tensor(0.2166), tensor([[-0.1023,  0.2983]]))
-    """
-    given = Given(target, weight, class_weight, scale, asymmetry)
-    compute = partial(_compute, compute_negatives)
-    return run_analytic(compute, asymmetric_quality_loss_reference, pred, given, reduce, check)
-
-
-asymmetric_quality_loss_cpu = partial(asymmetric_quality_loss_plain, compute_negatives=compute_cpu)
-
-
-def asymmetric_quality_loss_triton(
-    pred: Tensor,
-    target: QualityTarget,
-    weight: Tensor | None,
-    class_weight: Tensor | None,
-    scale: float | Tensor | None,
-    asymmetry: QualityAsymmetry,
-    reduce: bool,
-    check: bool = False,
-) -> Tensor:
-    """The same function as :func:`asymmetric_quality_loss_reference`, argument by argument, for what Triton takes."""
-    if check:
-        check_quality_target(target, pred.shape[1])
-    given = _with_scale(Given(target, weight, class_weight, scale, asymmetry), pred.shape[1])
-    negatives = asymmetric_loss_triton(pred, *_negatives(pred, given), reduce)
-    only_positives = given._replace(asymmetry=asymmetry._replace(alpha=0.0))
-    return negatives + asymmetric_quality_loss_plain(pred, *only_positives, reduce, compute_negatives=_no_negatives)
-
-
-def _no_negatives(pred: Tensor, given: Given, reduce: bool, check: bool, with_slope: bool) -> Computed:
-    zeros = torch.zeros_like(pred, dtype=at_least_float32(pred.dtype))
-    return Computed(zeros.new_zeros(()) if reduce else zeros.clone(), zeros)
-
-
-def _compute(compute_negatives, pred: Tensor, given: Given, reduce: bool, check: bool, with_slope: bool) -> Computed:
-    """Loss and slope as :class:`Computed` describes them."""
+def compute_quality(
+    pred: Tensor, given: Given, reduce: bool, check: bool, with_slope: bool, compute_negatives: Callable = compute_plain
+) -> Computed:
+    """Compute loss and slope; ``compute_negatives`` does it for the negatives as a backend of the asymmetric loss."""
     num_classes = pred.shape[1]
     if check:
         check_quality_target(given.target, num_classes)
@@ -91,13 +38,13 @@ def _compute(compute_negatives, pred: Tensor, given: Given, reduce: bool, check:
     loss, slope, left = compute_negatives(pred, _negatives(pred, given), reduce, False, with_slope)
     if pred.numel() == 0:
         return Computed(loss, slope, left)
-    column = None  # of the positives: one a row, or any
+    column = None  # the column of each row's positive, or None if positives may be in any column
     z, score = pred.detach(), given.target
     if isinstance(given.target, tuple):
         column, score, foreground = own_column(given.target, num_classes)
         z, score = z.gather(1, column), torch.where(foreground, score, 0.0)
     value, rise = _positives(z.to(loss.dtype), score.detach(), given.asymmetry, with_slope)
-    # Summed in float64 where that is cheap: 3e38 times a weight may have a mean that fits.
+    # The CPU sums in float64, where that is cheap: 3e38 times a weight may have a mean that fits.
     wide = torch.float64 if reduce and pred.is_cpu else value.dtype
     for factor in _factors(given, column):
         value = value.to(wide) * factor
@@ -112,6 +59,36 @@ def _compute(compute_negatives, pred: Tensor, given: Given, reduce: bool, check:
     return Computed(_add(loss, value, column), slope, left)
 
 
+asymmetric_quality_loss_plain = with_analytic_gradient(asymmetric_quality_loss_reference, compute_quality)
+asymmetric_quality_loss_cpu = with_analytic_gradient(
+    asymmetric_quality_loss_reference, partial(compute_quality, compute_negatives=compute_cpu)
+)
+
+
+def asymmetric_quality_loss_triton(
+    pred: Tensor,
+    target: QualityTarget,
+    weight: Tensor | None,
+    class_weight: Tensor | None,
+    scale: float | Tensor | None,
+    asymmetry: QualityAsymmetry,
+    reduce: bool,
+    check: bool = False,
+) -> Tensor:
+    """Compute :func:`asymmetric_quality_loss_reference` for tensors that Triton's kernels take."""
+    if check:
+        check_quality_target(target, pred.shape[1])
+    given = _with_scale(Given(target, weight, class_weight, scale, asymmetry), pred.shape[1])
+    negatives = asymmetric_loss_triton(pred, *_negatives(pred, given), reduce)
+    only_positives = given._replace(asymmetry=asymmetry._replace(alpha=0.0))
+    return negatives + asymmetric_quality_loss_plain(pred, *only_positives, reduce, compute_negatives=_no_negatives)
+
+
+def _no_negatives(pred: Tensor, given: Given, reduce: bool, check: bool, with_slope: bool) -> Computed:
+    zeros = torch.zeros_like(pred, dtype=at_least_float32(pred.dtype))
+    return Computed(zeros.new_zeros(()) if reduce else zeros.clone(), zeros)
+
+
 def _with_scale(given: Given, num_classes: int) -> Given:
     if given.scale is not None:
         return given
@@ -119,7 +96,7 @@ def _with_scale(given: Given, num_classes: int) -> Given:
 
 
 def _negatives(pred: Tensor, given: Given) -> Given:
-    """What the asymmetric loss computes the negatives from."""
+    """Return the arguments with which the asymmetric loss computes the negatives."""
     column_weight, alpha = given.class_weight, given.asymmetry.alpha
     if alpha != 1:
         ones = pred.new_ones(pred.shape[1], dtype=at_least_float32(pred.dtype))
@@ -129,7 +106,7 @@ def _negatives(pred: Tensor, given: Given) -> Given:
 
 
 def _factors(given: Given, column: Tensor | None) -> list[Tensor]:
-    """The weights of the positives, which broadcast to them."""
+    """Return the weights of the positives, which broadcast to them."""
     weight, class_weight = given.weight, given.class_weight
     factors = []
     if weight is not None:
@@ -145,21 +122,21 @@ def _add(output: Tensor, values: Tensor, column: Tensor | None) -> Tensor:
 
 
 def _positives(z: Tensor, score: Tensor, asymmetry: QualityAsymmetry, with_slope: bool) -> tuple[Tensor, Tensor | None]:
-    """Loss and slope of positives, 0 where the score is not above 0.
+    """Compute loss and slope of positives. Both are 0 where the score is not above 0.
 
-    p - y cancels where a positive is learnt, which the gradient feels for exponents between 0 and 2: those are computed
-    in float64. Near p = 1 the difference is taken from q = 1 - p, which has more digits there.
+    p - y cancels where a positive is learnt, and exponents between 0 and 2 make this visible in the gradient. These are
+    computed in float64. Near p = 1 the difference is computed from q = 1 - p, which has more digits there.
     """
     gamma = asymmetry.gamma_pos
     z = z.double() if 0 < gamma < 2 else z
     score = score.to(z.dtype)
-    label = score.clamp(max=1)  # above 1 only where values are not checked
+    label = score.clamp(max=1)  # a score that was not checked may be above 1
     distance = torch.where(z > 0, (1 - label).sub_(torch.sigmoid(-z)), torch.sigmoid(z).sub_(label))
     value = softplus(z, threshold=LINEAR).lerp_(softplus(-z, threshold=LINEAR), label)
     slope = distance if with_slope else None
     if gamma != 0:
         focus = distance.abs().pow_(gamma)
-        if with_slope:  # p * q first: the loss may be 3e38, where one of them is 0
+        if with_slope:  # p * q comes first, because the loss may be 3e38 where one of them is 0
             rest = torch.sigmoid(z).mul_(torch.sigmoid(-z)).mul_(value).mul_(gamma)
             rest.div_(torch.where(distance == 0, 1.0, distance))
             slope = distance.add_(rest).mul_(focus)

@@ -1,6 +1,6 @@
-"""The constants and targets of the asymmetric quality loss, and the loss by torch's autograd.
+"""The constants and targets of the asymmetric quality loss, and the loss in plain torch operations.
 
-It is differentiable twice and what torch.compile traces.
+Autograd differentiates it twice, and torch.compile traces it.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ LARGEST_LOGIT = 745.0  # beyond, exp underflows in float64
 
 
 class QualityAsymmetry(NamedTuple):
-    """The constants, already validated.
+    """The constants of the quality loss, already validated.
 
     Attributes:
         gamma_pos: Exponent of |y - p| for positives, real and >= 0.
@@ -36,7 +36,7 @@ class QualityAsymmetry(NamedTuple):
 
 
 def negatives_only(asymmetry: QualityAsymmetry) -> Asymmetry:
-    """The negative side of Eq. 7: positives weigh 0."""
+    """Return the constants of Eq. 7 for negatives alone; positives have the weight 0."""
     return Asymmetry(0.0, asymmetry.gamma_neg, asymmetry.clip, 0.0)
 
 
@@ -50,18 +50,18 @@ def asymmetric_quality_loss_reference(
     reduce: bool,
     check: bool = False,
 ) -> Tensor:
-    """The asymmetric quality loss times its weights; README.md here has the equation.
+    """Compute the asymmetric quality loss times its weights. The README.md has the equation.
 
     Args:
-        pred: Logits (N, C), any floating dtype; half precision is computed in float32, positives in float64.
-        target: Dense scores (N, C) in [0, 1] with -1 for ignored, or labels (N,) with C for background and -1 for an
-            ignored row, and scores (N,). A score of 0 is a negative.
-        weight, class_weight, scale, reduce: As :func:`mmasl.ops.asymmetric_loss.asymmetric_loss_reference` takes them.
+        pred: Logits (N, C) of any floating dtype. Half precision is computed in float32, and positives in float64.
+        target: Dense scores (N, C) in [0, 1], with -1 for ignored ones. Or a tuple of labels (N,), with C for
+            background and -1 for an ignored row, and scores (N,). A score of 0 is a negative.
+        weight, class_weight, scale, reduce: See :func:`mmasl.ops.asymmetric_loss.asymmetric_loss_reference`.
         asymmetry: The constants.
-        check: Raise what :func:`check_quality_target` raises before anything is returned.
+        check: Call :func:`check_quality_target`, which raises for values out of range.
 
     Returns:
-        Float32 (float64 for float64 ``pred``): 0-d with ``reduce``, else (N, C).
+        Float32 (float64 for float64 ``pred``): 0-d with ``reduce``, and otherwise (N, C).
 
     Example:
         >>> pred, target = torch.zeros(1, 2), (torch.tensor([0]), torch.tensor([0.75]))
@@ -74,36 +74,44 @@ def asymmetric_quality_loss_reference(
     if scale is None:
         scale = count_quality_labels(target, num_classes).clamp(min=1).reciprocal()
     z = pred if pred.dtype == torch.float64 else pred.float()
-    constants = (None, None, 1.0, negatives_only(asymmetry), False)
-    loss = asymmetry.alpha * asymmetric_loss_reference(z, without_positives(target, num_classes), *constants)
+    negatives = asymmetric_loss_reference(
+        z,
+        without_positives(target, num_classes),
+        weight=None,
+        class_weight=None,
+        scale=1.0,
+        asymmetry=negatives_only(asymmetry),
+        reduce=False,
+    )
+    loss = asymmetry.alpha * negatives
     if isinstance(target, Tensor):
         loss = loss + _masked_positive(z, target, target > 0, asymmetry)
-    elif num_classes:  # one column a row: no (N, C) one-hot is built
+    elif num_classes:  # one column per row, without a one-hot
         column, scores, foreground = own_column(target, num_classes)
         loss = loss.scatter_add(1, column, _masked_positive(z.gather(1, column), scores, foreground, asymmetry))
     return weigh_and_reduce(loss, weight, class_weight, scale, reduce)
 
 
 def own_column(target: tuple[Tensor, Tensor], num_classes: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The column of each row's label, its score, and whether it is a positive, all (N, 1)."""
+    """Return the column of each row's label, its score, and whether it is a positive, all (N, 1)."""
     labels, scores = (each.unsqueeze(1) for each in target)
     column = labels.clamp(0, num_classes - 1)
     return column, scores, (labels == column) & (scores > 0)
 
 
 def _masked_positive(z: Tensor, score: Tensor, mask: Tensor, asymmetry: QualityAsymmetry) -> Tensor:
-    """The loss of positives where ``mask`` says that it is one, else 0 without a gradient."""
+    """Return the loss of the positives, which ``mask`` marks, and 0 without a gradient elsewhere."""
     loss = _positive_loss(torch.where(mask, z, 0.0), torch.where(mask, score, 0.5), asymmetry)
     return torch.where(mask, loss, 0.0).to(z.dtype)
 
 
 def _positive_loss(z: Tensor, score: Tensor, asymmetry: QualityAsymmetry) -> Tensor:
-    """[y] * |y - p|^gamma_pos * BCE(p, y), in float64: y - p cancels where a positive is learnt, and they are few."""
-    z, score = z.double(), score.double().clamp(max=1)  # above 1 only where values are not checked
+    """Compute [y] * |y - p|^gamma_pos * BCE(p, y) in float64, because y - p cancels where a positive is learnt."""
+    z, score = z.double(), score.double().clamp(max=1)  # a score that was not checked may be above 1
     loss = -(score * logsigmoid(z) + (1 - score) * logsigmoid(-z))
     if asymmetry.gamma_pos != 0:
-        # Clamped, since 0 * inf would follow at z = -1e308. The power's derivative at 0 is infinite for exponents below
-        # 1; p = y is the minimum, where the gradient is taken as 0.
+        # z is clamped, because z = -1e308 would lead to 0 * inf. At p = y, the minimum, the derivative of the power is
+        # infinite for exponents below 1, and the gradient is defined as 0.
         distance = (score - torch.sigmoid(z.clamp(-LARGEST_LOGIT, LARGEST_LOGIT))).abs()
         learnt = distance == 0
         loss = torch.where(learnt, 0.0, torch.where(learnt, 1.0, distance) ** asymmetry.gamma_pos) * loss
@@ -111,15 +119,16 @@ def _positive_loss(z: Tensor, score: Tensor, asymmetry: QualityAsymmetry) -> Ten
 
 
 def count_quality_labels(target: QualityTarget, num_classes: int) -> Tensor:
-    """The number of entries that are not ignored, as :func:`mmasl.ops.target.count_labelled` counts them."""
+    """Return the number of entries that are not ignored, as :func:`mmasl.ops.target.count_labelled` does."""
     return count_labelled(target if isinstance(target, Tensor) else target[0], num_classes)
 
 
 def check_quality_target(target: QualityTarget, num_classes: int) -> None:
-    """Raise where a target holds a value outside its range. Reads the values: a synchronisation on a GPU.
+    """Raise ValueError if a target holds a value outside its range. This reads the values, and so it waits for a GPU.
 
     Raises:
-        ValueError: As :func:`mmasl.ops.target.check_target` for dense scores and for labels; a score outside [0, 1].
+        ValueError: For dense scores and labels that :func:`mmasl.ops.target.check_target` refuses, and for a score
+            outside [0, 1].
 
     Example:
         >>> check_quality_target((torch.tensor([0, 3]), torch.tensor([0.5, 1.5])), num_classes=3)
@@ -138,7 +147,9 @@ def check_quality_target(target: QualityTarget, num_classes: int) -> None:
 
 
 def without_positives(target: QualityTarget, num_classes: int) -> Tensor:
-    """The target of the negative side: entries that are not negatives are ignored, or a class index that weighs 0.
+    """Return the target of the negative side.
+
+    Dense entries that are not negatives become ignored. A positive's label stays, because its weight is 0.
 
     Example:
         >>> without_positives(torch.tensor([[0.0, 0.7, -1.0]]), num_classes=3)

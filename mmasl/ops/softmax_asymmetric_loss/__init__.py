@@ -1,4 +1,4 @@
-"""The single-label asymmetric loss as an op; README.md here derives the gradient and says what is saved."""
+"""The single-label asymmetric loss as an op. Its README.md derives the gradient and says what is saved."""
 
 from mmasl.ops import Op
 from mmasl.ops.softmax_asymmetric_loss.asymmetry import SoftmaxAsymmetry

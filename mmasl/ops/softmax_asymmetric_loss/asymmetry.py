@@ -10,7 +10,7 @@ class SoftmaxAsymmetry(NamedTuple):
         gamma_pos: Focusing exponent of the labelled class, real and >= 0.
         gamma_neg: Focusing exponent of the other classes, real and >= 0.
         label_smoothing: The share of a label that is spread over all classes, in [0, 1].
-        ignore_index: The class index of rows without loss and gradient.
+        ignore_index: The class index of rows that have no loss and no gradient.
         detach_focus: Leave the focusing weights out of the gradient.
     """
 
@@ -22,7 +22,7 @@ class SoftmaxAsymmetry(NamedTuple):
 
 
 def smoothed(label_smoothing: float, num_classes: int) -> tuple[float, float]:
-    """What a smoothed label gives to the labelled class and to each of the others.
+    """Return what a smoothed label gives to the labelled class, and what it gives to each of the others.
 
     Example:
         >>> smoothed(0.5, num_classes=4)

@@ -1,6 +1,6 @@
-"""One softmax and the analytic gradient in whole-tensor torch operations: for every device, with no compiler at hand.
+"""Loss and analytic gradient in one pass of torch operations, which need no compiler and run on every device.
 
-Nothing is read by the host, and no (N, C) tensor is made of class indices.
+Of tensors on a GPU the host reads no value, and class indices are never expanded to (N, C).
 """
 
 import math
@@ -10,40 +10,14 @@ from torch import Tensor
 from torch.nn.functional import threshold
 
 from mmasl.compat import at_least_float32
-from mmasl.ops.analytic import Computed, Given, run_analytic, zero_at_most
-from mmasl.ops.softmax_asymmetric_loss.asymmetry import SoftmaxAsymmetry, smoothed
+from mmasl.ops.analytic import Computed, Given, with_analytic_gradient, zero_at_most
+from mmasl.ops.softmax_asymmetric_loss.asymmetry import smoothed
 from mmasl.ops.softmax_asymmetric_loss.reference import lowest_log_probability, softmax_asymmetric_loss_reference
 from mmasl.ops.softmax_asymmetric_loss.target import check_single_label, ignored_rows
 
 
-def softmax_asymmetric_loss_plain(
-    pred: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    class_weight: Tensor | None,
-    scale: float | Tensor | None,
-    asymmetry: SoftmaxAsymmetry,
-    reduce: bool,
-    check: bool = False,
-) -> Tensor:
-    """The same function as :func:`softmax_asymmetric_loss_reference`, argument by argument, on any device.
-
-    :func:`mmasl.ops.analytic.run_analytic` says what is kept for the backward pass.
-
-    Example:
-        >>> pred = torch.zeros(1, 2, requires_grad=True)
-        >>> loss = softmax_asymmetric_loss_plain(
-        ...     pred, torch.tensor([0]), None, None, 1.0, SoftmaxAsymmetry(0, 0, 0), reduce=True)
-        >>> loss.backward()
-        >>> loss.detach(), pred.grad
-        (tensor(0.6931), tensor([[-0.5000,  0.5000]]))
-    """
-    given = Given(target, weight, class_weight, scale, asymmetry)
-    return run_analytic(compute_plain, softmax_asymmetric_loss_reference, pred, given, reduce, check)
-
-
 def compute_plain(pred: Tensor, given: Given, reduce: bool, check: bool, with_slope: bool) -> Computed:
-    """Loss and slope as :class:`Computed` describes them."""
+    """Compute loss and slope, as :class:`Computed` describes them."""
     target, weight, class_weight, scale, asymmetry = given
     if check:
         check_single_label(target, pred.shape[1], asymmetry.ignore_index)
@@ -54,7 +28,7 @@ def compute_plain(pred: Tensor, given: Given, reduce: bool, check: bool, with_sl
     if pred.numel() == 0:
         loss = torch.zeros(() if reduce else pred.shape[:1], dtype=dtype, device=pred.device)
         return Computed(loss, torch.zeros_like(pred, dtype=dtype))
-    # Summed in float64 where that is cheap: twice 3e38 may have a mean that fits.
+    # The CPU sums in float64, where that is cheap: twice 3e38 may have a mean that fits.
     wide = torch.float64 if reduce and pred.is_cpu else dtype
     row = _Softmax(pred.detach().to(dtype))
     entries = _index_entries if target.dim() == 1 else _dense_entries
@@ -71,8 +45,11 @@ def compute_plain(pred: Tensor, given: Given, reduce: bool, check: bool, with_sl
     return Computed((loss.sum() * scale).to(dtype), slope, scale) if reduce else Computed(loss, slope)
 
 
+softmax_asymmetric_loss_plain = with_analytic_gradient(softmax_asymmetric_loss_reference, compute_plain)
+
+
 class _Softmax:
-    """p and log p (N, C); the largest logit is left out of the sum, so that its 1 - p keeps its digits."""
+    """p and log p (N, C). The sum leaves out the largest logit, so that its 1 - p keeps its digits."""
 
     def __init__(self, z: Tensor):
         highest, self.peak = z.max(1, keepdim=True)
@@ -84,14 +61,15 @@ class _Softmax:
         self.log_p.sub_((self.q_peak / p_peak).log1p())
 
     def at(self, column: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """p, log p and 1 - p of one column a row, (N, 1)."""
+        """Return p, log p and 1 - p of one column per row, (N, 1)."""
         p, log_p = self.p.gather(1, column), self.log_p.gather(1, column)
         return p, log_p, torch.where(column == self.peak, self.q_peak, 1 - p)
 
     def gradient(self, slope: Tensor) -> Tensor:
-        """By logit from ``slope``, the derivative by log p, in place: slope - p * its sum.
+        """Turn ``slope``, the derivative by log p, into the derivative by the logits, in place.
 
-        That cancels where p is next to 1: slope * (1 - p) - p * (the sum of the others) does not.
+        This is slope - p * (the sum of all slopes), which cancels where p is next to 1. There it is computed as
+        slope * (1 - p) - p * (the sum of the other slopes).
         """
         total, own = slope.sum(1, keepdim=True), slope.gather(1, self.peak)
         own = own * self.q_peak - self.p.gather(1, self.peak) * (total - own)
@@ -99,13 +77,13 @@ class _Softmax:
 
 
 def _index_entries(row, target, asymmetry, class_weight, wide, with_slope) -> tuple[Tensor, Tensor | None]:
-    """Loss (N,) and slope (N, C) for class indices."""
+    """Compute loss (N,) and slope (N, C) for class indices."""
     num_classes = row.p.shape[1]
     own, other = smoothed(asymmetry.label_smoothing, num_classes)
     label = target.long().clamp(0, num_classes - 1).unsqueeze(1)
     p, log_p, q = row.at(label)
     value, slope = _positive(p, log_p, q, asymmetry, own, with_slope)
-    if other == 0:  # one column of terms
+    if other == 0:  # only the labelled class has a term
         weight = None if class_weight is None else class_weight[label]
         loss, slope = _sum_of_classes(value, slope, weight, wide)
         return loss, row.p.mul_(-slope).scatter_(1, label, slope * q) if with_slope else None
@@ -118,7 +96,7 @@ def _index_entries(row, target, asymmetry, class_weight, wide, with_slope) -> tu
 
 
 def _dense_entries(row, target, asymmetry, class_weight, wide, with_slope) -> tuple[Tensor, Tensor | None]:
-    """Loss (N,) and slope (N, C) for dense labels, which are linear in the label."""
+    """Compute loss (N,) and slope (N, C) for dense labels. Both are linear in the label."""
     own, other = smoothed(asymmetry.label_smoothing, row.p.shape[1])
     soft = target.detach().to(row.p.dtype)
     q = (1 - row.p).scatter_(1, row.peak, row.q_peak)
@@ -142,7 +120,7 @@ def _sum_of_classes(value, slope, class_weight, wide) -> tuple[Tensor, Tensor | 
 
 
 def _positive(p, log_p, q, asymmetry, factor, with_slope) -> tuple[Tensor, Tensor | None]:
-    """``factor`` times q^gamma_pos * (-log p), and its derivative by log p, in new memory."""
+    """Compute ``factor`` * q^gamma_pos * (-log p) and its derivative by log p, in new memory."""
     gamma = asymmetry.gamma_pos
     if gamma == 0:
         return -factor * log_p, torch.full_like(log_p, -factor) if with_slope else None
@@ -152,12 +130,12 @@ def _positive(p, log_p, q, asymmetry, factor, with_slope) -> tuple[Tensor, Tenso
         slope = focus.clone()
         if not asymmetry.detach_focus:
             ratio = torch.where(q > 0, -log_p / q, 1.0)
-            slope *= 1 + gamma * (p * ratio)  # the inner product first: the ratio may be 3e38, where p is 0
+            slope *= 1 + gamma * (p * ratio)  # the ratio may be 3e38 where p is 0
     return focus.mul_(log_p), slope
 
 
 def _negative(p, log_p, asymmetry, factor, with_slope) -> tuple[Tensor, Tensor | None]:
-    """``factor`` times p^gamma_neg * (-log p), which takes the memory of ``log_p``, and its derivative by log p.
+    """Compute ``factor`` * p^gamma_neg * (-log p), in the memory of ``log_p``, and its derivative by log p.
 
     A power is 0 where its product with ``factor`` and a scale of 1e-8 would be subnormal, because processors multiply
     subnormal numbers up to a hundred times more slowly.

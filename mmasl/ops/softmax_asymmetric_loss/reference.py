@@ -1,4 +1,7 @@
-"""The single-label loss in plain torch operations: differentiable any number of times, the CPU backend's yardstick."""
+"""The single-label loss in plain torch operations, with which every other backend is compared.
+
+It is differentiable any number of times.
+"""
 
 import torch
 from torch import Tensor
@@ -8,14 +11,15 @@ from mmasl.ops.softmax_asymmetric_loss.target import check_single_label, ignored
 
 
 def underflow(dtype: torch.dtype) -> float:
-    """The x from which on exp(-x) is no normal number any more."""
+    """Return a bound: for larger x, exp(-x) is not a normal number."""
     return 745.0 if dtype == torch.float64 else 100.0
 
 
 def lowest_log_probability(dtype: torch.dtype) -> float:
-    """Where log p stops: a difference of two finite logits may exceed the largest number, the loss shall not.
+    """Return the lower bound of log p, because the difference of two finite logits may exceed the largest number.
 
-    16 ulps below that number, so that weights which sum to 1 cannot round a sum of such losses up to infinity.
+    The bound is 16 ulps from that number. So a sum of such losses with weights that sum to 1 is never rounded up to
+    infinity.
     """
     info = torch.finfo(dtype)
     return -info.max * (1 - 16 * info.eps)
@@ -31,21 +35,21 @@ def softmax_asymmetric_loss_reference(
     reduce: bool,
     check: bool = False,
 ) -> Tensor:
-    """The single-label asymmetric loss of every row times its weight; README.md here has the equation.
+    """Compute the single-label asymmetric loss of every row times its weight. The README.md has the equation.
 
     Args:
-        pred: Logits (N, C), any floating dtype; half precision is computed in float32.
-        target: Class indices (N,), or dense (N, C) whose rows sum to 1 or are all -1 (ignored).
-        weight: None or (N,).
-        class_weight: None or (C,), multiplied to each class's term.
-        scale: A number or a 0-d tensor that multiplies the reduced loss; None divides by the number of rows that are
-            not ignored. Not used without ``reduce``.
+        pred: Logits (N, C) of any floating dtype. Half precision is computed in float32.
+        target: Class indices (N,). Or dense labels (N, C), whose rows sum to 1 or are all -1 (ignored).
+        weight: A weight per row (N,), or None.
+        class_weight: (C,), which multiplies the term of each class, or None.
+        scale: A number or a 0-d tensor that multiplies the reduced loss. None divides by the number of rows that are
+            not ignored. It has no effect without ``reduce``.
         asymmetry: The constants.
-        reduce: Sum over all rows (in float64 on the CPU), else one loss a row.
-        check: Raise what :func:`check_single_label` raises before anything is returned.
+        reduce: Return the sum over all rows, in float64 on the CPU, instead of a loss per row.
+        check: Call :func:`check_single_label`, which raises for values out of range.
 
     Returns:
-        Float32 (float64 for float64 ``pred``): 0-d with ``reduce``, else (N,).
+        Float32 (float64 for float64 ``pred``): 0-d with ``reduce``, and otherwise (N,).
 
     Example:
         >>> pred, target = torch.zeros(1, 2), torch.tensor([0])
@@ -66,7 +70,7 @@ def softmax_asymmetric_loss_reference(
     else:
         terms = _dense_terms(z, target, asymmetry)
     terms = torch.where(ignored.unsqueeze(1), torch.zeros_like(terms), terms)
-    # Summed in float64 where that is cheap: 3e38 times a weight, or twice 3e38, may still have a mean that fits.
+    # The CPU sums in float64, where that is cheap: 3e38 times a weight, or twice 3e38, may have a mean that fits.
     wide = terms.double() if reduce and terms.device.type == 'cpu' else terms
     if class_weight is not None:
         wide = wide * class_weight
@@ -77,7 +81,7 @@ def softmax_asymmetric_loss_reference(
 
 
 def _index_terms(z: Tensor, target: Tensor, asymmetry: SoftmaxAsymmetry, class_weight: Tensor | None):
-    """The terms of each row and their class weights; one column is enough without smoothing. No one-hot is built."""
+    """Return the terms of each row and their class weights, one column of them without smoothing, without a one-hot."""
     num_classes = z.shape[1]
     own, other = smoothed(asymmetry.label_smoothing, num_classes)
     log_p, peak = _log_softmax(z)
@@ -99,21 +103,22 @@ def _dense_terms(z: Tensor, target: Tensor, asymmetry: SoftmaxAsymmetry) -> Tens
 
 
 def _log_softmax(z: Tensor) -> tuple[Tensor, Tensor]:
-    """log p, and the class of the largest logit (N, 1), left out of the sum so that 1 - p of it keeps its digits."""
+    """Return log p, and the class of the largest logit (N, 1), whose 1 - p keeps its digits."""
     z = z.clamp(min=-torch.finfo(z.dtype).max)  # a class masked with -inf
     peak = z.argmax(1, keepdim=True)
     half = z / 2 - z.gather(1, peak) / 2  # the whole difference may overflow
     half = half + (half.clamp(min=lowest_log_probability(z.dtype) / 2) - half).detach()  # a bound, not a zero slope
-    distance = (2 * half).scatter(1, peak, 0.0)  # it is 0; so is its slope now, instead of 1 - 1
+    distance = (2 * half).scatter(1, peak, 0.0)  # this is 0 already, but its slope was 1 - 1 and is now 0
     rest = distance.exp().scatter(1, peak, 0.0).sum(1, keepdim=True)
     return distance - rest.log1p(), peak
 
 
 def _positive(entry: Tensor, at_peak: Tensor, log_p: Tensor, peak: Tensor, asymmetry: SoftmaxAsymmetry) -> Tensor:
-    """(1 - p)^gamma_pos * (-log p) for the entries of ``log_p`` in ``entry``.
+    """Compute (1 - p)^gamma_pos * (-log p) for the entries of ``log_p`` in ``entry``.
 
-    Through log(1 - p), since the power's derivative at 0 is infinite for gamma < 1: for the largest p it is the log of
-    the others' sum. Bounded inside the weight only, where 1 - p and -log p have reached 0, or 1 - p has reached 1.
+    The power is computed through log(1 - p), because its derivative at 0 is infinite for gamma < 1. For the largest p,
+    log(1 - p) is the logarithm of the sum of the others. Numbers are bounded only inside the focusing weight, where
+    1 - p and -log p have reached 0, or 1 - p has reached 1.
     """
     if asymmetry.gamma_pos == 0:
         return -entry
@@ -126,7 +131,7 @@ def _positive(entry: Tensor, at_peak: Tensor, log_p: Tensor, peak: Tensor, asymm
 
 
 def _negative(log_p: Tensor, asymmetry: SoftmaxAsymmetry) -> Tensor:
-    """p^gamma_neg * (-log p), 0 where the power underflows."""
+    """Compute p^gamma_neg * (-log p), which is 0 where the power underflows."""
     if asymmetry.gamma_neg == 0:
         return -log_p
     log_p = torch.where(asymmetry.gamma_neg * log_p > -underflow(log_p.dtype), log_p, torch.zeros_like(log_p))

@@ -1,15 +1,15 @@
-"""Range checks of single-label targets, and the rows that they leave out."""
+"""Range checks of single-label targets, and their ignored rows."""
 
 import torch
 from torch import Tensor
 
 from mmasl.ops.target import is_ignored
 
-ROW_SUM_ERROR = 1e-2  # a row of 10,000 scores rounded to bfloat16 still passes; a second label does not
+ROW_SUM_ERROR = 1e-2  # a row of 10,000 scores that are rounded to bfloat16 passes, and a second label does not
 
 
 def ignored_rows(target: Tensor, ignore_index: int) -> Tensor:
-    """Which rows (N,) have neither loss nor gradient: those of ``ignore_index``, or with a -1 among dense labels.
+    """Return which rows (N,) are ignored: those with ``ignore_index``, or with a -1 among their dense labels.
 
     Example:
         >>> ignored_rows(torch.tensor([0, -1]), ignore_index=-1)
@@ -23,16 +23,16 @@ def ignored_rows(target: Tensor, ignore_index: int) -> Tensor:
 
 
 def check_single_label(target: Tensor, num_classes: int, ignore_index: int) -> None:
-    """Raise where a target is not one label a row. Reads the values: a synchronisation on a GPU.
+    """Raise ValueError if a row does not have one label. This reads the values, and so it waits for a GPU.
 
     Args:
-        target: Dense (N, C) or class indices (N,), as :func:`softmax_asymmetric_loss_reference` takes them.
+        target: Dense labels (N, C) or class indices (N,), as :func:`softmax_asymmetric_loss_reference` takes them.
         num_classes: C.
         ignore_index: The class index of ignored rows.
 
     Raises:
-        ValueError: A class index outside [0, C) that is not ``ignore_index``, a dense label outside [0, 1], a -1 in a
-            row that is not all -1, NaN, or a row that does not sum to 1. The text gives the first such row.
+        ValueError: For a class index outside [0, C) that is not ``ignore_index``, a dense label outside [0, 1], a -1
+            in a row that is not all -1, NaN, or a row that does not sum to 1. The text gives the first such row.
 
     Example:
         >>> check_single_label(torch.tensor([0, 80]), num_classes=80, ignore_index=-1)

@@ -1,17 +1,18 @@
-"""The Triton backend: how the kernels are launched. What is computed when says triton_support.py.
+"""The launch of the Triton kernels. triton_support.py decides what is computed when.
 
-The kernels are in triton_kernels.py, which is imported when first needed.
+The kernels are in triton_kernels.py, which is imported when it is first needed.
 """
 
 from torch import Tensor
 
+from mmasl.ops.analytic import Given
 from mmasl.ops.softmax_asymmetric_loss.asymmetry import SoftmaxAsymmetry, smoothed
 from mmasl.ops.softmax_asymmetric_loss.reference import softmax_asymmetric_loss_reference
 from mmasl.ops.softmax_asymmetric_loss.target import check_single_label
 from mmasl.ops.triton_support import Launch, Plan, as_number, compiled_exponent, may_ignore, refuse, run_on_triton
 
-TILE = 1024  # logits, where a row has fewer: several rows
-MOST_COLUMNS = 4096  # of a row at a time
+TILE = 1024  # logits; a tile has several rows if these are shorter
+MOST_COLUMNS = 4096  # a longer row is read in parts
 
 
 def softmax_asymmetric_loss_triton(
@@ -24,13 +25,13 @@ def softmax_asymmetric_loss_triton(
     reduce: bool,
     check: bool = False,
 ) -> Tensor:
-    """The same function as :func:`softmax_asymmetric_loss_reference`, argument by argument, but for float64.
+    """Compute :func:`softmax_asymmetric_loss_reference`, with the same arguments, for all dtypes but float64.
 
-    For tensors on a GPU; on the CPU in Triton's interpreter, which is for tests. ``weight``, ``class_weight`` and
-    ``target`` get no gradient. ``check`` waits for the GPU.
+    The tensors are on a GPU, or in tests on the CPU, where Triton's interpreter runs the kernels. Only ``pred`` gets a
+    gradient. ``check`` waits for the GPU.
 
     Raises:
-        ValueError: :func:`triton_unavailable` gives a reason, or ``check`` finds a target out of range.
+        ValueError: If :func:`triton_unavailable` gives a reason, or ``check`` finds a target out of range.
     """
     refuse(pred)
     if check:
@@ -38,21 +39,15 @@ def softmax_asymmetric_loss_triton(
     rows = len(pred)
     labels = None if target.dim() == 1 or may_ignore(target) else rows
     plan = Plan((rows,), -(-rows // _tile(pred.shape[1])[0]), labels, kept=(3, rows))
-    constants = (target, weight, class_weight, scale, asymmetry)
-    return run_on_triton(_launch, softmax_asymmetric_loss_reference, plan, pred, constants, reduce)
+    given = Given(target, weight, class_weight, scale, asymmetry)
+    return run_on_triton(_launch, softmax_asymmetric_loss_reference, plan, pred, given, reduce)
 
 
-def _launch(
-    what: Launch,
-    pred: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    class_weight: Tensor | None,
-    asymmetry: SoftmaxAsymmetry,
-) -> None:
-    """Run a kernel; its arguments are those of :func:`triton_kernels.softmax_loss`."""
+def _launch(what: Launch, pred: Tensor, given: Given) -> None:
+    """Launch one of the kernels :func:`triton_kernels.softmax_loss` and :func:`triton_kernels.softmax_gradient`."""
     from mmasl.ops.softmax_asymmetric_loss import triton_kernels
 
+    target, weight, class_weight, asymmetry = given.target, given.weight, given.class_weight, given.asymmetry
     total, columns = pred.shape
     rows, width = _tile(columns)
     own, other = smoothed(asymmetry.label_smoothing, columns)
@@ -90,7 +85,7 @@ def _launch(
 
 
 def _tile(columns: int) -> tuple[int, int]:
-    """Rows and columns of a tile, powers of two.
+    """Return the numbers of rows and columns of a tile, which are powers of two.
 
     Example:
         >>> _tile(10), _tile(1000), _tile(32000)

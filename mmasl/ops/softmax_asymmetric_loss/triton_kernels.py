@@ -1,6 +1,6 @@
-"""The Triton kernels of the single-label loss; only triton.py imports this, when it is called, for it imports triton.
+"""The Triton kernels of the single-label loss. Only triton.py imports this module, because it imports triton.
 
-What belongs to the rows of a tile has the shape (ROWS, 1), what belongs to its entries (ROWS, WIDTH).
+Values of the rows of a tile have the shape (ROWS, 1), and values of its entries have the shape (ROWS, WIDTH).
 """
 # ruff: noqa: N803 (constants of the compiler are in capitals)
 
@@ -13,7 +13,7 @@ from mmasl.ops.triton_math import LOSS_UNIT, exp_negative, focus, log1p, recipro
 
 LARGEST = tl.constexpr(torch.finfo(torch.float32).max)
 LOWEST = tl.constexpr(lowest_log_probability(torch.float32))
-IGNORED = tl.constexpr(-1.0)  # in place of the sum that is kept of a row
+IGNORED = tl.constexpr(-1.0)  # is kept for an ignored row in place of its sum
 
 
 @triton.jit
@@ -23,16 +23,17 @@ def _sum(entries):
 
 @triton.jit
 def _distance(z, highest):
-    """z - highest, bounded before it would overflow; of NaN too, which the sum of the row already holds."""
+    """Return z - highest, bounded before it would overflow. NaN is bounded too; the sum of the row already shows it."""
     d = tl.where(z > -LARGEST, z, -LARGEST) - highest
     return tl.where(d > LOWEST, d, LOWEST)
 
 
 @triton.jit
 def _softmax(pred, inside, COLUMNS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr):
-    """The largest logit of each row, and the sum of exp(z - largest) without one of the largest, in one pass.
+    """Return the largest logit of each row, and the sum of exp(z - largest) over all but one of the largest.
 
-    Each place of the tile keeps a sum of its own, by the largest logit so far, and how many of those it has seen.
+    This takes one pass. Each place of the tile has its own sum, relative to the largest logit so far, and its own count
+    of this logit.
     """
     column = tl.arange(0, WIDTH)[None, :]
     local = tl.arange(0, ROWS)[:, None] * COLUMNS + column
@@ -57,7 +58,7 @@ def _softmax(pred, inside, COLUMNS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.
 
 @triton.jit
 def _entries(z, highest, rest):
-    """(-log p, p, 1 - p); that of the largest logit from the sum of the others, which keeps its digits."""
+    """Return (-log p, p, 1 - p). 1 - p of the largest logit is the share of the others, which keeps its digits."""
     d = _distance(z, highest)
     e = exp_negative(-d)
     inverse = reciprocal(1.0 + rest)
@@ -67,7 +68,7 @@ def _entries(z, highest, rest):
 
 @triton.jit
 def _positive(s, p, q, own, gamma, GAMMA: tl.constexpr, DETACH: tl.constexpr):
-    """own * q ** gamma * s, the term of a labelled class, and its derivative by log p."""
+    """Return own * q ** gamma * s, the term of a labelled class, and its derivative by log p."""
     weight = own
     if GAMMA != 0:
         weight = own * focus(q, gamma, GAMMA)
@@ -75,13 +76,13 @@ def _positive(s, p, q, own, gamma, GAMMA: tl.constexpr, DETACH: tl.constexpr):
     if GAMMA != 0 and not DETACH:
         normal = q > 1.1754944e-38  # towards 0 the ratio goes to 1
         ratio = tl.where(normal, s * reciprocal(tl.where(normal, q, 1.0)), 1.0)
-        slope *= 1.0 + gamma * (p * ratio)  # the inner product first: the ratio may be 3e38, where p is 0
+        slope *= 1.0 + gamma * (p * ratio)  # the ratio may be 3e38 where p is 0
     return weight * s, slope
 
 
 @triton.jit
 def _negative(s, p, other, gamma, GAMMA: tl.constexpr, DETACH: tl.constexpr):
-    """other * p ** gamma * s, the term of another class, and its derivative by log p."""
+    """Return other * p ** gamma * s, the term of another class, and its derivative by log p."""
     if GAMMA == 0:
         weight = other
     elif GAMMA > 0:
@@ -101,7 +102,7 @@ def _labelled(
     GAMMA_POS: tl.constexpr, DETACH: tl.constexpr, CLASS_WEIGHT: tl.constexpr, UNIT: tl.constexpr,
     COLUMNS: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
-    """For class indices: label, whether it is ignored, the term of its class over UNIT, its slope."""
+    """Return, for class indices, the label, whether it is ignored, the term of its class over UNIT, and its slope."""
     row = tl.arange(0, ROWS)[:, None]
     index = tl.load(target + row, mask=inside, other=0).to(tl.int64)
     label = tl.minimum(tl.maximum(index, 0), COLUMNS - 1).to(tl.int32)
@@ -122,9 +123,9 @@ def _block(
     GAMMA_POS: tl.constexpr, GAMMA_NEG: tl.constexpr, DETACH: tl.constexpr, INDEX: tl.constexpr, SMOOTH: tl.constexpr,
     CLASS_WEIGHT: tl.constexpr, UNIT: tl.constexpr, COLUMNS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
-    """Of the classes from ``start``: offset, mask, dense label, term over UNIT, slope by log p, p and 1 - p.
+    """Return offset, mask, dense label, term over UNIT, slope by log p, p and 1 - p of the classes from ``start`` on.
 
-    For an index the term of its class is left out, and the slope is ``label_slope``.
+    For a class index, the term of its own class is left out, and its slope is ``label_slope``.
     """
     column = start + tl.arange(0, WIDTH)[None, :]
     local = tl.arange(0, ROWS)[:, None] * COLUMNS + column
@@ -158,25 +159,25 @@ def softmax_loss(
     IGNORE: tl.constexpr, WEIGHT: tl.constexpr, CLASS_WEIGHT: tl.constexpr, KEEP: tl.constexpr, COUNT: tl.constexpr,
     MODE: tl.constexpr, COLUMNS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
-    """Loss of each row, ROWS of them at a time, WIDTH columns at a time.
+    """Compute the loss of each row, in tiles of ROWS rows and WIDTH columns.
 
     Args:
-        pred, target, weight, class_weight: As the op takes them, contiguous.
-        out, counts, MODE: As :class:`mmasl.ops.triton_support.Launch` says.
-        kept: With KEEP, (3, N): the largest logit of a row; the sum of exp(z - largest) without it, or IGNORED; the sum
-            of the slopes by log p.
-        total: Number of rows.
+        pred, target, weight, class_weight: The arguments of the op, contiguous.
+        out, counts, MODE: See :class:`mmasl.ops.triton_support.Launch`.
+        kept: (3, N), filled with KEEP: the largest logit of each row; the sum of exp(z - largest) of the other logits,
+            or IGNORED; and the sum of the slopes by log p.
+        total: The number of rows.
         own, other: What label smoothing gives to the labelled class and to each of the others.
-        ignore_index: For class indices.
-        GAMMA_POS, GAMMA_NEG: The exponent where it is 0, 1, 2, 3 or 4; -1 takes any other from gamma_pos, gamma_neg.
-        INDEX: The target holds class indices.
-        SMOOTH: other is not 0.
-        IGNORE: Dense labels may hold -1.
+        ignore_index: The class index of ignored rows.
+        GAMMA_POS, GAMMA_NEG: The exponent if it is 0, 1, 2, 3 or 4; -1 reads it from gamma_pos and gamma_neg.
+        INDEX: Whether the target holds class indices.
+        SMOOTH: Whether ``other`` is not 0.
+        IGNORE: Whether dense labels may hold -1.
         COLUMNS: C.
     """
     unit: tl.constexpr = LOSS_UNIT if MODE == 'sum' else 1.0
     row = tl.arange(0, ROWS)[:, None]
-    first = tl.program_id(0).to(tl.int64) * ROWS  # offsets of a tile are 64 bits wide, those inside it 32
+    first = tl.program_id(0).to(tl.int64) * ROWS  # 64 bits, while offsets inside a tile have 32
     stride = tl.num_programs(0).to(tl.int64) * ROWS
     losses = tl.full((ROWS, 1), 0.0, tl.float32)
     labelled = tl.full((ROWS, 1), 0, tl.int32)
@@ -241,10 +242,10 @@ def softmax_gradient(
     WEIGHT: tl.constexpr, CLASS_WEIGHT: tl.constexpr, UPSTREAM: tl.constexpr,
     COLUMNS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
-    """Gradient from what :func:`softmax_loss` has kept of each row; the arguments are its own.
+    """Compute the gradient from what :func:`softmax_loss` has kept of each row. It has the same arguments.
 
     Args:
-        out, upstream, scale, UPSTREAM: As :class:`mmasl.ops.triton_support.Launch` says.
+        out, upstream, scale, UPSTREAM: See :class:`mmasl.ops.triton_support.Launch`.
     """
     row = tl.arange(0, ROWS)[:, None]
     first = tl.program_id(0).to(tl.int64) * ROWS
@@ -279,7 +280,7 @@ def softmax_gradient(
                 own, other, gamma_pos, gamma_neg,
                 GAMMA_POS, GAMMA_NEG, DETACH, INDEX, SMOOTH, CLASS_WEIGHT, 1.0, COLUMNS, ROWS, WIDTH,
             )  # fmt: skip
-            # slope - p * slope_sum, without its cancellation near p = 1
+            # This is slope - p * slope_sum without the cancellation near p = 1.
             grad = (slope * q - p * (slope_sum - slope)) * factor
             grad = tl.where(ignored, 0.0, grad)
             tl.store(out + first * COLUMNS + local, grad.to(out.dtype.element_ty), mask=mask)
