@@ -4,16 +4,10 @@ import pytest
 import torch
 
 from mmasl import asymmetric_loss, asymmetric_quality_loss
-from tests.test_ops.families import agree
+from tests.test_ops.families import agree, reductions
+from tests.test_ops.triton_device import quiet
 
-backends = pytest.mark.parametrize('backend', ['reference', 'plain', 'cpu'])
-reductions = pytest.mark.parametrize('reduction', ['none', 'mean', 'sum'])
-
-
-@pytest.fixture
-def logits():
-    torch.manual_seed(0)
-    return (3 * torch.randn(16, 6)).requires_grad_()
+pytestmark = quiet
 
 
 @pytest.fixture
@@ -31,7 +25,6 @@ def dense(target, classes=6):
     return (labels[:, None] == torch.arange(classes)) * scores[:, None]
 
 
-@backends
 @reductions
 @pytest.mark.parametrize('beta', [0.5, 1.0, 2.0])
 def test_with_equal_exponents_and_no_margin_it_is_quality_focal_loss(logits, target, backend, reduction, beta):
@@ -46,7 +39,6 @@ def test_with_equal_exponents_and_no_margin_it_is_quality_focal_loss(logits, tar
         agree(ours, upstream(logits, target, weight, avg_factor=7), logits)
 
 
-@backends
 @reductions
 @pytest.mark.parametrize('iou_weighted', [True, False])
 def test_without_exponent_and_margin_it_is_varifocal_loss(logits, target, backend, reduction, iou_weighted):
@@ -59,13 +51,11 @@ def test_without_exponent_and_margin_it_is_varifocal_loss(logits, target, backen
             agree(ours, upstream(logits, dense(target)), logits)
 
 
-@backends
 def test_without_any_exponent_it_is_binary_cross_entropy(logits, target, backend):
     ours = asymmetric_quality_loss(logits, target, None, 0, 0, None, backend=backend)
     agree(ours, torch.nn.functional.binary_cross_entropy_with_logits(logits, dense(target)), logits)
 
 
-@backends
 @pytest.mark.parametrize('gammas', [(0, 4, 0.05), (1, 2, 0), (2, 0.5, 0.3)])
 def test_with_qualities_of_0_and_1_it_is_the_asymmetric_loss(logits, target, backend, gammas):
     labels = target[0]

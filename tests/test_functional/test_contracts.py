@@ -4,26 +4,11 @@ import pytest
 import torch
 from torch.nn.functional import one_hot
 
-from tests.test_ops.families import QUALITY, agree, families
+from tests.test_ops.families import QUALITY, agree, families, reductions
 from tests.test_ops.triton_device import quiet, use_interpreter
 
 pytestmark = quiet
 ROWS, CLASSES = 16, 6
-
-reductions = pytest.mark.parametrize('reduction', ['none', 'mean', 'sum'])
-
-
-@pytest.fixture(params=['reference', 'plain', 'cpu', 'triton'])
-def backend(request):
-    if request.param == 'triton':
-        use_interpreter()
-    return request.param
-
-
-@pytest.fixture
-def logits():
-    torch.manual_seed(0)
-    return (3 * torch.randn(ROWS, CLASSES)).requires_grad_()
 
 
 def parts(target):

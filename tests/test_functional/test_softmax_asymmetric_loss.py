@@ -7,19 +7,10 @@ from timm.loss.asymmetric_loss import AsymmetricLossSingleLabel
 
 from mmasl import softmax_asymmetric_loss
 from mmasl.functional import _run
-from tests.test_ops.families import agree
-from tests.test_ops.triton_device import INTERPRETER, quiet
+from tests.test_ops.families import agree, reductions
+from tests.test_ops.triton_device import quiet
 
 pytestmark = quiet
-EXPLICIT = ['reference', 'plain', 'cpu', *(['triton'] if INTERPRETER else [])]
-backends = pytest.mark.parametrize('backend', EXPLICIT)
-reductions = pytest.mark.parametrize('reduction', ['none', 'mean', 'sum'])
-
-
-@pytest.fixture
-def logits():
-    torch.manual_seed(0)
-    return (3 * torch.randn(16, 6)).requires_grad_()
 
 
 @pytest.fixture
@@ -33,7 +24,6 @@ def mixed(labels):
     return 0.7 * F.one_hot(labels, 6) + 0.3 * F.one_hot(labels.flip(0), 6)
 
 
-@backends
 @pytest.mark.parametrize('gammas', [(0, 4), (1, 4), (2, 1), (0.5, 0.5), (0, 0)])
 @pytest.mark.parametrize('label_smoothing', [0, 0.1, 0.5])
 def test_agrees_with_timm_gradient_included(logits, labels, backend, gammas, label_smoothing):
@@ -42,7 +32,6 @@ def test_agrees_with_timm_gradient_included(logits, labels, backend, gammas, lab
     agree(softmax_asymmetric_loss(logits, labels, None, *gammas, label_smoothing, backend=backend), theirs, logits)
 
 
-@backends
 @reductions
 def test_without_smoothing_and_gamma_pos_it_is_cross_entropy(logits, labels, mixed, backend, reduction):
     for target in (labels, mixed):
@@ -50,7 +39,6 @@ def test_without_smoothing_and_gamma_pos_it_is_cross_entropy(logits, labels, mix
         agree(ours, F.cross_entropy(logits, target, reduction=reduction), logits)
 
 
-@backends
 @reductions
 @pytest.mark.parametrize('label_smoothing', [0, 0.1, 1])
 def test_without_exponents_it_is_cross_entropy_with_smoothing_and_class_weights(
@@ -69,7 +57,6 @@ def test_without_exponents_it_is_cross_entropy_with_smoothing_and_class_weights(
         agree(ours, dict(none=theirs, sum=theirs.sum(), mean=theirs.sum() / rows)[reduction], logits)
 
 
-@backends
 @pytest.mark.parametrize('gamma_pos', [0, 0.5, 2])
 def test_without_smoothing_gamma_neg_changes_no_bit(logits, labels, mixed, backend, gamma_pos):
     for target in (labels, mixed):
@@ -82,7 +69,6 @@ def test_without_smoothing_gamma_neg_changes_no_bit(logits, labels, mixed, backe
     assert smooth[0] - smooth[1] > 0.01
 
 
-@backends
 def test_a_soft_label_mixes_the_losses_of_the_hard_ones(logits, labels, mixed, backend):
     one, other = (
         softmax_asymmetric_loss(logits, target, None, 1, 4, 0.1, 'none', backend=backend)
@@ -92,7 +78,6 @@ def test_a_soft_label_mixes_the_losses_of_the_hard_ones(logits, labels, mixed, b
     agree(ours, 0.7 * one + 0.3 * other, logits)
 
 
-@backends
 def test_detach_focus_holds_the_weights(logits, labels, backend):
     p = logits.softmax(1)
     hot = F.one_hot(labels, 6)
@@ -102,7 +87,6 @@ def test_detach_focus_holds_the_weights(logits, labels, backend):
     agree(ours, theirs, logits, rtol=1e-4)
 
 
-@backends
 def test_ignored_rows(logits, labels, backend):
     keep = torch.arange(16) % 3 != 0
     expected = softmax_asymmetric_loss(logits[keep], labels[keep], backend='reference')

@@ -151,6 +151,7 @@ QUALITY = Family(
 )
 FAMILIES = (SIGMOID, SOFTMAX, QUALITY)
 families = pytest.mark.parametrize('family', FAMILIES, ids=lambda family: family.name)
+reductions = pytest.mark.parametrize('reduction', ['none', 'mean', 'sum'])
 
 
 def moved(value: Any, device: torch.device | str) -> Any:

@@ -43,6 +43,20 @@ def test_a_second_derivative_is_that_of_the_reference(faster, scale):
     torch.testing.assert_close(*results)
 
 
+@pytest.mark.parametrize('gamma', [0.3, 1, 4])
+def test_the_second_derivative_is_finite_in_the_tails(run, gamma):
+    values = torch.tensor([-3e4, -100.0, -30.0, 0.0, 30.0, 100.0, 3e4])
+    pred = torch.cartesian_prod(values, values).requires_grad_()
+    for asymmetry in run.family.with_exponents(gamma):
+        if getattr(asymmetry, 'clip', 0) == 1e-30:
+            continue  # its square, by which the second derivative divides, is below the smallest float32
+        for target in (torch.tensor([1.0, 0.0]), torch.tensor([0.5, 0.5])):
+            loss = run(pred, target.expand_as(pred), asymmetry=asymmetry)
+            (gradient,) = torch.autograd.grad(loss, pred, create_graph=True)
+            (second,) = torch.autograd.grad(gradient.square().sum(), pred)
+            assert second.isfinite().all(), asymmetry
+
+
 @dtypes
 @pytest.mark.parametrize('reduce, scale', [(True, 0.5), (True, None), (False, None)])
 def test_backward_runs_twice_and_keeps_what_it_saved(run, dtype, reduce, scale):
