@@ -45,7 +45,7 @@ def test_import_loads_no_openmmlab_package():
 def test_check_env_works_without_torch():
     code = """
         from mmasl import check_env
-        assert check_env.main([]) == 1
+        assert check_env.main() == 1
     """
     assert 'torch' in run(code, block=['torch', *OPENMMLAB])
 
