@@ -74,12 +74,13 @@ class _Loss(Function):
 
     @staticmethod
     def forward(ctx, pred, compute, reference, given, reduce, check):
-        loss, ctx.slope, ctx.slope_scale = compute(pred, given, reduce, check, True)
+        computed = compute(pred, given, reduce, check, True)
+        ctx.slope, ctx.slope_scale = computed.slope, computed.scale
         targets = given.target if isinstance(given.target, tuple) else (given.target,)
         ctx.save_for_backward(pred, given.weight, given.class_weight, *targets)
         ctx.scale, ctx.asymmetry = given.scale, given.asymmetry
         ctx.compute, ctx.reference, ctx.reduce, ctx.dtype = compute, reference, reduce, pred.dtype
-        return loss
+        return computed.loss
 
     @staticmethod
     def backward(ctx, upstream):
@@ -89,7 +90,8 @@ class _Loss(Function):
         if torch.is_grad_enabled() or (slope is None and followed):  # the former with create_graph=True
             return differentiate(ctx.reference, *_unpack(ctx), ctx.reduce, upstream), None, None, None, None, None
         if slope is None:
-            _, slope, scale = ctx.compute(*_unpack(ctx), ctx.reduce, False, True)
+            computed = ctx.compute(*_unpack(ctx), ctx.reduce, False, True)
+            slope, scale = computed.slope, computed.scale
         if followed:
             ctx.slope = slope
         return _finish(slope, upstream, scale, ctx.dtype, followed), None, None, None, None, None

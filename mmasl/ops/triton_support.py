@@ -218,12 +218,12 @@ def _forward(
     _run(launch, Launch('sum', programs, partials, counts, kept), pred, given)
     with torch.cuda.device_of(pred):
         common_kernels().reduce_partials[(1,)](  # type: ignore[union-attr]
-            partials,
-            counts,
-            float(scale) if how == 'number' else scale,
-            loss,
-            used_scale,
-            programs,
+            partials=partials,
+            counts=counts,
+            scale=float(scale) if how == 'number' else scale,
+            loss=loss,
+            used_scale=used_scale,
+            programs=programs,
             COUNT=how == 'count',
             SCALE=how,
             BLOCK=MOST_PROGRAMS,

@@ -51,9 +51,19 @@ def _launch(what: Launch, pred: Tensor, given: Given) -> None:
     total, columns = pred.shape
     rows, width = _tile(columns)
     own, other = smoothed(asymmetry.label_smoothing, columns)
-    tensors = (pred, target, weight, class_weight, what.out)
-    numbers = (total, *map(as_number, (own, other, asymmetry.gamma_pos, asymmetry.gamma_neg)), asymmetry.ignore_index)
-    constants = dict(
+    shared = dict(
+        pred=pred,
+        target=target,
+        weight=weight,
+        class_weight=class_weight,
+        out=what.out,
+        kept=what.kept,
+        total=total,
+        own=as_number(own),
+        other=as_number(other),
+        gamma_pos=as_number(asymmetry.gamma_pos),
+        gamma_neg=as_number(asymmetry.gamma_neg),
+        ignore_index=asymmetry.ignore_index,
         GAMMA_POS=compiled_exponent(asymmetry.gamma_pos),
         GAMMA_NEG=compiled_exponent(asymmetry.gamma_neg),
         DETACH=asymmetry.detach_focus,
@@ -68,19 +78,16 @@ def _launch(what: Launch, pred: Tensor, given: Given) -> None:
     )
     if what.mode == 'grad':
         triton_kernels.softmax_gradient[(what.programs,)](
-            *tensors, what.kept, what.upstream, what.scale, *numbers, UPSTREAM=what.upstream_is, **constants
+            **shared, upstream=what.upstream, scale=what.scale, UPSTREAM=what.upstream_is
         )
     else:
         triton_kernels.softmax_loss[(what.programs,)](
-            *tensors,
-            what.counts,
-            what.kept,
-            *numbers,
+            **shared,
+            counts=what.counts,
             IGNORE=may_ignore(target),
             KEEP=what.kept is not None,
             COUNT=what.counts is not None,
             MODE=what.mode,
-            **constants,
         )
 
 
