@@ -59,6 +59,10 @@ def test_the_grid_takes_the_best_trial(tmp_path):
     cells = ladder_cells.grid(STUDY, args)
     asl, ce = cells['voc07_asl_missing40_seed0'], cells['voc07_ce_missing40_seed0']
     assert (asl['criterion']['gamma_pos'], asl['criterion']['clip'], asl['lr'], ce['lr']) == (1.0, 0.3, 2e-3, 2e-3)
+    tied = next(name for name in refined if name.endswith('clip0.2'))
+    keep(args, tied, refined[tied], 51.0)
+    settings = ladder_cells.best_settings(STUDY, args, refined)
+    assert settings['voc07', 'asl', 0.4]['criterion']['clip'] == 0.2  # of equally good trials the first by name
     complete = ladder_cells.grid(STUDY, arguments(tmp_path, missing=[0.0]))['voc07_asl_missing00_seed0']
     assert complete == ladder_cells.make_spec(STUDY, 'voc07', 'asl', 0)  # without a trial: the config's
 

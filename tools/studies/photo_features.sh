@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes the features that features.py trains on: VOC 2007 and MS-COCO (or a part of it in its layout) at 224 px, as they
-# are and mirrored. Training and validation are two parts of the training images, so both come out of the lists below.
+# Writes the features for features.py: those of VOC 2007 and MS-COCO (or a part of it in its layout) at 224 px, original
+# and mirrored. The lists below split the training images into training and validation.
 #   bash tools/studies/photo_features.sh VOC_ROOT COCO_ROOT data/features
 set -euo pipefail
 voc=$1 coco=$2 out=$3
