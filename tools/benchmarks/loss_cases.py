@@ -127,7 +127,7 @@ def _ours(loss: Callable, kind: str, rows: int, device: str) -> dict[str, Functi
             contenders[f'mmasl cpu, {LEVELS[op.library.level]}'] = partial(loss, backend='cpu')
         for level in range(op.library.level - 1, -1, -1):  # the public function always takes the best level
             contenders[f'mmasl cpu, {LEVELS[level]}'] = lambda pred, target, level=level: op.cpu(
-                pred, target, None, None, 1 / rows, asymmetry, True, True, level
+                pred, target, None, None, 1 / rows, asymmetry, True, check=True, level=level
             )
     else:
         contenders['mmasl triton'] = partial(loss, backend='triton')
