@@ -99,8 +99,9 @@ def _negatives(pred: Tensor, given: Given) -> Given:
     """Return the arguments with which the asymmetric loss computes the negatives."""
     column_weight, alpha = given.class_weight, given.asymmetry.alpha
     if alpha != 1:
-        ones = pred.new_ones(pred.shape[1], dtype=at_least_float32(pred.dtype))
-        column_weight = alpha * (ones if column_weight is None else column_weight)
+        dtype = at_least_float32(pred.dtype)  # in a narrower one the product would be rounded
+        ones = pred.new_ones(pred.shape[1], dtype=dtype)
+        column_weight = alpha * (ones if column_weight is None else column_weight.to(dtype))
     background = without_positives(given.target, pred.shape[1])
     return Given(background, given.weight, column_weight, given.scale, negatives_only(given.asymmetry))
 
