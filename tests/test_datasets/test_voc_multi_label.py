@@ -62,7 +62,7 @@ def test_annotations_of_other_tools(miniature_copy):
     path = Path(root, 'Annotations', '000002.xml')
     for text, said in (('<annotation>', 'no element found'), (path.read_text().replace('>1<', '>yes<'), "'yes'")):
         path.write_text(text)
-        with pytest.raises(ValueError, match=f'000002.xml: .*{said}'):
+        with pytest.raises(ValueError, match=f'000002.xml.*{said}'):
             VOCMultiLabel(root)
 
 
