@@ -104,7 +104,7 @@ def draw(study: Study, rows: dict[tuple, dict[int, dict]]):
     rates = {regime: sorted({key[1] for key in rows if key[0] == regime}) for regime in regimes}
     counts = [len(shares) for shares in rates.values()]
     figure, panels = pyplot().subplots(
-        1, len(regimes), figsize=(1 + 2.6 * sum(counts), 3.6), sharey=True, squeeze=False, width_ratios=counts
+        1, len(regimes), figsize=(max(5.6, 1 + 2.6 * sum(counts)), 3.6), sharey=True, squeeze=False, width_ratios=counts
     )
     losses = [loss for loss in study.losses if any(loss == key[2] for key in rows)]
     for panel, regime in zip(panels[0], regimes, strict=True):
@@ -119,9 +119,9 @@ def draw(study: Study, rows: dict[tuple, dict[int, dict]]):
             panel.bar(x, heights, 0.9 * width, yerr=error, capsize=2, color=colour, label=study.losses[loss])
         panel.set_xticks(range(len(rates[regime])), [f'{100 * share:.0f} %' for share in rates[regime]])
         panel.set_title(study.regimes[regime], fontsize=10)
-        panel.set_xlabel(f'{study.item} of the training scenes missing')
+        panel.set_xlabel(f'{study.item} missing in the training data')
         panel.grid(axis='y', alpha=0.3)
-    panels[0][0].set_ylabel(f'{study.measure} on test scenes, %')
+    panels[0][0].set_ylabel(f'{study.measure} on test data, %')
     legend = {text: bar for panel in panels[0] for bar, text in zip(*panel.get_legend_handles_labels(), strict=True)}
     figure.legend(legend.values(), legend.keys(), loc='outside upper center', ncols=3, fontsize=8)
     figure.tight_layout(rect=(0, 0, 1, 0.86))
