@@ -102,7 +102,6 @@ def count_channels(head: nn.Module) -> int | None:
     """Return how many class scores ``head`` has for a location or box, or None if it does not say."""
     if hasattr(head, 'cls_out_channels'):
         return head.cls_out_channels
-    classifier = getattr(
-        head, 'fc_cls', getattr(head, 'cls_embed', None)
-    )  # the names in second stages and in Mask2Former
+    # the names in second stages and in Mask2Former
+    classifier = getattr(head, 'fc_cls', getattr(head, 'cls_embed', None))
     return getattr(classifier, 'out_features', None)

@@ -74,11 +74,9 @@ def flatten_target(pred: Tensor, target: Tensor) -> Tensor:
             "loss_cls.type='mmasl.AsymmetricQualityLoss'"
         )
     _check_labels(pred, target)
-    if target.shape == pred.shape and pred.dim() == 2:
-        return target
-    rows, num_classes = rows_and_classes(pred)
     if target.shape == pred.shape:
-        return target.reshape(-1, num_classes)
+        return target if pred.dim() == 2 else target.reshape(-1, rows_and_classes(pred)[1])
+    rows, num_classes = rows_and_classes(pred)
     if target.shape == rows and num_classes == 1:
         raise ValueError(
             f'target: expected dense labels of the shape of pred, {tuple(pred.shape)}, got {tuple(target.shape)}, '

@@ -11,6 +11,7 @@ from mmasl.ops.asymmetric_quality_loss import QualityAsymmetry
 from mmasl.ops.softmax_asymmetric_loss import OP as SOFTMAX
 from mmasl.ops.softmax_asymmetric_loss import SoftmaxAsymmetry
 from mmasl.testing import count_kernels, kept_memory
+from tests.test_ops.families import moved
 
 ROWS, COLUMNS = 100, 80
 ADAPTED = Asymmetry(1.0, torch.tensor(2.5), torch.tensor(0.05))
@@ -48,10 +49,6 @@ cases = pytest.mark.parametrize('op, make_target, asymmetry, kernels, kept', CAS
 
 def logits(device):
     return torch.zeros(ROWS, COLUMNS, device=device, requires_grad=True)
-
-
-def moved(asymmetry, device):
-    return type(asymmetry)(*(v.to(device) if torch.is_tensor(v) else v for v in asymmetry))
 
 
 @cases
