@@ -38,6 +38,16 @@ def test_the_last_layer_makes_the_logits_of_them(trained):
     assert labels == [set(s['gt_label']) for s in scenes]
 
 
+def test_mirrored_pictures(trained):
+    config, model = trained
+    assert main([config, 'out', '--checkpoint', 'weights.pth', '--flip', *NO_WORKERS]) == 0
+    pictures = [torch.from_numpy(sample['img']).permute(2, 0, 1).flip(-1) for sample in DigitScenes('test', 16)]
+    with torch.no_grad():
+        data = model.data_preprocessor(dict(inputs=torch.stack(pictures)))
+        expected = model(data['inputs'], mode='tensor')
+        torch.testing.assert_close(model.head.fc(Features('out', 'test').inputs), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_a_stopped_run_goes_on(trained):
     config, _ = trained
     run = [config, 'out', '--checkpoint', 'weights.pth', *NO_WORKERS]

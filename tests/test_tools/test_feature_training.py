@@ -63,3 +63,18 @@ def test_positives_are_dropped_by_the_seed(data):
     assert torch.equal(once, again) and not torch.equal(once, other)
     assert torch.equal(once[y != 1], y[y != 1])
     assert 0.45 < (once == 1).sum() / (y == 1).sum() < 0.75
+
+
+def test_settings_that_only_the_study_has(data):
+    x, y = data
+    losses = [ADAPTIVE, dict(ADAPTIVE, warm_up=0.5), dict(ADAPTIVE, adapt='both'), dict(ADAPTIVE, adapt='clip')]
+    losses += [dict(ADAPTIVE, statistic=name) for name in ('median', 'held-out')]
+    losses.append(dict(FIXED, gamma_pos=0.0, gamma_neg=2.0, clip=0.05))
+    model, course = train(x, y, [(loss, 1e-2) for loss in losses], SPEC, held=(x, y))
+    usual, late, _, margin, median, held_out, _ = course['gamma_neg']
+    half = len(late) // 2
+    assert late[:half] == [2.0] * half and usual[half - 1] != 2.0 and late[-1] != 2.0
+    assert len({usual[-1], late[-1], median[-1], held_out[-1]}) == 4
+    scores = model.scores(x)
+    assert margin == [2.0] * len(margin) and not torch.equal(scores[3], scores[-1])
+    assert not torch.equal(scores[2], scores[0])

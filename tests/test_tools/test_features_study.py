@@ -2,6 +2,9 @@
 
 import argparse
 import functools
+import inspect
+import os
+import subprocess
 
 import features
 import numpy as np
@@ -10,8 +13,13 @@ import torch
 from features_report import write_report
 from grid import gather, run_grid
 
+from mmasl.cli.cfg_options import apply_cfg_options
+from mmasl.cli.run import read_config
 from mmasl.datasets.features import INDEX
 from mmasl.files import write_json
+from tests.test_tools.tool_runs import TOOLS, load_main
+
+parse_args = inspect.unwrap(load_main('misc/extract_features')).__globals__['parse_args']
 
 SMALL = dict(steps=8, batch_size=16)
 
@@ -47,6 +55,8 @@ def test_cells_run_once_and_become_pages(folder, capsys):
     specs = small(spec for spec in specs if spec['data'] == 'voc' or len(spec['losses']) > 20)
     lengths = [{**spec, 'batch_size': 16} for spec in features.design(1) if spec.get('steps') == 500]
     specs += [{**spec, 'steps': 8} for spec in lengths]
+    settings = [spec for spec in features.design(1) if 'by medians' in spec['losses'] and spec['data'] == 'voc']
+    specs += small(settings[:2])
     cells = {features.cell_name(spec): spec for spec in specs}
     assert len(cells) == len(specs)
     args = argparse.Namespace(cells=folder / 'cells', results=file, workers=1)
@@ -59,14 +69,15 @@ def test_cells_run_once_and_become_pages(folder, capsys):
     assert 0 < run['mAP'] <= 100 and 0 < run['train']['pt_pos'] < 1 and len(run['course']['gamma_neg']) == 8
 
     pages.mkdir()
-    for page, parts in (('choose', ('rows', 'map', 'paper')), ('adaptive', ('length',))):
+    for page, parts in (('choose', ('rows', 'map', 'paper')), ('adaptive', ('length', 'design'))):
         marks = [f'<!-- {part}: {{}} -->' for part in parts]
         begin, end = 'begin (written by tools/studies/features.py report)', 'end'
         (pages / f'{page}.md').write_text(''.join(f'{m.format(begin)}\n{m.format(end)}\n' for m in marks))
     write_report(cells, pages)
     text = (pages / 'choose.md').read_text()
     assert '| VOC, 40 %, linear, dropout 0.2 (1) |' in text and '| target 0.3 |' in text
-    assert '| VOC, 40 %, 8 steps of 16 (1) |' in (pages / 'adaptive.md').read_text()
+    text = (pages / 'adaptive.md').read_text()
+    assert '| VOC, 40 %, 8 steps of 16 (1) |' in text and '\n| by held-out images | +' in text.replace('| -', '| +')
     assert (pages / 'choose' / 'map.svg').stat().st_size > 1000
 
 
@@ -75,3 +86,22 @@ def test_a_part_of_the_images_and_missing_labels(folder):
     run = features.run_cell(folder, spec)['runs'][0]
     assert run['mAP_seen'] != run['mAP']
     assert torch.equal(torch.tensor(run['groups']).isnan(), torch.zeros(3).bool())
+
+
+def test_the_script_that_writes_the_features_fits_the_configs(tmp_path):
+    recorder = tmp_path / 'python'
+    recorder.write_text('#!/bin/sh\nshift\nprintf "%s\\t" "$@" >> calls\necho >> calls\n')
+    recorder.chmod(0o755)
+    env = dict(os.environ, PATH=f'{tmp_path}:{os.environ["PATH"]}')
+    script = TOOLS / 'studies' / 'photo_features.sh'
+    subprocess.run(['bash', script, 'data/voc', 'data/coco', 'out'], cwd=tmp_path, env=env, check=True)
+    calls = [parse_args(line.split('\t')[:-1]) for line in (tmp_path / 'calls').read_text().splitlines()]
+    assert [(call.out, call.flip) for call in calls] == [
+        (f'out/{name}{"_flip" * flip}', flip) for name in ('voc', 'coco') for flip in (False, True)
+    ]
+    for call in calls:
+        cfg = read_config(call.config)
+        apply_cfg_options(cfg, call.cfg_options)
+        assert cfg.test_dataloader.dataset.pipeline[1].scale == 224
+        assert cfg.train_dataloader.dataset.dataset.data_root == call.cfg_options['data_root']
+        assert 'train_tune' in str(cfg.train_dataloader) and 'train_dev' in str(cfg.val_dataloader)

@@ -22,6 +22,7 @@ def parse_args(argv=None):
     parser.add_argument('--batch-size', type=positive, default=32)
     parser.add_argument('--workers', type=int, default=2, help='processes that load pictures')
     parser.add_argument('--shard', type=positive, default=4096, help='samples per file')
+    parser.add_argument('--flip', action='store_true', help='mirror the pictures')
     parser.add_argument('--amp', action='store_true', help='use bfloat16, which is faster if the processor supports it')
     parser.add_argument('--device', type=usable_device, help='where to run')
     parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE')
@@ -88,11 +89,14 @@ def digest(cfg: Config, model: torch.nn.Module) -> str:
 
 
 @torch.no_grad()
-def extract(model: torch.nn.Module, batch: dict, amp: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def extract(
+    model: torch.nn.Module, batch: dict, amp: bool = False, flip: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Return features ``(N, D)`` and targets ``(N, C)`` of a batch."""
     data = model.data_preprocessor(batch, training=False)
-    with torch.autocast(data['inputs'].device.type, torch.bfloat16, enabled=amp):
-        features = model.extract_feat(data['inputs'], stage='pre_logits')
+    inputs = data['inputs'].flip(-1) if flip else data['inputs']
+    with torch.autocast(inputs.device.type, torch.bfloat16, enabled=amp):
+        features = model.extract_feat(inputs, stage='pre_logits')
     features = features[-1] if isinstance(features, tuple | list) else features
     if features.ndim != 2:
         raise UserError(f'model.head: expected vectors (N, D) before its last layer, got {tuple(features.shape)}')
@@ -120,7 +124,7 @@ def write_split(model: torch.nn.Module, dataset: Dataset, split: str, args) -> l
         if all(path.is_file() and len(np.load(path, mmap_mode='r')) == len(part) for path in paths):
             continue
         loader = DataLoader(part, args.batch_size, num_workers=args.workers, collate_fn=default_collate)
-        arrays = zip(*[extract(model, batch, args.amp) for batch in loader], strict=True)
+        arrays = zip(*[extract(model, batch, args.amp, args.flip) for batch in loader], strict=True)
         for path, parts in zip(paths, arrays, strict=True):
             write_array(path, np.concatenate(parts))
     return names
@@ -145,7 +149,7 @@ def main(argv=None) -> None:
             raise UserError(f'{args.config}: expected a classifier of MMPretrain, got {cfg.get("default_scope")}')
         checkpoints.check_pretrained(cfg)
         spec = dict(config=cfg.filename, options=str(args.cfg_options), checkpoint=args.checkpoint, shard=args.shard)
-        spec['amp'] = args.amp
+        spec.update(amp=args.amp, flip=args.flip)
         model = build_model(cfg, args)
         spec['digest'] = digest(cfg, model)
         check_same(args, spec)

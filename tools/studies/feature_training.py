@@ -43,34 +43,39 @@ class Stack(nn.Module):
 class Asymmetry:
     """The constants of every run. Eq. 11 changes those of ``mmasl.AdaptiveAsymmetricLoss``.
 
-    A config has the arguments of the loss. It may also have ``relative_step``, which is λ times the number of steps. A
-    fixed loss may have ``course``, the first and the last gamma_neg of a straight line without feedback.
+    A config has the arguments of the loss, and may have some more:
+
+    - ``relative_step``: λ of gamma_neg times the number of steps.
+    - ``warm_up``: the share of the steps before gamma_neg and clip move.
+    - ``statistic``: ``'median'`` steers by the medians of p_t instead of their means, and ``'held-out'`` by their means
+      on held-out samples.
+    - ``course`` of a fixed loss: the first and the last gamma_neg of a straight line without feedback.
     """
 
     def __init__(self, configs: list[dict], total: int) -> None:
-        own = ('relative_step', 'course')
+        own = ('relative_step', 'warm_up', 'statistic', 'course')
         losses = [MODELS.build({k: v for k, v in config.items() if k not in own}) for config in configs]
         self.gamma_pos = [loss.gamma_pos for loss in losses]
         self.gamma_neg, self.clip = (
             torch.tensor([float(getattr(loss, name)) for loss in losses]) for name in ('gamma_neg', 'clip')
         )
-        adaptive = [index for index, loss in enumerate(losses) if isinstance(loss, AdaptiveAsymmetricLoss)]
-        steps = [self._step_size(losses[index], configs[index], total) for index in adaptive]
-        self.adaptive, self.step_size = torch.tensor(adaptive, dtype=torch.long), torch.tensor(steps)
-        self.target, self.momentum = (
-            torch.tensor([getattr(losses[index], name) for index in adaptive])
-            for name in ('delta_p_target', 'momentum')
-        )
-        bounds = [losses[index].bounds['gamma_neg'] for index in adaptive]
-        self.bounds = torch.tensor(bounds).reshape(-1, 2).unbind(1)
-        self.sums = torch.zeros(4, len(adaptive), dtype=torch.float64)
         self.courses = [(index, *config['course']) for index, config in enumerate(configs) if 'course' in config]
         self.total = total
-
-    @staticmethod
-    def _step_size(loss: AdaptiveAsymmetricLoss, config: dict, total: int) -> float:
-        relative = config.get('relative_step', RELATIVE_STEPS['gamma_neg'])
-        return loss.steps.get('gamma_neg', relative / total)
+        self.adaptive = [index for index, loss in enumerate(losses) if isinstance(loss, AdaptiveAsymmetricLoss)]
+        losses, configs = ([items[index] for index in self.adaptive] for items in (losses, configs))
+        self.target, self.momentum = (
+            torch.tensor([getattr(loss, name) for loss in losses]) for name in ('delta_p_target', 'momentum')
+        )
+        self.warm_up = torch.tensor([config.get('warm_up', 0.0) for config in configs])
+        self.statistics = [config.get('statistic', 'mean') for config in configs]
+        self.sums = torch.zeros(4, len(losses), dtype=torch.float64)
+        self.steps, self.bounds = {}, {}
+        for name, size in RELATIVE_STEPS.items():
+            sizes = [config.get('relative_step', size) if name == 'gamma_neg' else size for config in configs]
+            sizes = [loss.steps.get(name, size / total) for loss, size in zip(losses, sizes, strict=True)]
+            moves = torch.tensor([name in loss.adapted for loss in losses])
+            self.steps[name] = torch.tensor(sizes) * moves
+            self.bounds[name] = torch.tensor([loss.bounds[name] for loss in losses]).reshape(-1, 2).unbind(1)
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the sum of the losses of all runs for logits ``(runs, N, C)``. A loss is the mean over the samples."""
@@ -83,17 +88,29 @@ class Asymmetry:
             value = value + loss / samples
         return value
 
-    def step(self, logits: Tensor, targets: Tensor, number: int) -> None:
+    def step(self, logits: Tensor, targets: Tensor, number: int, held_out=None) -> None:
+        """Move the constants after step ``number``. ``held_out()`` returns logits and targets of held-out samples."""
         for index, start, end in self.courses:
             self.gamma_neg[index] = start + (end - start) * number / self.total
-        if len(self.adaptive):
-            sums = gap_sums(logits[self.adaptive], targets)
-            usable = (sums[1] > 0) & (sums[3] > 0)
-            self.sums = torch.where(usable, self.momentum * self.sums + sums, self.sums)
-            excess = (probability_gap(self.sums) - self.target).float()
-            old = self.gamma_neg[self.adaptive]
-            moved = (old - self.step_size * excess).clamp(*self.bounds)
-            self.gamma_neg[self.adaptive] = torch.where(usable, moved, old)
+        if not self.adaptive:
+            return
+        sums = gap_sums(logits[self.adaptive], targets)
+        other = held_out() if 'held-out' in self.statistics else None
+        for column, (index, statistic) in enumerate(zip(self.adaptive, self.statistics, strict=True)):
+            if statistic == 'median':
+                sums[:, column] = median_sums(logits[index], targets)
+            elif statistic == 'held-out':
+                sums[:, column] = gap_sums(other[0][index : index + 1], other[1])[:, 0]
+        usable = (sums[1] > 0) & (sums[3] > 0)
+        self.sums = torch.where(usable, self.momentum * self.sums + sums, self.sums)
+        excess = (probability_gap(self.sums) - self.target).float()
+        moves = usable & (number > self.warm_up * self.total)
+        for name, sizes in self.steps.items():
+            constants = getattr(self, name)
+            old = constants[self.adaptive]
+            constants[self.adaptive] = torch.where(
+                moves & (sizes > 0), (old - sizes * excess).clamp(*self.bounds[name]), old
+            )
 
 
 def gap_sums(logits: Tensor, targets: Tensor) -> Tensor:
@@ -101,6 +118,14 @@ def gap_sums(logits: Tensor, targets: Tensor) -> Tensor:
     runs, samples, classes = logits.shape
     sums = probability_sums(logits.transpose(0, 1).reshape(samples, -1), targets.repeat(1, runs))
     return sums.view(4, runs, classes).sum(2)
+
+
+def median_sums(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return sums of one run as :func:`gap_sums` does, with each p_t replaced by their median."""
+    p, is_positive, is_negative = logits.sigmoid(), targets == 1, targets == 0
+    counts = is_positive.sum(), is_negative.sum()
+    medians = p[is_positive].nanmedian(), 1 - p[is_negative].nanmedian()
+    return torch.stack([medians[0] * counts[0], counts[0], medians[1] * counts[1], counts[1]]).nan_to_num().double()
 
 
 class Classifiers(nn.Module):
@@ -129,7 +154,9 @@ class Classifiers(nn.Module):
         return torch.cat([self(part).sigmoid() for part in x.split(500)], 1)
 
 
-def train(x: Tensor, y: Tensor, runs: list[tuple[dict, float]], spec: dict) -> tuple[Classifiers, dict]:
+def train(
+    x: Tensor, y: Tensor, runs: list[tuple[dict, float]], spec: dict, held: tuple[Tensor, Tensor] | None = None
+) -> tuple[Classifiers, dict]:
     """Train a classifier for each run, and return the classifiers with the courses of their trainings.
 
     Args:
@@ -138,6 +165,7 @@ def train(x: Tensor, y: Tensor, runs: list[tuple[dict, float]], spec: dict) -> t
         runs: The config of the loss (asymmetric, fixed or adaptive) and the learning rate of each.
         spec: ``seed``, ``hidden``, ``dropout``, ``weight_decay``, ``batch_size``, ``steps`` or ``epochs``, and ``ema``
             (None, or the share of the averaged weights that is kept from step to step).
+        held: Held-out inputs and labels, for losses whose statistic is ``'held-out'``.
 
     Returns:
         The classifiers in evaluation mode; and some steps (``step``), with ``gamma_neg``, ``pt_pos`` and ``pt_neg`` of
@@ -155,6 +183,16 @@ def train(x: Tensor, y: Tensor, runs: list[tuple[dict, float]], spec: dict) -> t
     optimizer = torch.optim.AdamW(groups, weight_decay=spec['weight_decay'], fused=True)
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, model.rates, total, pct_start=0.25)
     averages = [parameter.detach().clone() for parameter in model.parameters()] if spec['ema'] else None
+    generator = torch.Generator().manual_seed(spec['seed'])
+
+    @torch.no_grad()
+    def held_out():
+        chosen = torch.randint(len(held[1]), (batch_size,), generator=generator)
+        model.eval()
+        logits = model(held[0][chosen])
+        model.train()
+        return logits, held[1][chosen]
+
     course = {'step': [], 'gamma_neg': [], 'pt_pos': [], 'pt_neg': []}
     for step in range(total):
         if step % per_epoch == 0:
@@ -179,7 +217,7 @@ def train(x: Tensor, y: Tensor, runs: list[tuple[dict, float]], spec: dict) -> t
             found = asymmetry.gamma_neg, positive / positives, negative / negatives
             for name, value in zip(course, (torch.tensor(step), *found), strict=True):
                 course[name].append(value.clone())
-        asymmetry.step(logits, y[rows], step + 1)
+        asymmetry.step(logits, y[rows], step + 1, held_out)
     if averages:
         for parameter, average in zip(model.parameters(), averages, strict=True):
             parameter.data.copy_(average)

@@ -191,6 +191,31 @@ def steps_table(runs: dict) -> str:
     return table(['data, missing, training (seeds)', *(head or [])], lines)
 
 
+def design_table(runs: dict) -> str:
+    """Return what each change of a setting of adaptive asymmetry is worth against the defaults, on validation splits.
+
+    Every loss has its best rate. The last column is the worst difference to the better one of cross-entropy and ASL.
+    """
+    columns, names = {}, []
+    for key in sorted(runs, key=lambda key: (key[2], key[0], key[1])):
+        splits = runs[key]
+        if 'by medians' not in splits['val']:
+            continue
+        best = tuned(dict(test=splits['val'], val=splits['val']))
+        columns[f'{describe(key)} ({len(best["CE"])})'] = best
+        names = names or [name for name in best if name != 'adaptive']
+    lines = []
+    for name in ['adaptive', *names]:
+        line, margins = [name], []
+        for best in columns.values():
+            level = mean(values(best[name], 'mAP'))
+            gain = plus_minus(spread(difference(best[name], best['adaptive'])), sign=True)
+            line.append(f'{level:.1f}' if name == 'adaptive' else gain)
+            margins.append(level - max(mean(values(best[fixed], 'mAP')) for fixed in ('CE', 'ASL 2/.2')))
+        lines.append([*line, f'{min(margins, default=0):+.1f}'])
+    return table(['setting', *columns, 'worst'], lines)
+
+
 def write_report(cells: list[dict], out: Path) -> None:
     """Write the tables into choose.md and adaptive.md, and draw the map beside them."""
     runs = collect(cells)
@@ -198,6 +223,6 @@ def write_report(cells: list[dict], out: Path) -> None:
     draw_map(points, out / 'choose' / 'map')
     for page, parts in (
         ('choose.md', dict(rows=rows_table(runs), map=map_table(points), paper=paper_table(runs))),
-        ('adaptive.md', dict(length=steps_table(runs))),
+        ('adaptive.md', dict(length=steps_table(runs), design=design_table(runs))),
     ):
         write_page(out / page, parts, 'tools/studies/features.py report')
