@@ -6,6 +6,7 @@ import inspect
 import os
 import subprocess
 
+import feature_training
 import features
 import numpy as np
 import pytest
@@ -86,6 +87,17 @@ def test_a_part_of_the_images_and_missing_labels(folder):
     run = features.run_cell(folder, spec)['runs'][0]
     assert run['mAP_seen'] != run['mAP']
     assert torch.equal(torch.tensor(run['groups']).isnan(), torch.zeros(3).bool())
+
+
+def test_a_part_of_the_classes(folder, monkeypatch):
+    labels = []
+    monkeypatch.setattr(features, 'train', lambda x, y, *more: labels.append(y) or feature_training.train(x, y, *more))
+    for classes in ('rarest 3', 'commonest 1'):
+        spec = features.make_spec('coco', features.some('CE'), [1e-2], 0, classes=classes, **SMALL)
+        assert features.run_cell(folder, spec)['runs'][0]['mAP'] > 0
+    y = features.arrays(folder, 'coco', 'test', 1)[1]
+    order = y.sum(0).argsort()
+    assert torch.equal(labels[0], y[:, order[:3]]) and torch.equal(labels[1], y[:, order[3:]])
 
 
 def test_the_script_that_writes_the_features_fits_the_configs(tmp_path):

@@ -97,8 +97,20 @@ REGIMES = {  # in these, models memorise more or less
         dict(HIDDEN, ema=0.99),
         dict(HIDDEN, weight_decay=1.0),
         dict(hidden=[512], dropout=0.5, views=2),
+        dict(hidden=[1024], dropout=0.5),
+        dict(hidden=[512, 512], dropout=0.5),
     ],
-    'coco': [dict(hidden=[512], dropout=0.5), dict(hidden=[512], dropout=0.8), dict(dropout=0.5)],
+    'coco': [
+        dict(hidden=[512], dropout=0.5),
+        dict(hidden=[512], dropout=0.8),
+        dict(dropout=0.5),
+        dict(images=500),
+        dict(HIDDEN, images=1000),
+        dict(HIDDEN, epochs=3),
+        dict(classes='rarest 40'),
+        dict(classes='rarest 40', hidden=[512], dropout=0.5),
+        dict(classes='commonest 20'),
+    ],
 }
 STEPS = {f'λ={k}/steps': adaptive(start=1.0, relative_step=k) for k in (4, 13, 40, 130, 400)}
 for size in (0.1, 0.01):
@@ -185,6 +197,10 @@ def arrays(folder: Path, data: str, split: str, views: int):
 def run_cell(folder: Path, spec: dict) -> dict:
     """Train on all training images, or on some chosen by the seed, and measure on held-out and on training images."""
     x, y, held_x, held_y = arrays(folder, spec['data'], spec['split'], spec['views'])
+    if 'classes' in spec:
+        end, number = spec['classes'].split()
+        order = (y == 1).sum(0).argsort(descending=end == 'commonest')[: int(number)]
+        y, held_y = y[:, order], held_y[:, order]
     if spec['images'] is not None:
         chosen = torch.from_numpy(np.random.default_rng(spec['seed']).permutation(len(y))[: spec['images']])
         x, y = x[:, chosen], y[chosen]

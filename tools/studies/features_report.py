@@ -27,6 +27,7 @@ def regime(spec: dict) -> tuple:
         'weight_decay',
         'ema',
         'views',
+        'classes',
     )
     return tuple(str(spec.get(key)) for key in keys)
 
@@ -66,18 +67,19 @@ def difference(runs: dict, other: dict) -> list[float]:
 
 
 def describe(key: tuple) -> str:
-    data, missing, hidden, dropout, images, epochs, steps, _, decay, ema, views = key
+    data, missing, hidden, dropout, images, epochs, steps, _, decay, ema, views, classes = key
     words = [
         NAMES[data],
         f'{100 * float(missing):g} %',
-        'linear' if hidden == '[]' else 'hidden 512',
+        'linear' if hidden == '[]' else f'hidden {hidden[1:-1]}',
         f'dropout {dropout}',
     ]
     words += [f'{images} images'] if images != 'None' else []
     words += [f'{epochs} epochs'] if epochs not in ('12', '20') else []
     words += [f'decay {decay}'] if decay != '0.01' else []
     words += [f'EMA {ema}'] if ema != 'None' else []
-    return ', '.join(words + (['flips'] if views != '1' else []))
+    words += ['flips'] if views != '1' else []
+    return ', '.join(words + ([f'{classes} classes'] if classes != 'None' else []))
 
 
 def rows_table(runs: dict) -> str:
