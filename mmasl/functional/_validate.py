@@ -77,10 +77,11 @@ def flatten_target(pred: Tensor, target: Tensor) -> Tensor:
     if target.shape == pred.shape:
         return target if pred.dim() == 2 else target.reshape(-1, rows_and_classes(pred)[1])
     rows, num_classes = rows_and_classes(pred)
-    if target.shape == rows and num_classes == 1:
+    if num_classes == 1 and target.shape in (rows, (*rows, 1)):
+        cure = 'squeeze' if pred.dim() == 1 else 'unsqueeze'
         raise ValueError(
             f'target: expected dense labels of the shape of pred, {tuple(pred.shape)}, got {tuple(target.shape)}, '
-            'which can be read in two ways for one class: pass target.unsqueeze(-1) where 1 is a positive; class '
+            f'which can be read in two ways for one class: pass target.{cure}(-1) where 1 is a positive; class '
             'indices of a detection head, where 0 is the class and 1 is background, need use_sigmoid=True in the '
             'config of the loss'
         )
@@ -89,7 +90,7 @@ def flatten_target(pred: Tensor, target: Tensor) -> Tensor:
     index = '' if pred.dim() == 1 else f' or class indices of shape {tuple(rows)}'
     raise ValueError(
         f'target: expected dense labels of shape {tuple(pred.shape)}{index} for pred of shape {tuple(pred.shape)}, got '
-        f'{tuple(target.shape)}{channels_hint(pred, target)}'
+        f'{tuple(target.shape)}{channels_hint("target", pred, target)}'
     )
 
 
@@ -131,9 +132,12 @@ def _is_channels_first(pred: Tensor, other: Tensor) -> bool:
     return pred.dim() > 2 and other.shape == pred.shape[:1] + pred.shape[2:]
 
 
-def channels_hint(pred: Tensor, other: Tensor) -> str:
+def channels_hint(name: str, pred: Tensor, other: Tensor) -> str:
     """Return the cure if ``other`` would fit ``pred`` with its classes on axis 1, and otherwise an empty string."""
-    return '; classes come last here: pass pred.movedim(1, -1)' if _is_channels_first(pred, other) else ''
+    keeps_axis = other.dim() > 2 and other.shape[1] == 1
+    if not _is_channels_first(pred, other.squeeze(1) if keeps_axis else other):
+        return ''
+    return '; classes come last here: pass pred.movedim(1, -1)' + f' and {name}.movedim(1, -1)' * keeps_axis
 
 
 def _check_class_axis(name: str, pred: Tensor, other: Tensor) -> None:
@@ -162,10 +166,11 @@ def flatten_weight(pred: Tensor, weight: Tensor | None) -> Tensor | None:
         return weight.reshape(-1, *[1] * (len(rows) - 1)).expand(rows).reshape(-1)
     if weight.shape in (pred.shape, (pred.numel(),)):
         return weight.reshape(-1, num_classes)
+    hint = channels_hint('weight', pred, weight)
     raise ValueError(
         f'weight: expected shape {tuple(pred.shape[:1])} (a row), {tuple(pred.shape)} or ({pred.numel()},) (an '
-        f'element) for pred of shape {tuple(pred.shape)}, got {tuple(weight.shape)}{channels_hint(pred, weight)}; '
-        'weights a class go in class_weight'
+        f'element) for pred of shape {tuple(pred.shape)}, got {tuple(weight.shape)}{hint}; weights a class go in '
+        'class_weight'
     )
 
 

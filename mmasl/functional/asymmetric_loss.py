@@ -46,8 +46,8 @@ def asymmetric_loss(
             computed in float32.
         target: Dense labels of the shape of ``pred``: bool, int or float in [0, 1], -1 for ignored. Or integer class
             indices (N, ...) or (N, ..., 1): 0 to C-1, C for background, -1 for a row that is ignored entirely. Integers
-            (N,) for logits (N, 1) of one class are refused, because a 1 could mean the class or background. Class
-            indices are also refused if their shape fits both classes last and classes on axis 1.
+            (N,) for logits (N, 1) of one class are refused, and (N, 1) for (N,) too, because a 1 could mean the class
+            or background. Class indices are also refused if their shape fits both classes last and on axis 1.
         weight: (N,) with a weight per row (even if N = C), the shape of ``pred``, or that shape flattened.
         gamma_pos: Focusing exponent of positives, real and >= 0.
         gamma_neg: Focusing exponent of negatives, real and >= 0. It is a number or a tensor on the device of ``pred``,

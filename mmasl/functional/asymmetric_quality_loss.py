@@ -57,10 +57,10 @@ def asymmetric_quality_loss(
     Args:
         pred: Logits z (N, ..., C), or (N,) of one class, of a floating dtype. Half precision is computed in float32,
             positives in float64.
-        target: ``(labels, scores)`` of shape (N, ...). The labels are class indices: 0 to C-1, C for background, -1 for
-            a row that is ignored entirely. The scores are the qualities of these classes, floats in [0, 1]. Or dense
-            scores of the shape of ``pred``, -1 for ignored; or labels alone, which have quality 1. A quality of 0 is a
-            negative.
+        target: ``(labels, scores)`` of shape (N, ...) or (N, ..., 1). The labels are class indices: 0 to C-1, C for
+            background, -1 for a row that is ignored entirely. The scores are the qualities of these classes, floats in
+            [0, 1]. Or dense scores of the shape of ``pred``, -1 for ignored; or labels alone, which have quality 1. A
+            quality of 0 is a negative.
         weight: (N,) with a weight per row (even if N = C), the shape of ``pred``, or that shape flattened.
         gamma_pos: Exponent of the distance between a positive's p and its quality, real and >= 0: ``beta`` of QFL.
         gamma_neg: Focusing exponent of negatives, real and >= 0.
@@ -133,16 +133,17 @@ def _flatten_quality_target(pred: Tensor, target: Tensor | tuple[Tensor, Tensor]
     if not isinstance(target, tuple | list) or len(target) != 2:
         raise TypeError(f'target: expected dense scores or a tuple (labels, scores), got {type(target).__name__}')
     labels, scores = target
-    if not isinstance(labels, Tensor) or labels.shape != rows:
+    shapes = (rows, (*rows, 1))
+    if not isinstance(labels, Tensor) or labels.shape not in shapes:
         got = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
-        hint = channels_hint(pred, labels) if isinstance(labels, Tensor) else ''
+        hint = channels_hint('labels', pred, labels) if isinstance(labels, Tensor) else ''
         raise ValueError(
             f'target: expected labels of shape {tuple(rows)} beside pred {tuple(pred.shape)}, got {got}{hint}'
         )
     if not isinstance(scores, Tensor) or not scores.is_floating_point():
         kind = scores.dtype if isinstance(scores, Tensor) else type(scores).__name__
         raise TypeError(f'target: expected scores of a floating dtype beside the labels, got {kind}')
-    if scores.shape != rows or scores.device != pred.device:
+    if scores.shape not in shapes or scores.device != pred.device:
         raise ValueError(
             f'target: expected scores of shape {tuple(rows)} on {pred.device}, got {tuple(scores.shape)} on '
             f'{scores.device}'

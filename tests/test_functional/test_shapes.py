@@ -73,6 +73,10 @@ def test_labels_without_the_axis_of_the_one_class_are_refused(loss, pred, target
     with pytest.raises(ValueError, match=text):
         loss(pred[:, None], target)
     close(loss(pred[:, None], target.unsqueeze(-1)), loss(pred, target))
+    with pytest.raises(ValueError, match=r'shape of pred, \(5,\), got \(5, 1\), .* two ways .* target.squeeze\(-1\)'):
+        loss(pred, target.unsqueeze(-1))
+    with pytest.raises(ValueError, match='which can be read in two ways for one class'):
+        AsymmetricLoss(use_sigmoid=True)(pred, target.unsqueeze(-1))
 
 
 @modules
@@ -112,6 +116,9 @@ def test_index_maps_with_the_classes_on_axis_1_are_never_read_along_the_width(lo
     flat = loss(pred.movedim(1, -1).reshape(-1, 3), target.flatten())
     close(loss(pred.movedim(1, -1), target), flat)
     close(loss(pred.movedim(1, -1), target.unsqueeze(-1)), flat)
+    with pytest.raises(ValueError, match=r'pass pred.movedim\(1, -1\) and target.movedim\(1, -1\)'):
+        loss(pred, target.unsqueeze(1))
+    close(loss(pred.movedim(1, -1), target.unsqueeze(1).movedim(1, -1)), flat)
 
 
 @losses
@@ -151,5 +158,9 @@ def test_labels_and_scores_in_maps():
         loss(pred, (labels, scores))
     flat = loss(pred.movedim(1, -1).reshape(-1, 3), (labels.flatten(), scores.flatten()))
     close(loss(pred.movedim(1, -1), (labels, scores)), flat)
-    with pytest.raises(ValueError, match='fits pred'):
-        loss(torch.randn(2, 3, 3), (torch.zeros(2, 3).long(), torch.zeros(2, 3)))
+    pred, labels, scores = torch.randn(2, 3, 3), torch.randint(0, 3, (2, 3)), torch.rand(2, 3)
+    with pytest.raises(ValueError, match=r'fits pred .* pass target.unsqueeze\(-1\)'):
+        loss(pred, (labels, scores))
+    flat = loss(pred.flatten(0, 1), (labels.flatten(), scores.flatten()))
+    close(loss(pred, (labels.unsqueeze(-1), scores)), flat)
+    close(loss(pred, (labels.unsqueeze(-1), scores.unsqueeze(-1))), flat)

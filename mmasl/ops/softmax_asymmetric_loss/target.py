@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mmasl.ops.target import is_ignored
+from mmasl.ops.target import OTHER_MARKS, is_ignored
 
 ROW_SUM_ERROR = 1e-2  # a row of 10,000 scores that are rounded to bfloat16 passes, and a second label does not
 
@@ -55,11 +55,14 @@ def check_single_label(target: Tensor, num_classes: int, ignore_index: int) -> N
     allowed = 'dense labels must lie in [0, 1], or fill their row with -1 (ignored)'
     _report(wrong, allowed, label.gather(1, worst.unsqueeze(1)).squeeze(1))
     total = label.sum(1)
-    allowed = 'a row must sum to 1 (asymmetric_loss is the one for several labels a row)'
+    allowed = 'a row, along the last axis, must sum to 1 (asymmetric_loss is the one for several labels a row)'
     _report(((total - 1).abs() > ROW_SUM_ERROR) & ~ignored, allowed, total)
 
 
 def _report(wrong: Tensor, allowed: str, values: Tensor) -> None:
     if wrong.any():
         row = int(wrong.nonzero()[0])
-        raise ValueError(f'target: {allowed}, got {values[row].item():g} at row {row}')
+        value = values[row].item()
+        marked = isinstance(value, int) and value in OTHER_MARKS  # dense labels have no ignore_index
+        hint = f'; ignore_index={value} ignores such rows' if marked else ''
+        raise ValueError(f'target: {allowed}, got {value:g} at row {row}{hint}')
