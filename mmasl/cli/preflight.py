@@ -11,7 +11,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.device import is_cuda_available, is_mlu_available, is_musa_available, is_npu_available
 
 from mmasl.cli.cfg_options import EVERYWHERE, UNTYPED, known_keys
-from mmasl.cli.check_annotations import check_annotations
+from mmasl.cli.check_annotations import check_annotations, check_evaluator
 from mmasl.cli.components import (
     find_component,
     is_ours,
@@ -22,7 +22,6 @@ from mmasl.cli.components import (
     unknown_type,
     walk,
 )
-from mmasl.datasets.annotation_files import read_coco
 from mmasl.errors import UserError, did_you_mean
 
 OPENMMLAB = {'mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'mmasl'}
@@ -208,20 +207,22 @@ def check_data(cfg: Config, job: str) -> None:
             is_dataset = path[-1] == 'dataset' or (len(path) > 1 and path[-2] == 'datasets')
             if is_dataset and 'type' in node and node.get('backend_args') is None:
                 to_read.append((check_dataset(cfg, node, path), node, '.'.join(path)))
-    files = []
+    evaluators = []
     for field in (f'{split}_evaluator' for split in splits):
         for path, node in walk(cfg.get(field), (field,)):
             name = type_name(node.get('type', 'metric'))
             check_exists(cfg, node.get('ann_file'), (*path, 'ann_file'), name)
             if name.split('.')[-1] == 'CocoMetric' and is_local(node.get('ann_file')):
-                files.append(node['ann_file'])
+                evaluators.append((node['ann_file'], '.'.join(path)))
     # Reading takes time, so it comes after all checks of existence.
+    to_read = [entry for entry in to_read if entry[0] is not None]
     for dataset, node, key in to_read:
-        left_out = dataset and check_annotations(dataset, node, key)
+        left_out = check_annotations(dataset, node, key)
         if left_out:
             say(left_out)
-    for file in files:
-        read_coco(file, annotations=('id', 'bbox', 'area', 'iscrowd'))
+    for file, path in evaluators:
+        split = path.split('_')[0]
+        check_evaluator(file, path, [entry for entry in to_read if entry[2].startswith(f'{split}_')])
 
 
 def check_dataset(cfg: Config, node: dict, path: tuple[str, ...]) -> type[BaseDataset] | None:

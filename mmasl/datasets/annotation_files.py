@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 from mmengine.fileio import get
 
-from mmasl.errors import DataError
+from mmasl.errors import DataError, did_you_mean
 
 # Outlines make up nine tenths of a file and of the time and memory that parsing takes. A JSON string cannot contain
 # this key with unescaped quotes, so the expression removes outlines only.
@@ -18,6 +18,7 @@ _NEEDED = {
     'images': ('id', 'file_name'),
     'annotations': ('image_id', 'category_id'),
 }
+_NUMBERS = {'height': 1, 'width': 1, 'area': 1, 'bbox': 4}
 
 
 def read_coco(file: str, **needed: Sequence[str]) -> dict[str, list[dict]]:
@@ -28,8 +29,9 @@ def read_coco(file: str, **needed: Sequence[str]) -> dict[str, list[dict]]:
         **needed: For each section, additional keys that its entries must have.
 
     Raises:
-        DataError: If the file is not JSON or lacks a section, an entry lacks a key, two categories have the same name,
-            or an annotation refers to a category or an image that is not listed.
+        DataError: If the file is not JSON or lacks a section, an entry lacks a key or has no numbers where they belong,
+            two entries have the same id, two categories have the same name, or an annotation refers to a category or an
+            image that is not listed.
     """
     try:
         content = json.loads(_OUTLINE.sub(b'"segmentation": 0', get(file)))
@@ -41,9 +43,20 @@ def read_coco(file: str, **needed: Sequence[str]) -> dict[str, list[dict]]:
     for section, keys in _NEEDED.items():
         wanted = {*keys, *needed.get(section, ())}
         for number, entry in enumerate(content[section]):
-            if not wanted <= entry.keys():
-                missing = ', '.join(sorted(wanted - entry.keys()))
-                raise DataError(f'{file}: {section}[{number}] ({shown(entry)}) has no {missing}')
+            missing = sorted(key for key in wanted if entry.get(key) is None)
+            if missing:
+                raise DataError(f'{file}: {section}[{number}] ({shown(entry)}) has no {", ".join(missing)}')
+            for key in wanted & _NUMBERS.keys():
+                values = entry[key] if isinstance(entry[key], list) else [entry[key]]
+                if len(values) != _NUMBERS[key] or not all(type(value) in (int, float) for value in values):
+                    few = 'a number' if _NUMBERS[key] == 1 else f'{_NUMBERS[key]} numbers'
+                    raise DataError(
+                        f'{file}: {section}[{number}] ({shown(entry)}) has {entry[key]!r} as {key}; expected {few}'
+                    )
+        ids = Counter(entry['id'] for entry in content[section]) if 'id' in wanted else Counter()
+        twice = [id_ for id_, count in ids.items() if count > 1]
+        if twice:
+            raise DataError(f'{file}: {ids[twice[0]]} {section} have the id {twice[0]!r}; each needs its own')
     twice = [name for name, count in Counter(c['name'] for c in content['categories']).items() if count > 1]
     if twice:
         ids = [c['id'] for c in content['categories'] if c['name'] == twice[0]]
@@ -59,20 +72,20 @@ def read_coco(file: str, **needed: Sequence[str]) -> dict[str, list[dict]]:
     return content
 
 
-def read_voc(file: str) -> list[tuple[str, str | None]]:
-    """Return the name of each object in an XML file of Pascal VOC, with the text of its ``<difficult>``.
+def read_voc(file: str) -> ElementTree.Element:
+    """Return the content of an XML file of Pascal VOC, in which each ``object`` has a ``name``.
 
     Raises:
         DataError: If the file is not XML or an object has no name.
     """
     try:
-        objects = ElementTree.fromstring(get(file)).findall('object')
+        content = ElementTree.fromstring(get(file))
     except ElementTree.ParseError as error:
         raise DataError(f'{file} is not an XML file: {error}') from error
-    for number, item in enumerate(objects):
+    for number, item in enumerate(content.findall('object')):
         if not item.findtext('name'):
             raise DataError(f'{file}: object {number} has no name')
-    return [(item.findtext('name'), item.findtext('difficult')) for item in objects]
+    return content
 
 
 def check_names(file: str, found: Mapping[str, int], classes: Sequence[str]) -> str | None:
@@ -84,7 +97,8 @@ def check_names(file: str, found: Mapping[str, int], classes: Sequence[str]) -> 
         classes: Names of the classes.
 
     Returns:
-        A line that lists the names that are not classes, or None if all of them are.
+        A line that lists the names that are not classes, with a question if a class without an object has a similar
+        name. None if all names are classes.
 
     Raises:
         DataError: If none of the names is a class, or if a name differs from a class only in case, blanks, hyphens or
@@ -109,7 +123,10 @@ def check_names(file: str, found: Mapping[str, int], classes: Sequence[str]) -> 
             f'{file}: none of its names is one of the {len(classes)} classes ({few}{more}); to take its own: '
             f'metainfo=dict(classes=({", ".join(map(repr, found))},))'
         )
-    listed = ', '.join(f"'{name}' ({count})" for name, count in sorted(others.items()) if count)
+    unused = [name for name in classes if not found.get(name)]
+    listed = ', '.join(
+        f"'{name}' ({count}){did_you_mean(name, unused)}" for name, count in sorted(others.items()) if count
+    )
     return f'{file}: names that are not classes are left out: {listed}' if listed else None
 
 

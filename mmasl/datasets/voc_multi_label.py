@@ -81,8 +81,8 @@ class VOCMultiLabel(Published, VOC):
     def _get_labels_from_xml(self, img_id):
         """Return the classes with objects and those with difficult ones; upstream requires ``<difficult>`` in each."""
         path, labels = self.backend.join_path(self.ann_prefix, f'{img_id}.xml'), (set(), set())
-        for name, difficult in read_voc(path):
-            name, difficult = name.strip(), (difficult or '').strip() or '0'
+        for item in read_voc(path).findall('object'):
+            name, difficult = item.findtext('name').strip(), (item.findtext('difficult') or '').strip() or '0'
             if difficult not in ('0', '1'):
                 raise DataError(f"{path}: object '{name}' has '{difficult}' as <difficult>; expected 0 or 1")
             self._found[name] += 1

@@ -7,7 +7,7 @@ import pytest
 from mmdet.datasets import CocoDataset, VOCDataset
 from PIL import Image
 
-from mmasl.cli.check_annotations import check_annotations
+from mmasl.cli.check_annotations import check_annotations, check_evaluator
 from mmasl.errors import UserError
 from tests.test_tools.tool_runs import DETECTION, Refusals, load_main, write_config
 
@@ -88,6 +88,13 @@ FILES = {
         changed('annotations', 4, area=None),
         '(id 5, image_id 1, category_id 2, iscrowd 0) has no area',
     ),
+    'null': (json.dumps(coco()).replace('"area": 400', '"area": null', 1), 'category_id 1, iscrowd 0) has no area'),
+    'a box of three': (changed('annotations', 4, bbox=[1, 2, 3]), 'has [1, 2, 3] as bbox; expected 4 numbers'),
+    'a box of text': (changed('annotations', 4, bbox=['1'] * 4), "has ['1', '1', '1', '1'] as bbox; expected 4 num"),
+    'a width of text': (changed('images', 1, width='64'), "has '64' as width; expected a number"),
+    'an id twice': (changed('annotations', 4, id=1), '2 annotations have the id 1; each needs its own'),
+    'a picture twice': (changed('images', 1, id=0), '2 images have the id 0; each needs its own'),
+    'no pictures': (coco() | {'images': [], 'annotations': []}, 'train.json: it has no picture'),
     'no height': (changed('images', 1, height=None), "images[1] (id 1, file_name '1.png', width 64) has no height"),
     'two of a name': (changed('categories', 2, name='square'), "the categories [2, 3] have one name, 'square'"),
     'no such image': (changed('annotations', 3, image_id='1'), "has the image_id '1', which is not the id of one of"),
@@ -125,8 +132,11 @@ OBJECT = '<object><name>{}</name>{}<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</
 
 
 def check_voc(*objects, lines='1\n', **node):
-    Path('Annotations').mkdir()
-    Path('Annotations/1.xml').write_text(f'<annotation>{"".join(OBJECT.format(*o) for o in objects)}</annotation>')
+    for folder in ('Annotations', 'JPEGImages'):
+        Path(folder).mkdir(exist_ok=True)
+    text = ''.join(OBJECT.format(*o) if isinstance(o, tuple) else o for o in objects)
+    Path('Annotations/1.xml').write_text(f'<annotation>{text}</annotation>')
+    Path('JPEGImages/1.jpg').touch()
     Path('train.txt').write_text(lines)
     return check_annotations(VOCDataset, {'ann_file': 'train.txt', **node}, 'train')
 
@@ -139,6 +149,15 @@ VOC = {
         'none of its names is one of the 20 classes (aeroplane, bicycle, bird, boat, bottle,',
     ),
     'difficult': ([('dog', '<difficult/>')], "1.xml: object 'dog' has '' as <difficult>; expected 0 or 1"),
+    'no box': (
+        ['<object><name>dog</name></object>'],
+        "1.xml: object 'dog' has None as <xmin>; expected a number",
+    ),
+    'an empty edge': (
+        [OBJECT.format('dog', '').replace('<ymax>9', '<ymax>')],
+        "1.xml: object 'dog' has '' as <ymax>; expected a number",
+    ),
+    'no width': ([('dog', ''), '<size><height>9</height></size>'], '1.xml: it has None as <width>; expected a number'),
 }
 
 
@@ -153,14 +172,51 @@ def test_voc(what):
 def test_voc_image_sets():
     with pytest.raises(UserError, match='train.txt, line 2: it is blank; take it out'):
         check_voc(('dog', ''), lines='1\n\n')
-    Path('train.txt').write_text('1\n2\n')
-    with pytest.raises(UserError, match='train.txt, line 2: Annotations/2.xml does not exist'):
+    for line, file in (('2', 'Annotations/2.xml'), ('1 ', 'Annotations/1 .xml')):
+        with pytest.raises(UserError, match=f'train.txt, line 2: {file} does not exist; data_prefix.sub_data_root'):
+            check_voc(('dog', ''), lines=f'1\n{line}\n')
+    with pytest.raises(UserError, match='train.txt: it has no picture'):
+        check_voc(lines='')
+    Path('train.txt').write_text('1\n')
+    Path('JPEGImages/1.jpg').rename('JPEGImages/1.png')
+    with pytest.raises(UserError, match='train.txt, line 1: JPEGImages/1.jpg does not exist'):
         check_annotations(VOCDataset, {'ann_file': 'train.txt'}, 'train')
 
 
 def test_voc_says_what_is_left_out():
     left_out = check_voc(('dog', '<difficult>1</difficult>'), ('zebra', ''))
     assert left_out == "train.txt: names that are not classes are left out: 'zebra' (1)"
+    left_out = check_voc(('dog', ''), ('square', ''), metainfo={'classes': ('dog', 'sqare')})
+    assert left_out == "train.txt: names that are not classes are left out: 'square' (1); did you mean 'sqare'?"
+
+
+OTHER_FILES = {
+    'order': (
+        coco() | {'categories': coco()['categories'][::-1]},
+        'val_evaluator: MMDetection numbers the classes as other.json lists its categories (triangle, square, circle)',
+    ),
+    'class': (
+        changed('categories', 1, name='sqare'),
+        "val_evaluator: class 'square' is none of the categories of other.json (circle, sqare, triangle); did you mean",
+    ),
+    'pictures': (
+        {**coco(), 'images': coco()['images'][:2], 'annotations': []},
+        "val_evaluator: other.json has no picture with the id 2, which train.json has; write ann_file='train.json' the",
+    ),
+    'no iscrowd': (changed('annotations', 0, iscrowd=None), 'annotations[0] (id 1, image_id 0, category_id 1, area 4'),
+}
+
+
+@pytest.mark.parametrize('what', OTHER_FILES)
+def test_a_file_of_the_metric_that_is_not_that_of_the_data(what):
+    content, message = OTHER_FILES[what]
+    write(coco())
+    Path('other.json').write_text(json.dumps(content))
+    data = [(CocoDataset, {'ann_file': 'train.json', 'metainfo': {'classes': CLASSES}}, 'val_dataloader.dataset')]
+    check_evaluator('train.json', 'val_evaluator', data)
+    with pytest.raises(UserError) as caught:
+        check_evaluator('other.json', 'val_evaluator', data)
+    assert message in str(caught.value)
 
 
 OWN = """

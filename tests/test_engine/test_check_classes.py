@@ -77,6 +77,14 @@ def classifier(head=2, **preprocessor):
     return model
 
 
+def detector(**heads):
+    model = nn.Module()
+    for name, number in (heads or {'bbox_head': 2}).items():
+        model.add_module(name, nn.Module())
+        model.get_submodule(name).num_classes = number
+    return model
+
+
 WRONG = {
     'a string': (
         Labels([0], classes='red circle'),
@@ -98,6 +106,28 @@ def test_data_of_a_classifier(what):
     with pytest.raises(UserError) as caught:
         check_classes(classifier(), {'data': dataset})
     assert message in str(caught.value)
+
+
+BOXES = {
+    'a label above the classes': (
+        Labels([0], [1, 1, 2]),
+        '1.jpg has the label 2; expected indices of classes, integers',
+    ),
+    'no box': (Labels([], []), 'train_dataloader.dataset: none of its 2 pictures has a label'),
+}
+
+
+@pytest.mark.parametrize('what', BOXES)
+def test_data_of_a_detector(what):
+    dataset, message = BOXES[what]
+    with pytest.raises(UserError) as caught:
+        check_classes(detector(), {'train_dataloader.dataset': dataset})
+    assert message in str(caught.value)
+
+
+def test_a_detector_may_find_a_class_twice_and_a_test_set_may_have_no_boxes():
+    check_classes(detector(), {'val_dataloader.dataset': Labels([0, 0], [])})
+    check_classes(detector(), {'test_dataloader.dataset': Labels([], [])})
 
 
 def test_data_sets_in_wrappers():
@@ -141,6 +171,14 @@ def test_a_region_proposal_network_has_one_class():
     model.roi_head.bbox_head.num_classes = 80
     with pytest.raises(UserError, match='model.roi_head.bbox_head.num_classes is 80, but data has 2 classes'):
         check_classes(model, {'data': Labels([0])})
+
+
+def test_each_head_of_a_detector():
+    data = {'data': Labels([0])}
+    for name in ('bbox_head', 'mask_head', 'point_head'):
+        with pytest.raises(UserError, match=f'model.{name}.num_classes is 80, but data has 2 classes'):
+            check_classes(detector(**{name: 80}), data)
+    check_classes(detector(bbox_head=2, semantic_head=183, backbone_head=0, loss=80), data)
 
 
 @pytest.mark.parametrize('part', OTHER_HEADS)
