@@ -98,7 +98,7 @@ def take_validation(cfg: Config) -> None:
 def set_thresholds(cfg: Config, thr: float | str) -> None:
     """Set the threshold, or one threshold per class, in the metrics that have one."""
     try:
-        thr, found = read_thresholds(thr), False
+        thr, found = read_thresholds(thr, (cfg.model.get('head') or {}).get('num_classes')), False
     except ValueError as error:
         raise UserError(f'--{error}') from error
     for path, node in walk(cfg.test_evaluator, ('test_evaluator',)):

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from xml.etree.ElementTree import Element
 
+from mmengine.fileio import load
+
 from mmasl.datasets.annotation_files import check_names, read_coco, read_voc
 from mmasl.errors import UserError, did_you_mean
 
@@ -30,14 +32,17 @@ def check_annotations(dataset: Callable, node: dict, key: str) -> str | None:
         UserError: One line with the file and the entry, or with the classes of both sides.
     """
     reader, classes = reader_of(dataset), classes_of(dataset, node)
-    if reader not in ('CocoDataset', 'XMLDataset') or not node.get('ann_file'):
-        return None
     if isinstance(classes, str):
         if os.path.isfile(classes):
             return None  # a file with their names
-        raise UserError(f"{key}.metainfo.classes is the string {classes!r}; write a tuple: ('{classes}',)")
+        where = 'classes' if node.get('classes') == classes else 'metainfo.classes'
+        raise UserError(f"{key}.{where} is the string {classes!r}; write a tuple: ('{classes}',)")
+    if reader not in ('BaseDataset', 'CocoDataset', 'XMLDataset') or not node.get('ann_file'):
+        return None
     prefix, root = node.get('data_prefix') or {}, node.get('data_root') or ''
     file = os.path.join(root, node['ann_file'])
+    if reader == 'BaseDataset':
+        return check_own_classes(file, classes or (), key)
     if reader == 'CocoDataset':
         return check_coco(file, os.path.join(root, prefix.get('img', '')), classes or (), key)
     # MMDetection adds data_root to the entries of data_prefix only.
@@ -53,7 +58,26 @@ def reader_of(dataset: Callable) -> str:
 
 def classes_of(dataset: Callable, node: dict) -> Sequence[str] | None:
     """Return the names of the classes in the config of a data set, or its default."""
-    return (node.get('metainfo') or {}).get('classes') or getattr(dataset, 'METAINFO', {}).get('classes')
+    # The argument ``classes`` of MMPretrain's data sets means the same; other data sets may have another one.
+    named = node.get('classes') if hasattr(dataset, '_compat_classes') else None
+    return (node.get('metainfo') or {}).get('classes') or named or getattr(dataset, 'METAINFO', {}).get('classes')
+
+
+def check_own_classes(file: str, classes: Sequence[str], key: str) -> None:
+    """Raise if ``classes`` would rename the labels of a ``file`` in OpenMMLab's own format, which are indices."""
+    try:
+        content = load(file)
+    except (TypeError, ValueError) as error:
+        raise UserError(f'{file} cannot be read: {error}') from error
+    if not isinstance(content, dict) or not {'metainfo', 'data_list'} <= content.keys():
+        raise UserError(f'{file} is not a file of OpenMMLab: expected a dict with metainfo and data_list')
+    written = content['metainfo'].get('classes') or ()
+    moved = [name for name in written if name in classes and classes.index(name) != written.index(name)]
+    if written and classes and (moved or len(written) != len(classes)):
+        raise UserError(
+            f'{key}: the labels in {file} are indices of its own metainfo.classes ({", ".join(written)}), but the '
+            f'config has the classes {", ".join(classes)}; leave them out of the config, or give both the same'
+        )
 
 
 def check_coco(file: str, folder: str, classes: Sequence[str], key: str) -> str | None:

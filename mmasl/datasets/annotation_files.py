@@ -112,9 +112,9 @@ def check_names(file: str, found: Mapping[str, int], classes: Sequence[str]) -> 
         mmasl.errors.DataError: train: 'Cat' is no class, but 'cat' is; they need the same spelling
     """
     others = {name: count for name, count in found.items() if name not in classes}
-    plain = {re.sub(r'[\s_-]', '', name).lower(): name for name in classes}
+    known = {plain(name): name for name in classes}
     for name in others:
-        meant = plain.get(re.sub(r'[\s_-]', '', name).lower())
+        meant = known.get(plain(name))
         if meant:
             raise DataError(f"{file}: '{name}' is no class, but '{meant}' is; they need the same spelling")
     if found and len(others) == len(found):
@@ -128,6 +128,20 @@ def check_names(file: str, found: Mapping[str, int], classes: Sequence[str]) -> 
         f"'{name}' ({count}){did_you_mean(name, unused)}" for name, count in sorted(others.items()) if count
     )
     return f'{file}: names that are not classes are left out: {listed}' if listed else None
+
+
+def check_spelling(file: str, names: Sequence[str]) -> None:
+    """Raise if two of the ``names`` in ``file`` differ only in case, blanks, hyphens or underscores."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(plain(name), name)
+        if other != name:
+            raise DataError(f"{file}: '{other}' and '{name}' need the same spelling; if both are classes, set classes")
+
+
+def plain(name: str) -> str:
+    """Return ``name`` in lower case and without blanks, hyphens and underscores."""
+    return re.sub(r'[\s_-]', '', name).lower()
 
 
 def shown(entry: dict) -> str:

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from mmengine.fileio import get_text, join_path
 from mmpretrain.datasets import MultiLabelDataset
 
+from mmasl.datasets.annotation_files import check_spelling
 from mmasl.datasets.published import Published, class_index, dense_target
 from mmasl.errors import DataError, did_you_mean
 from mmasl.registry import DATASETS
 
-VALUES = {'1': 1, '0': 0, '-1': -1}
+VALUES = {'1': 1, '0': 0, '-1': -1, '1.0': 1, '0.0': 0, '-1.0': -1}  # pandas writes the second three
 
 
 @DATASETS.register_module()
@@ -50,9 +51,10 @@ class CSVMultiLabel(Published, MultiLabelDataset):
 
     Raises:
         FileNotFoundError: If the CSV file or a picture does not exist.
-        ValueError: If a column is missing, no row belongs to ``split``, or a row has no file, a file that an earlier
-            row has, a name that is not one of the ``classes``, or a value other than 1, 0 and -1. The message names the
-            line.
+        ValueError: If the file is not in UTF-8, a column is missing, twice or without a name, or no row belongs to
+            ``split``. If a row has no file, a file that an earlier row has, a name that is not one of the ``classes``,
+            that differs from another in case, blanks, hyphens or underscores only, or that is there with and without a
+            question mark, or a value other than 1, 0 and -1. The message names the line.
 
     Example:
         >>> import tempfile
@@ -69,9 +71,19 @@ class CSVMultiLabel(Published, MultiLabelDataset):
 
     def load_data_list(self):
         """Read the CSV file and return a list of dicts."""
-        reader = csv.DictReader(io.StringIO(get_text(self.ann_file).removeprefix('\ufeff')))  # Excel writes this mark
+        try:
+            text = get_text(self.ann_file).removeprefix('\ufeff')  # Excel writes this mark
+        except UnicodeDecodeError as error:
+            raise DataError(f'{self.ann_file} is not in UTF-8 ({error}); save it as "CSV UTF-8"') from error
+        reader = csv.DictReader(io.StringIO(text))
         columns = [name.strip() for name in reader.fieldnames or ()]
         reader.fieldnames = columns
+        wrong = [name for name in columns if not name or columns.count(name) > 1]
+        if wrong:
+            raise DataError(
+                f'{self.ann_file}: '
+                + (f"the column '{wrong[0]}' is there twice" if wrong[0] else 'a column has no name in the first line')
+            )
         if 'file' not in columns:
             raise DataError(f'{self.ann_file}: expected the column file, got {columns}; commas separate the columns')
         if self.split is not None and 'split' not in columns:
@@ -83,7 +95,9 @@ class CSVMultiLabel(Published, MultiLabelDataset):
         known = found if found is not None else [name for name in columns if name not in ('file', 'split')]
         if not known:
             raise DataError(f'{self.ann_file}: expected the column labels, or a column for each class, got {columns}')
-        self._metainfo.setdefault('classes', tuple(known))
+        if 'classes' not in self._metainfo:
+            self._metainfo['classes'] = tuple(known)
+            check_spelling(self.ann_file, known)
         index = class_index(self.CLASSES, known if found is None else self.CLASSES, self.ann_file)
         return list(self._samples(rows, labels, index, strict=found is not None))
 
@@ -98,7 +112,7 @@ class CSVMultiLabel(Published, MultiLabelDataset):
                 raise self._error(number, f'{file} is in line {first[file]} as well')
             first[file] = number
             path = join_path(self.img_prefix, file)
-            if '://' not in path and not os.path.exists(path):
+            if '://' not in path and not os.path.isfile(path):
                 missing.append((number, path))
             labels_of = {
                 value: sorted(index[name] for name in index.keys() & values.keys() if values[name] == value)
@@ -116,8 +130,11 @@ class CSVMultiLabel(Published, MultiLabelDataset):
     def _names(self, number: int, row: dict) -> tuple[str, dict[str, int]]:
         """Return the file of a row of the first form, and 1 or -1 for each of its names."""
         names = [name.strip() for name in (row['labels'] or '').split(';') if name.strip()]
-        values = {name.removeprefix('?').strip(): -1 for name in names if name.startswith('?')}
-        return self._file(number, row), values | {name: 1 for name in names if not name.startswith('?')}
+        ignored = {name.removeprefix('?').strip(): -1 for name in names if name.startswith('?')}
+        positive = {name: 1 for name in names if not name.startswith('?')}
+        for name in ignored.keys() & positive.keys():
+            raise self._error(number, f"it has both '{name}' and '?{name}'")
+        return self._file(number, row), ignored | positive
 
     def _values(self, number: int, row: dict) -> tuple[str, dict[str, int]]:
         """Return the file of a row of the second form, and the value for each class."""

@@ -47,6 +47,9 @@ def check_classes(model: nn.Module, datasets: Mapping[str, object], trained_on: 
             raise UserError(f'{key}: it has no picture{"" if classes is None else f" with one of {shown(classes)}"}')
         if classes is not None:
             named[key] = tuple(classes)
+            twice = [name for name in classes if named[key].count(name) > 1]
+            if twice:
+                raise UserError(f"{key}: its classes have '{twice[0]}' twice; each class needs a name of its own")
     if any(hasattr(model, part) for part in OTHER_HEADS):
         return
     for (key, classes), (other, others) in zip(list(named.items())[1:], named.items(), strict=False):
@@ -98,7 +101,7 @@ def class_counts(model: nn.Module) -> Iterator[tuple[str, int]]:
 
 
 def check_labels(key: str, dataset, num_classes: int, needed: bool, unique: bool) -> None:
-    """Raise if a label is not a class, if a picture has one twice that should be ``unique``, or if a ``needed`` one lacks.
+    """Raise if a label is not a class, a picture has a ``unique`` one twice, or none is there though one is ``needed``.
 
     The labels of a classifier's picture are unique; those of a detector are the classes of its boxes.
     """

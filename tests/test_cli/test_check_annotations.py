@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from mmdet.datasets import CocoDataset, VOCDataset
+from mmpretrain.datasets import MultiLabelDataset
 from PIL import Image
 
 from mmasl.cli.check_annotations import check_annotations, check_evaluator
@@ -126,6 +127,33 @@ def test_what_is_left_out_is_said():
     for annotation in content['annotations']:
         annotation['image_id'] = f'picture {annotation["image_id"]}'
     assert check(content) is None  # strings are ids as well
+
+
+OWN_FILES = {
+    'order': (
+        ('square', 'circle'),
+        'indices of its own metainfo.classes (circle, square), but the config has the class',
+    ),
+    'number': (('circle', 'square', 'star'), 'has the classes circle, square, star; leave them out of the config, or'),
+    'a string': ('circle', "train.classes is the string 'circle'; write a tuple: ('circle',)"),
+}
+
+
+@pytest.mark.parametrize('what', OWN_FILES)
+def test_a_file_of_openmmlab(what):
+    classes, message = OWN_FILES[what]
+    labels = Path('labels.json')
+    labels.write_text(json.dumps({'metainfo': {'classes': ['circle', 'square']}, 'data_list': []}))
+    node = {'ann_file': 'labels.json'}
+    assert check_annotations(MultiLabelDataset, node, 'train') is None
+    assert check_annotations(MultiLabelDataset, {**node, 'classes': ('round', 'square')}, 'train') is None
+    with pytest.raises(UserError) as caught:
+        check_annotations(MultiLabelDataset, {**node, 'classes': classes}, 'train')
+    assert message in str(caught.value)
+    for text, said in (('{', 'labels.json cannot be read: '), ('{}', 'labels.json is not a file of OpenMMLab: expe')):
+        labels.write_text(text)
+        with pytest.raises(UserError, match=said):
+            check_annotations(MultiLabelDataset, node, 'train')
 
 
 OBJECT = '<object><name>{}</name>{}<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object>'

@@ -45,6 +45,13 @@ def test_both_forms_say_the_same():
     assert [sample['gt_score'].tolist() for sample in names] == [[0, 1, 1], [0, -1, 1], [0, 0, 0], [1, 0, 0]]
 
 
+def test_what_pandas_writes_and_names_that_are_chosen():
+    floats = VALUES.replace(',0', ',0.0').replace(',1', ',1.0').replace(',-1', ',-1.0')
+    assert [sample['gt_score'].tolist() for sample in read(floats)] == [s['gt_score'].tolist() for s in read(VALUES)]
+    both = read(NAMES.replace('dog', 'Sea'), classes=('Sea', 'person', 'sea'))
+    assert [sample['gt_label'] for sample in both] == [[1, 2], [2], [], [0]]
+
+
 def test_classes_are_those_of_all_splits():
     assert {read(NAMES, split).CLASSES for split in ('train', 'val', 'test')} == {('dog', 'person', 'sea')}
     assert read(VALUES, 'val').CLASSES == ('dog', 'sea', 'person')
@@ -61,6 +68,10 @@ WRONG = {
     'empty value': (VALUES.replace('0,0,0', '0,,0'), "line 4: the column sea has '', expected 1, 0 or -1"),
     'more cells': (NAMES.replace('3.jpg,,val', '3.jpg,,val,x'), 'labels.csv, line 5: it has more cells'),
     'no file': (NAMES.replace('3.jpg,,', ',dog,'), 'labels.csv, line 5: it has no file'),
+    'a column twice': (VALUES.replace('person', 'sea', 1), "labels.csv: the column 'sea' is there twice"),
+    'a column without a name': (VALUES.replace('\n', ',\n'), 'labels.csv: a column has no name in the first line'),
+    'two spellings': (NAMES.replace('dog', 'Sea'), "labels.csv: 'Sea' and 'sea' need the same spelling; if both are"),
+    'known and unknown': (NAMES.replace(',dog', ',dog;?dog'), "labels.csv, line 6: it has both 'dog' and '.dog'"),
     'twice': (NAMES.replace('4.jpg', '3.jpg'), 'labels.csv, line 6: 3.jpg is in line 5 as well'),
 }
 
@@ -81,6 +92,9 @@ def test_splits_classes_and_files_that_are_not_there():
         read(NAMES, classes=('dogs', 'person', 'sea'))
     with pytest.raises(ValueError, match="classes: 'dogs' is no class of labels.csv; did you mean 'dog'"):
         read(VALUES, classes=('dogs', 'sea'))
+    Path('labels.csv').write_text('file,labels\n1.jpg,é\n', encoding='latin-1')
+    with pytest.raises(ValueError, match='labels.csv is not in UTF-8 .*; save it as "CSV UTF-8"'):
+        CSVMultiLabel('labels.csv')
     Path('pictures/4.jpg').unlink()
     assert len(read(NAMES, 'train')) == 2
     with pytest.raises(FileNotFoundError, match=r'pictures/4.jpg \(line 6, with 0 others\) does not exist$'):

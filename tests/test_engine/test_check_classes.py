@@ -90,6 +90,7 @@ WRONG = {
         Labels([0], classes='red circle'),
         "its classes are the string 'red circle', so each letter is one",
     ),
+    'a class twice': (Labels([0], classes=('a', 'b', 'a')), "data: its classes have 'a' twice; each class needs"),
     'none': (Labels(), 'data: it has no picture with one of circle, square'),
     'more classes': (Labels([0], classes=('a', 'b', 'c')), 'model.head.num_classes is 2, but data has 3 classes'),
     'a name': (Labels([0], ['square']), "1.jpg has the label 'square'; expected different indices of classes"),

@@ -89,9 +89,12 @@ def test_refusals(dumped, capsys, tmp_path):
     assert '--floor: expected a precision' in refuse(dump, '--objective', 'precision', '--floor', '2')
     refuse = Refusals('test', capsys)
     assert '--thr absent.json: expected a number or a file' in refuse(config, checkpoint, '--thr', 'absent.json')
+    Path('two.json').write_text('{"thr": [0.1, 0.2]}')
+    said = refuse(config, checkpoint, '--thr', 'two.json')
+    assert said == '--thr two.json: expected one number or 80, one for each class, got 2'
     path = write_config(tmp_path, DETECTION)
     assert '--thr: only MultiLabelMetric has a threshold' in refuse(path, checkpoint, '--thr', '0.1')
-    Path('each.json').write_text(json.dumps(dict(thr=[0.1, 0.2])))
+    Path('each.json').write_text(json.dumps(dict(thr=[0.1, 0.2] * 40)))
     mmpretrains = ['--thr', 'each.json', '--cfg-options', 'val_evaluator.type=MultiLabelMetric']
     said = refuse(config, checkpoint, '--split', 'val', *mmpretrains, 'val_evaluator.topk=3')
     assert 'test_evaluator (MultiLabelMetric) has one threshold for all classes' in said
