@@ -1,9 +1,12 @@
 """Detection in pictures with a trained detector and MMDetection's inferencer."""
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import cv2
 from mmdet.apis import DetInferencer
 
 from mmasl.apis.pictures import drawing_folder, list_pictures, load_picture
@@ -30,10 +33,13 @@ def detect(inferencer: DetInferencer, inputs, thr: float = 0.3, show_dir: str | 
         except ValueError as error:
             yield dict(error=str(error))
             continue
-        out_dir = ''
-        if show_dir is not None:  # MMDetection numbers arrays itself
-            out_dir = drawing_folder(show_dir, Path(source).name, drawn) if isinstance(source, str) else show_dir
-        found = inferencer(source, out_dir=out_dir, no_save_vis=show_dir is None, pred_score_thr=thr)['predictions'][0]
+        with TemporaryDirectory() as folder:
+            out_dir = show_dir or ''  # MMDetection numbers arrays itself
+            if show_dir is not None and isinstance(source, str):
+                source = drawable(source, folder)
+                out_dir = drawing_folder(show_dir, Path(source).name, drawn)
+            predicted = inferencer(source, out_dir=out_dir, no_save_vis=show_dir is None, pred_score_thr=thr)
+        found = predicted['predictions'][0]
         kept = [i for i, score in enumerate(found['scores']) if score >= thr]
         kept.sort(key=lambda i: -found['scores'][i])
         yield dict(
@@ -42,3 +48,10 @@ def detect(inferencer: DetInferencer, inputs, thr: float = 0.3, show_dir: str | 
             pred_score=[found['scores'][i] for i in kept],
             pred_bbox=[found['bboxes'][i] for i in kept],
         )
+
+
+def drawable(picture: str, folder: str) -> str:
+    """Return ``picture``, or a copy in ``folder`` if OpenCV cannot write a drawing with its suffix, like ``.jfif``."""
+    if cv2.haveImageWriter(picture):
+        return picture
+    return str(shutil.copy(picture, Path(folder, f'{Path(picture).name}.png')))

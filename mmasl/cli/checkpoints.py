@@ -175,10 +175,13 @@ def changes(runner: Runner, checkpoint: dict) -> Iterator[tuple[str, object, obj
     groups = (checkpoint.get('optimizer') or {}).get('param_groups', [])
     now = runner.optim_wrapper.param_groups if groups and isinstance(runner.optim_wrapper, OptimWrapper) else []
     for before, after in zip(groups[:1], now[:1], strict=False):  # there may be a group for each parameter
-        for key in ('lr', 'momentum', 'weight_decay'):
+        for key in ('lr', 'momentum', 'betas', 'weight_decay'):
+            if key == 'betas' and 'initial_momentum' in before:
+                continue  # a scheduler of the momentum has changed them
             # Schedulers store the initial settings of the optimizer under these names.
             names = (f'max_{key}', f'initial_{key}', key)
             old, new = (next((group[name] for name in names if name in group), None) for group in (before, after))
+            old, new = (tuple(value) if isinstance(value, list) else value for value in (old, new))
             if old != new:
                 yield f'optimizer.{key}', old, new
     schedulers = checkpoint.get('param_schedulers'), runner.param_schedulers
@@ -186,6 +189,7 @@ def changes(runner: Runner, checkpoint: dict) -> Iterator[tuple[str, object, obj
         return
     if len(schedulers[0]) != len(schedulers[1]):
         yield 'the number of schedulers', *map(len, schedulers)
+    yield from beyond_the_end(runner, checkpoint)
     for before, after in zip(*schedulers, strict=False):
         if before['end'] != after.end and not prolong(before, after):
             yield f'{type(after).__name__}.end', before['end'], after.end
@@ -193,6 +197,19 @@ def changes(runner: Runner, checkpoint: dict) -> Iterator[tuple[str, object, obj
             old, new = before.get(key), getattr(after, key, None)
             if old != new:
                 yield f'{type(after).__name__}.{key}', old, new
+
+
+def beyond_the_end(runner: Runner, checkpoint: dict) -> Iterator[tuple[str, object, object]]:
+    """Yield the length of the training if it goes on after a scheduler has reached its end with the training before.
+
+    The learning rate would stay at the scheduler's last one, which is near 0 for most. Milestones have no such end.
+    """
+    info = (checkpoint.get('message_hub') or {}).get('runtime_info') or {}
+    for scheduler in runner.param_schedulers:
+        name = 'max_epochs' if scheduler.by_epoch else 'max_iters'
+        old, new = info.get(name), getattr(runner, name)
+        if old and new and old <= scheduler.end < new and not hasattr(scheduler, 'milestones'):
+            yield name, old, f'{new} (beyond the end={scheduler.end} of {type(scheduler).__name__})'
 
 
 def prolong(before: dict, after: _ParamScheduler) -> bool:

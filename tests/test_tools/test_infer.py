@@ -55,17 +55,17 @@ def test_a_folder(trained, capsys):
 
 
 def test_pictures_of_one_name_are_all_drawn(trained):
-    """Drawings of a/0.png and b/0.png have the same name, and upstream's of x.1.png and x.2.png too."""
+    """Drawings of a/0.png and b/0.png have one name, upstream's of x.1.png and x.2.png too; y.jfif needs another."""
     config, checkpoint = trained
-    for path in ('a/0.png', 'b/0.png', 'x.1.png', 'x.2.png'):
+    for path in ('a/0.png', 'b/0.png', 'x.1.png', 'x.2.png', 'y.jfif'):
         Path('more', path).parent.mkdir(parents=True, exist_ok=True)
         Path('more', path).write_bytes(Path('pictures/0.png').read_bytes())
     assert main([config, checkpoint, 'more', '--show-dir', 'deep/drawn', '--out', 'all.csv']) == 0
     drawn = {path.relative_to('deep/drawn').as_posix() for path in Path('deep/drawn').rglob('*') if path.is_file()}
     if 'detection' in config:
-        assert drawn == {'vis/0.png', 'vis/x.1.png', 'vis/x.2.png', '2/vis/0.png'}
+        assert drawn == {'vis/0.png', 'vis/x.1.png', 'vis/x.2.png', 'vis/y.jfif.png', '2/vis/0.png'}
     else:
-        assert drawn == {'0.png', 'x.1.png', 'x.2.png', '2/0.png'}
+        assert drawn == {'0.png', 'x.1.png', 'x.2.png', 'y.png', '2/0.png'}
     assert Path('all.csv').stat().st_mode == Path(config).stat().st_mode
 
 

@@ -378,6 +378,26 @@ def test_resuming_with_another_schedule(tmp_path, refuse, capsys):
     assert main([config, '--work-dir', 'more', *more]) == 0  # what the message proposes
 
 
+ENDS = {
+    "[dict(type='PolyLR', end=1)]": 'max_epochs 1 in the checkpoint, 3 (beyond the end=1 of PolyLR) in the config',
+    "[dict(type='LinearLR', by_epoch=False, end=1), dict(type='CosineAnnealingLR', T_max=2, by_epoch=False, end=2)]": (
+        'max_iters 2 in the checkpoint, 6 (beyond the end=2 of CosineAnnealingLR) in the config'
+    ),
+}
+
+
+@pytest.mark.parametrize('schedule', ENDS)
+def test_a_longer_training_than_the_schedule_that_is_written_out(tmp_path, refuse, schedule):
+    adam = "optim_wrapper = dict(optimizer=dict(type='Adam', lr=0.01))\n"
+    config = write_config(tmp_path, CLASSIFICATION, f'{adam}param_scheduler = {schedule}\n')
+    assert main([config, '--work-dir', 'wd']) == 0
+    resume = [config, '--work-dir', 'wd', '--resume', '--cfg-options']
+    assert main([*resume, 'optim_wrapper.optimizer.betas=[0.9,0.999]']) == 0  # the default
+    assert ENDS[schedule] in refuse(*resume, 'train_cfg.max_epochs=3')
+    said = 'optimizer.betas (0.9, 0.999) in the checkpoint, (0.5, 0.9) in the config'
+    assert said in refuse(*resume, 'optim_wrapper.optimizer.betas=[0.5,0.9]')
+
+
 def test_a_longer_training_whose_schedule_is_the_same(tmp_path):
     config = write_config(tmp_path, CLASSIFICATION, "param_scheduler = [dict(type='MultiStepLR', milestones=[2])]\n")
     assert main([config, '--work-dir', 'wd']) == 0
