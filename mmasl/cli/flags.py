@@ -7,25 +7,41 @@ import argparse
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that prints errors as one line."""
+    """An argument parser that prints errors as one line, and reads the values of :class:`CfgOptions`."""
 
     def error(self, message: str):
         self.exit(2, f'error: {message} ({self.prog} --help lists the arguments)\n')
 
+    def parse_args(self, args=None, namespace=None):
+        """Parse the arguments. MMEngine reads the options last, because importing it takes a third of a second."""
+        parsed = super().parse_args(args, namespace)
+        for action in self._actions:
+            if isinstance(action, CfgOptions):
+                action.read(self, parsed)
+        return parsed
+
 
 class CfgOptions(argparse.Action):
-    """MMEngine's ``k=v`` action, which raises argparse's error for other values."""
+    """MMEngine's ``k=v`` action for a :class:`Parser`. It raises argparse's error for other values."""
 
     def __call__(self, parser, namespace, values, option_string=None):
         for value in values:
             if not value.partition('=')[0] or '=' not in value:
                 raise argparse.ArgumentError(self, f"expected key=value, got '{value}'")
-        from mmengine.config import DictAction  # takes a third of a second
+        setattr(namespace, self.dest, [*(getattr(namespace, self.dest) or ()), *values])
 
+    def read(self, parser: Parser, namespace: argparse.Namespace) -> None:
+        """Replace the texts that were collected in ``namespace`` by a dict."""
+        texts = getattr(namespace, self.dest)
+        if not isinstance(texts, list):  # the default
+            return
+        from mmengine.config import DictAction
+
+        setattr(namespace, self.dest, {})
         try:
-            DictAction(self.option_strings, self.dest)(parser, namespace, values, option_string)
+            DictAction(self.option_strings, self.dest)(parser, namespace, texts)
         except AssertionError as error:  # unbalanced brackets
-            raise argparse.ArgumentError(self, str(error)) from error
+            parser.error(f'argument {self.option_strings[0]}: {error}')
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:

@@ -12,15 +12,14 @@ Example:
     python tools/misc/dump_digit_scenes.py data/missing20 --splits train --options num_scenes=500 missing_rate=0.2
 """
 
-import argparse
 import sys
 from pathlib import Path
 
-from mmasl.cli.flags import CfgOptions
+from mmasl.cli.flags import CfgOptions, Parser
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description='Write DigitScenes as image folders with COCO-format JSON.')
+    parser = Parser(description='Write DigitScenes as image folders with COCO-format JSON.')
     parser.add_argument('out', type=Path, help='output folder; it must be empty or not exist')
     parser.add_argument('--splits', nargs='+', default=['train', 'val', 'test'], choices=['train', 'val', 'test'])
     parser.add_argument(

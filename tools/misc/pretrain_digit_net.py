@@ -10,14 +10,14 @@ weights (float16, 0.5 MB, no optimizer) beside the config. ``--cfg-options train
 import argparse
 from pathlib import Path
 
-from mmasl.cli.flags import CfgOptions
+from mmasl.cli.flags import CfgOptions, Parser
 
 FOLDER = Path(__file__).resolve().parents[2] / 'configs' / 'digit_scenes'
 WEIGHTS = FOLDER / 'digitnet_digitscenes-single-48px.pth'
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', type=Path, default=WEIGHTS, help='file for the weights (default: beside the config)')
     parser.add_argument('--work-dir', default='work_dirs/digitnet_pretrain', help='folder for logs and checkpoints')
     parser.add_argument('--seed', type=int, default=0)

@@ -20,12 +20,12 @@ from grid import run_grid
 from ladder_cells import Study, grid, refining, run_cell, tuning
 from ladder_report import write_report
 
-from mmasl.cli.flags import CfgOptions
+from mmasl.cli.flags import CfgOptions, Parser
 
 
 def main(study: Study, description: str, argv=None) -> int:
     """Run the command of a study and return its exit status."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     stages = dict(tune=tuning, refine=refining, grid=grid) if study.refined else dict(tune=tuning, grid=grid)
     parser.add_argument('stage', nargs='+', choices=[*stages, 'report'])
     parser.add_argument('--regime', nargs='+', choices=study.regimes, default=list(study.regimes))
