@@ -26,6 +26,7 @@ __all__ = [
     'is_followed',
     'load_afresh',
     'nextafter',
+    'overwrite',
     'why_torch_only',
 ]
 
@@ -79,6 +80,19 @@ def nextafter(value: Tensor, towards: float) -> Tensor:
         value = value.numpy()
         return torch.tensor(numpy.nextafter(value, value.dtype.type(towards)))
     return torch.nextafter(value, torch.tensor(towards, dtype=value.dtype))
+
+
+def overwrite(values: Tensor, operation: Callable, *args) -> Tensor:
+    """Return ``operation(values, *args)``, computed in place; the operation is one of ``torch.ops.aten`` for gradients.
+
+    Meta tensors have no memory to overwrite, and those of torch 2.1 do not take the argument for it.
+
+    Example:
+        >>> values = torch.tensor([5.0])
+        >>> overwrite(values, torch.ops.aten.sigmoid_backward, torch.tensor(0.5)) is values, values
+        (True, tensor([1.2500]))
+    """
+    return operation(values, *args) if values.is_meta else operation.grad_input(values, *args, grad_input=values)
 
 
 def cache_constants(function: Callable) -> Callable:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from mmasl.compat import is_followed
+from mmasl.compat import is_followed, overwrite
 
 
 class Given(NamedTuple):
@@ -135,4 +135,4 @@ def zero_at_most(values: Tensor, key: Tensor, bound: float) -> Tensor:
         >>> zero_at_most(torch.tensor([torch.nan, 2.0]), torch.tensor([-1.0, 0.0]), -0.5)
         tensor([0., 2.])
     """
-    return torch.ops.aten.threshold_backward.grad_input(values, key, bound, grad_input=values)
+    return overwrite(values, torch.ops.aten.threshold_backward, key, bound)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from mmasl.compat import at_least_float32
+from mmasl.compat import at_least_float32, overwrite
 from mmasl.ops.analytic import Computed, Given, with_analytic_gradient, zero_at_most
 from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry, margin_logit, margin_logit_tensor
 from mmasl.ops.asymmetric_loss.reference import asymmetric_loss_reference
@@ -217,4 +217,4 @@ def _times(loss: Tensor, slope: Tensor | None, weight: float | None) -> tuple[Te
 
 def _times_pq(values: Tensor, q: Tensor) -> Tensor:
     """Return ``values * q * (1 - q)``, computed in place, as torch computes the gradient of a sigmoid."""
-    return torch.ops.aten.sigmoid_backward.grad_input(values, q, grad_input=values)
+    return overwrite(values, torch.ops.aten.sigmoid_backward, q)
