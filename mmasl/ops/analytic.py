@@ -1,6 +1,6 @@
 """Losses that are computed together with their gradient: how they enter autograd, and what they keep for backward."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.autograd import Function
 
 from mmasl.compat import is_followed, overwrite
+
+LOSS_UNIT = 2.0**32  # the unit of weighted losses that are summed, so that 3e38 times a weight does not overflow
 
 
 class Given(NamedTuple):
@@ -105,16 +107,24 @@ def _unpack(ctx) -> tuple[Tensor, Given]:
 
 def _finish(slope: Tensor, upstream: Tensor, scale: float | Tensor, dtype: torch.dtype, followed: bool) -> Tensor:
     """Return ``slope * upstream * scale`` in ``dtype``, rounded once; in place if that is the dtype of ``slope``."""
-    factor = upstream if isinstance(scale, float) and scale == 1 else upstream * scale
-    if factor.dim() == 1:  # a loss for each row
-        factor = factor.unsqueeze(1)
+    factor: float | Tensor
+    if upstream.is_cpu and upstream.dim() == 0 and not followed:  # numbers are faster than tensors that hold one
+        factor = upstream.item() * float(scale)
+        if factor == 1 and slope.dtype == dtype:
+            return slope
+    else:
+        factor = upstream if isinstance(scale, float) and scale == 1 else upstream * scale
+        factor = factor.unsqueeze(1) if factor.dim() == 1 else factor  # a loss for each row
     if followed:
         return (slope * factor).to(dtype)
     if slope.dtype != dtype:
-        return torch.mul(slope, factor, out=torch.empty_like(slope, dtype=dtype))
-    if factor.is_cpu and factor.dim() == 0 and factor.item() == 1:
-        return slope
+        return product(slope, factor, dtype)
     return slope.mul_(factor)
+
+
+def product(values: Tensor, factor: float | Tensor, dtype: torch.dtype) -> Tensor:
+    """Return ``(values * factor).to(dtype)`` with one kernel."""
+    return torch.mul(values, factor, out=torch.empty_like(values, dtype=dtype))
 
 
 def differentiate(reference: Callable, pred: Tensor, given: Given, reduce: bool, upstream: Tensor) -> Tensor:
@@ -123,6 +133,31 @@ def differentiate(reference: Callable, pred: Tensor, given: Given, reduce: bool,
     with torch.enable_grad():
         loss = reference(pred, *given, reduce)
     return torch.autograd.grad(loss, pred, upstream, create_graph=create_graph)[0]
+
+
+def weigh_and_sum(
+    loss: Tensor, slope: Tensor | None, weights: Sequence[Tensor | None], reduce: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Multiply loss and slope in place by the weights that are not None, and sum the loss in float64 with ``reduce``.
+
+    A sum of losses of 3e38, or of their products with weights, may have a mean that fits into float32.
+
+    Example:
+        >>> weigh_and_sum(torch.tensor([3e38]), torch.tensor([2.0]), [torch.tensor(4.0), None], reduce=True)
+        (tensor(1.2000e+39, dtype=torch.float64), tensor([8.]))
+    """
+    factors = [weight.detach().to(loss.dtype) for weight in weights if weight is not None]
+    if slope is not None:
+        for factor in factors:
+            slope.mul_(factor)
+    if reduce and factors:
+        factors[0] = factors[0] / LOSS_UNIT
+    for factor in factors:
+        loss.mul_(factor)
+    if not reduce:
+        return loss, slope
+    total = loss.sum(dtype=torch.float64)
+    return total * LOSS_UNIT if factors else total, slope
 
 
 def zero_at_most(values: Tensor, key: Tensor, bound: float) -> Tensor:

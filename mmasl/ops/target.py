@@ -24,12 +24,20 @@ def hard_or_soft(target: Tensor) -> Tensor:
     return target if target.is_floating_point() else target > 0
 
 
-def check_target(target: Tensor, num_classes: int) -> None:
+def may_ignore(target: Tensor) -> bool:
+    """Return whether the dtype can hold the -1 of an ignored label."""
+    return target.dtype.is_signed
+
+
+def check_target(target: Tensor, num_classes: int) -> bool:
     """Raise ValueError if a target holds a value outside its range. This reads the values, and so it waits for a GPU.
 
     Args:
         target: Dense labels (N, C) or class indices (N,), as :func:`asymmetric_loss_reference` takes them.
         num_classes: C.
+
+    Returns:
+        Whether there may be an ignored label.
 
     Raises:
         ValueError: For a class index below -1 or above C, an integer label other than -1, 0 and 1, a float outside
@@ -42,11 +50,11 @@ def check_target(target: Tensor, num_classes: int) -> None:
         ValueError: target: class indices must lie in [0, 80] (80 = background) or be -1 (ignored), got 81 at row 1; ...
     """
     if target.dtype == torch.bool or target.numel() == 0:
-        return
+        return False
     index = target.dim() == 1
     low, high = (value.item() for value in aminmax(target))
     if low >= 0 and high <= (num_classes if index else 1):  # false for NaN too, which aminmax returns
-        return
+        return False
     if index:
         wrong = (target < -1) | (target > num_classes)
         allowed = f'class indices must lie in [0, {num_classes}] ({num_classes} = background) or be -1 (ignored)'
@@ -64,6 +72,7 @@ def check_target(target: Tensor, num_classes: int) -> None:
             signed = 'target' if target.is_floating_point() else 'target.long()'
             hint = f'; to ignore such labels, pass {signed}.masked_fill(target == {value:g}, -1)'
         raise ValueError(f'target: {allowed}, got {value} at {where}{hint}')
+    return True
 
 
 def count_labelled(target: Tensor, num_classes: int) -> Tensor:

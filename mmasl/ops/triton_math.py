@@ -11,7 +11,9 @@ import torch
 import triton
 import triton.language as tl
 
-LOSS_UNIT = tl.constexpr(2.0**32)  # the unit of partial sums, so that a float32 sum of losses of 3e38 does not overflow
+from mmasl.ops import analytic
+
+LOSS_UNIT = tl.constexpr(analytic.LOSS_UNIT)  # the unit of partial sums too, which are float32
 
 
 @triton.jit

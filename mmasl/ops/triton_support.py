@@ -262,8 +262,3 @@ def as_number(value: float) -> float:
 def compiled_exponent(gamma: float | Tensor) -> int:
     """Return the exponent if the kernels compute it without a general power, and otherwise -1."""
     return int(gamma) if gamma in (0, 1, 2, 3, 4) else -1
-
-
-def may_ignore(target: Tensor) -> bool:
-    """Return whether the dtype can hold the -1 of an ignored label."""
-    return target.dtype.is_signed

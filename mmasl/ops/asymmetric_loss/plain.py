@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from mmasl.compat import at_least_float32, overwrite
-from mmasl.ops.analytic import Computed, Given, with_analytic_gradient, zero_at_most
+from mmasl.ops.analytic import Computed, Given, product, weigh_and_sum, with_analytic_gradient, zero_at_most
 from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry, margin_logit, margin_logit_tensor
 from mmasl.ops.asymmetric_loss.reference import asymmetric_loss_reference
-from mmasl.ops.target import check_target, count_labelled
+from mmasl.ops.target import check_target, count_labelled, may_ignore
 
 BLOCK = 1 << 17  # the CPU computes so many logits at a time, and the temporaries stay in its caches
 LINEAR = 40.0  # from here on, softplus(x) is x, in float64 too
@@ -22,10 +22,9 @@ def compute_plain(pred: Tensor, given: Given, reduce: bool, check: bool, with_sl
     """Compute loss and slope, as :class:`Computed` describes them."""
     target, weight, class_weight, scale, asymmetry = given
     rows, columns = pred.shape
-    if check:
-        check_target(target, columns)
+    ignores = check_target(target, columns) if check else may_ignore(target)
     if scale is None and reduce:
-        scale = 1 / count_labelled(target, columns).clamp(min=1)
+        scale = 1 / (count_labelled(target, columns).clamp(min=1) if ignores else max(1, pred.numel()))
     if pred.is_cpu:
         asymmetry = asymmetry.read_scalars()
     dtype = at_least_float32(pred.dtype)
@@ -34,45 +33,39 @@ def compute_plain(pred: Tensor, given: Given, reduce: bool, check: bool, with_sl
         return Computed(loss, torch.zeros_like(pred, dtype=dtype))
     step = max(1, BLOCK // columns) if pred.is_cpu else rows
     if rows <= step:
-        loss, slope = _block(pred, target, weight, class_weight, asymmetry, reduce, with_slope)
+        loss, slope = _block(pred, target, ignores, weight, class_weight, asymmetry, reduce, with_slope)
     else:
         loss = torch.zeros((), dtype=torch.float64) if reduce else torch.empty(pred.shape, dtype=dtype)
         slope = torch.empty(pred.shape, dtype=dtype) if with_slope else None
         for start in range(0, rows, step):
             at = slice(start, start + step)
             of_rows = None if weight is None else weight[at]
-            part, slope_part = _block(pred[at], target[at], of_rows, class_weight, asymmetry, reduce, with_slope)
+            part, slope_part = _block(
+                pred[at], target[at], ignores, of_rows, class_weight, asymmetry, reduce, with_slope
+            )
             if reduce:
                 loss += part
             else:
                 loss[at] = part
             if with_slope:
                 slope[at] = slope_part
-    return Computed((loss * scale).to(dtype), slope, scale) if reduce else Computed(loss, slope)
+    return Computed(product(loss, scale, dtype), slope, scale) if reduce else Computed(loss, slope)
 
 
 asymmetric_loss_plain = with_analytic_gradient(asymmetric_loss_reference, compute_plain)
 
 
-def _block(pred, target, weight, class_weight, asymmetry, reduce, with_slope) -> tuple[Tensor, Tensor | None]:
+def _block(pred, target, ignores, weight, class_weight, asymmetry, reduce, with_slope) -> tuple[Tensor, Tensor | None]:
     """Compute the weighted loss of some rows, summed with ``reduce``, and their weighted slope."""
     z = pred.detach().to(at_least_float32(pred.dtype))
     entries = _dense_entries if target.dim() == 2 else _index_entries
-    loss, slope = entries(z, target, asymmetry, with_slope)
-    # The CPU sums in float64, where that is cheap: 3e38 times a weight, or twice 3e38, may have a mean that fits.
-    wide = torch.float64 if reduce and z.is_cpu else z.dtype
+    loss, slope = entries(z, target, ignores, asymmetry, with_slope)
     if weight is not None and weight.dim() == 1:
         weight = weight.unsqueeze(1)
-    for factor in (weight, class_weight):
-        if factor is not None:
-            factor = factor.detach().to(z.dtype)
-            loss = loss.to(wide).mul_(factor)
-            if with_slope:
-                slope.mul_(factor)
-    return loss.sum(dtype=wide) if reduce else loss, slope
+    return weigh_and_sum(loss, slope, (weight, class_weight), reduce)
 
 
-def _dense_entries(z: Tensor, target: Tensor, asymmetry: Asymmetry, with_slope: bool) -> tuple[Tensor, Tensor | None]:
+def _dense_entries(z, target, ignores, asymmetry, with_slope) -> tuple[Tensor, Tensor | None]:
     """Compute loss and slope of each entry for dense labels, mixed by Eq. 2."""
     x = -z
     q = torch.sigmoid(x)
@@ -83,11 +76,13 @@ def _dense_entries(z: Tensor, target: Tensor, asymmetry: Asymmetry, with_slope: 
         label.clamp_(max=1)  # if values are not checked, every integer above 0 is a positive
     for output, other in zip(negative, positive, strict=True):
         if output is not None:
-            zero_at_most(output.lerp_(other, label), label, -0.5)
+            output.lerp_(other, label)
+            if ignores:
+                zero_at_most(output, label, -0.5)
     return negative
 
 
-def _index_entries(z: Tensor, target: Tensor, asymmetry: Asymmetry, with_slope: bool) -> tuple[Tensor, Tensor | None]:
+def _index_entries(z, target, ignores, asymmetry, with_slope) -> tuple[Tensor, Tensor | None]:
     """Compute each entry for class indices: first all as negatives, and then each foreground row's own entry."""
     x = -z
     q = torch.sigmoid(x)
@@ -96,11 +91,12 @@ def _index_entries(z: Tensor, target: Tensor, asymmetry: Asymmetry, with_slope: 
     foreground = target == column
     positive = _positive(x.gather(1, column), q.gather(1, column), asymmetry, with_slope)
     negative = _negative(z, x, q, asymmetry, with_slope)
-    labelled = (target != -1).to(z.dtype).expand_as(z)
+    labelled = (target != -1).to(z.dtype).expand_as(z) if ignores else None
     for output, other in zip(negative, positive, strict=True):
         if output is not None:
             output.scatter_(1, column, torch.where(foreground, other, output.gather(1, column)))
-            zero_at_most(output, labelled, 0.5)
+            if ignores:
+                zero_at_most(output, labelled, 0.5)
     return negative
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from mmasl.ops.analytic import Given
 from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry, margin_logit, margin_logit_tensor
 from mmasl.ops.asymmetric_loss.reference import asymmetric_loss_reference
-from mmasl.ops.target import check_target
-from mmasl.ops.triton_support import Launch, Plan, as_number, compiled_exponent, may_ignore, refuse, run_on_triton
+from mmasl.ops.target import check_target, may_ignore
+from mmasl.ops.triton_support import Launch, Plan, as_number, compiled_exponent, refuse, run_on_triton
 
 BLOCK = 1024  # logits in a tile: 8 for each thread, which reads float32 in two reads of 16 bytes
 WARPS = 4

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from mmasl.compat import at_least_float32
-from mmasl.ops.analytic import Computed, Given, with_analytic_gradient, zero_at_most
+from mmasl.ops.analytic import Computed, Given, weigh_and_sum, with_analytic_gradient, zero_at_most
 from mmasl.ops.asymmetric_loss.cpu import compute_cpu
 from mmasl.ops.asymmetric_loss.plain import LINEAR, compute_plain
 from mmasl.ops.asymmetric_loss.triton import asymmetric_loss_triton
@@ -44,18 +44,13 @@ def compute_quality(
         column, score, foreground = own_column(given.target, num_classes)
         z, score = z.gather(1, column), torch.where(foreground, score, 0.0)
     value, rise = _positives(z.to(loss.dtype), score.detach(), given.asymmetry, with_slope)
-    # The CPU sums in float64, where that is cheap: 3e38 times a weight may have a mean that fits.
-    wide = torch.float64 if reduce and pred.is_cpu else value.dtype
-    for factor in _factors(given, column):
-        value = value.to(wide) * factor
-        rise = rise * factor if with_slope else None
+    value, rise = weigh_and_sum(value, rise, _weights(given, column), reduce)
     if with_slope:
         if reduce and isinstance(left, float) and left == 1:  # the slope has been multiplied by the scale
             rise = rise * given.scale
         _add(slope, rise, column)
     if reduce:
-        total = value.sum(dtype=wide) * given.scale
-        return Computed((loss + total).to(loss.dtype), slope, left)
+        return Computed(loss.add_(value * given.scale), slope, left)
     return Computed(_add(loss, value, column), slope, left)
 
 
@@ -106,16 +101,16 @@ def _negatives(pred: Tensor, given: Given) -> Given:
     return Given(background, given.weight, column_weight, given.scale, negatives_only(given.asymmetry))
 
 
-def _factors(given: Given, column: Tensor | None) -> list[Tensor]:
+def _weights(given: Given, column: Tensor | None) -> list[Tensor]:
     """Return the weights of the positives, which broadcast to them."""
     weight, class_weight = given.weight, given.class_weight
-    factors = []
+    weights = []
     if weight is not None:
         by_row = weight.dim() == 1
-        factors.append(weight.unsqueeze(1) if by_row else weight if column is None else weight.gather(1, column))
+        weights.append(weight.unsqueeze(1) if by_row else weight if column is None else weight.gather(1, column))
     if class_weight is not None:
-        factors.append(class_weight if column is None else class_weight[column])
-    return [factor.detach() for factor in factors]
+        weights.append(class_weight if column is None else class_weight[column])
+    return weights
 
 
 def _add(output: Tensor, values: Tensor, column: Tensor | None) -> Tensor:

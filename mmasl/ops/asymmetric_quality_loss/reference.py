@@ -137,7 +137,8 @@ def check_quality_target(target: QualityTarget, num_classes: int) -> None:
         ValueError: target: scores must lie in [0, 1], got 1.5 at row 1
     """
     if isinstance(target, Tensor):
-        return check_target(target, num_classes)
+        check_target(target, num_classes)
+        return
     labels, scores = target
     check_target(labels, num_classes)
     wrong = ~((scores >= 0) & (scores <= 1)) & (labels != -1)  # NaN is wrong too

@@ -10,39 +10,42 @@ from torch import Tensor
 from torch.nn.functional import threshold
 
 from mmasl.compat import at_least_float32
-from mmasl.ops.analytic import Computed, Given, with_analytic_gradient, zero_at_most
+from mmasl.ops.analytic import LOSS_UNIT, Computed, Given, product, with_analytic_gradient, zero_at_most
 from mmasl.ops.softmax_asymmetric_loss.asymmetry import smoothed
 from mmasl.ops.softmax_asymmetric_loss.reference import lowest_log_probability, softmax_asymmetric_loss_reference
 from mmasl.ops.softmax_asymmetric_loss.target import check_single_label, ignored_rows
+from mmasl.ops.target import may_ignore
 
 
 def compute_plain(pred: Tensor, given: Given, reduce: bool, check: bool, with_slope: bool) -> Computed:
     """Compute loss and slope, as :class:`Computed` describes them."""
     target, weight, class_weight, scale, asymmetry = given
+    index = target.dim() == 1
     if check:
-        check_single_label(target, pred.shape[1], asymmetry.ignore_index)
-    ignored = ignored_rows(target, asymmetry.ignore_index)
+        ignores = check_single_label(target, pred.shape[1], asymmetry.ignore_index)
+    else:
+        ignores = index or may_ignore(target)
+    ignored = ignored_rows(target, asymmetry.ignore_index) if ignores else None
     if scale is None and reduce:
-        scale = 1 / (~ignored).sum(dtype=torch.float64).clamp(min=1)
+        scale = 1 / (max(1, len(pred)) if ignored is None else (~ignored).sum(dtype=torch.float64).clamp(min=1))
     dtype = at_least_float32(pred.dtype)
     if pred.numel() == 0:
         loss = torch.zeros(() if reduce else pred.shape[:1], dtype=dtype, device=pred.device)
         return Computed(loss, torch.zeros_like(pred, dtype=dtype))
-    # The CPU sums in float64, where that is cheap: twice 3e38 may have a mean that fits.
-    wide = torch.float64 if reduce and pred.is_cpu else dtype
     row = _Softmax(pred.detach().to(dtype))
-    entries = _index_entries if target.dim() == 1 else _dense_entries
+    entries = _index_entries if index else _dense_entries
     class_weight = None if class_weight is None else class_weight.detach().to(dtype)
-    loss, slope = entries(row, target, asymmetry, class_weight, wide, with_slope)
+    loss, slope = entries(row, target, asymmetry, class_weight, reduce, with_slope)
     if weight is not None:
         weight = weight.detach().to(dtype)
         loss = loss * weight
         if with_slope:
             slope.mul_(weight.unsqueeze(1))
-    loss = torch.where(ignored, 0.0, loss)
-    if with_slope and not (ignored.is_cpu and not ignored.any()):
-        zero_at_most(slope, (~ignored).to(dtype).unsqueeze(1).expand_as(slope), 0.5)
-    return Computed((loss.sum() * scale).to(dtype), slope, scale) if reduce else Computed(loss, slope)
+    if ignored is not None:
+        loss = torch.where(ignored, 0.0, loss)
+        if with_slope:
+            zero_at_most(slope, (~ignored).to(dtype).unsqueeze(1).expand_as(slope), 0.5)
+    return Computed(product(loss.sum(), scale, dtype), slope, scale) if reduce else Computed(loss, slope)
 
 
 softmax_asymmetric_loss_plain = with_analytic_gradient(softmax_asymmetric_loss_reference, compute_plain)
@@ -55,15 +58,15 @@ class _Softmax:
         highest, self.peak = z.max(1, keepdim=True)
         self.log_p = (z - highest).clamp_(min=lowest_log_probability(z.dtype))
         self.p = self.log_p.softmax(1)
-        p_peak = self.p.gather(1, self.peak)
+        self.p_peak = self.p.gather(1, self.peak)
         self.q_peak = self.p.scatter_(1, self.peak, 0.0).sum(1, keepdim=True)
-        self.p.scatter_(1, self.peak, p_peak)
-        self.log_p.sub_((self.q_peak / p_peak).log1p())
+        self.p.scatter_(1, self.peak, self.p_peak)
+        self.log_p.sub_((self.q_peak / self.p_peak).log1p())
 
-    def at(self, column: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return p, log p and 1 - p of one column per row, (N, 1)."""
-        p, log_p = self.p.gather(1, column), self.log_p.gather(1, column)
-        return p, log_p, torch.where(column == self.peak, self.q_peak, 1 - p)
+    def at(self, column: Tensor) -> tuple[Tensor, Tensor]:
+        """Return p and 1 - p of one column per row, (N, 1)."""
+        p = self.p.gather(1, column)
+        return p, torch.where(column == self.peak, self.q_peak, 1 - p)
 
     def gradient(self, slope: Tensor) -> Tensor:
         """Turn ``slope``, the derivative by log p, into the derivative by the logits, in place.
@@ -72,30 +75,30 @@ class _Softmax:
         slope * (1 - p) - p * (the sum of the other slopes).
         """
         total, own = slope.sum(1, keepdim=True), slope.gather(1, self.peak)
-        own = own * self.q_peak - self.p.gather(1, self.peak) * (total - own)
+        own = own * self.q_peak - self.p_peak * (total - own)
         return slope.addcmul_(self.p, total, value=-1).scatter_(1, self.peak, own)
 
 
-def _index_entries(row, target, asymmetry, class_weight, wide, with_slope) -> tuple[Tensor, Tensor | None]:
+def _index_entries(row, target, asymmetry, class_weight, reduce, with_slope) -> tuple[Tensor, Tensor | None]:
     """Compute loss (N,) and slope (N, C) for class indices."""
     num_classes = row.p.shape[1]
     own, other = smoothed(asymmetry.label_smoothing, num_classes)
     label = target.long().clamp(0, num_classes - 1).unsqueeze(1)
-    p, log_p, q = row.at(label)
-    value, slope = _positive(p, log_p, q, asymmetry, own, with_slope)
+    p, q = row.at(label) if asymmetry.gamma_pos or other == 0 else (None, None)
+    value, slope = _positive(p, row.log_p.gather(1, label), q, asymmetry, own, with_slope)
     if other == 0:  # only the labelled class has a term
         weight = None if class_weight is None else class_weight[label]
-        loss, slope = _sum_of_classes(value, slope, weight, wide)
+        loss, slope = _sum_of_classes(value, slope, weight, reduce)
         return loss, row.p.mul_(-slope).scatter_(1, label, slope * q) if with_slope else None
     values, slopes = _negative(row.p, row.log_p, asymmetry, other, with_slope)
     values.scatter_(1, label, value)
     if with_slope:
         slopes.scatter_(1, label, slope)
-    loss, slopes = _sum_of_classes(values, slopes, class_weight, wide)
+    loss, slopes = _sum_of_classes(values, slopes, class_weight, reduce)
     return loss, row.gradient(slopes) if with_slope else None
 
 
-def _dense_entries(row, target, asymmetry, class_weight, wide, with_slope) -> tuple[Tensor, Tensor | None]:
+def _dense_entries(row, target, asymmetry, class_weight, reduce, with_slope) -> tuple[Tensor, Tensor | None]:
     """Compute loss (N,) and slope (N, C) for dense labels. Both are linear in the label."""
     own, other = smoothed(asymmetry.label_smoothing, row.p.shape[1])
     soft = target.detach().to(row.p.dtype)
@@ -106,17 +109,24 @@ def _dense_entries(row, target, asymmetry, class_weight, wide, with_slope) -> tu
     else:
         sides = zip(_negative(row.p, row.log_p, asymmetry, other, with_slope), outputs, strict=True)
         outputs = [None if output is None else output.lerp_(labelled, soft) for output, labelled in sides]
-    loss, slope = _sum_of_classes(*outputs, class_weight, wide)  # type: ignore[call-arg]
+    loss, slope = _sum_of_classes(*outputs, class_weight, reduce)  # type: ignore[call-arg]
     return loss, row.gradient(slope) if with_slope else None
 
 
-def _sum_of_classes(value, slope, class_weight, wide) -> tuple[Tensor, Tensor | None]:
-    if class_weight is None:
-        total = value.sum(1)
-        if wide != total.dtype and not total.isfinite().all():
-            total = value.sum(1, dtype=wide)
-        return total.to(wide), slope
-    return (value.to(wide) * class_weight).sum(1), None if slope is None else slope.mul_(class_weight)
+def _sum_of_classes(value, slope, class_weight, reduce) -> tuple[Tensor, Tensor | None]:
+    """Multiply both in place by the class weights, and sum the loss of each row.
+
+    With ``reduce`` the sums are float64, because twice 3e38, or 3e38 times a weight, may have a mean that fits.
+    """
+    if class_weight is not None:
+        value.mul_(class_weight / LOSS_UNIT if reduce else class_weight)
+        slope = None if slope is None else slope.mul_(class_weight)
+    if not reduce:
+        return value.sum(1), slope
+    total = value.sum(1, dtype=None if value.is_cpu else torch.float64)
+    if value.is_cpu and not math.isfinite(total.sum().item()):  # float64 takes the CPU more than twice the time
+        total = value.sum(1, dtype=torch.float64)
+    return total.double() if class_weight is None else total.double() * LOSS_UNIT, slope
 
 
 def _positive(p, log_p, q, asymmetry, factor, with_slope) -> tuple[Tensor, Tensor | None]:

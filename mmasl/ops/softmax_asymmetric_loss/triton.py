@@ -9,7 +9,8 @@ from mmasl.ops.analytic import Given
 from mmasl.ops.softmax_asymmetric_loss.asymmetry import SoftmaxAsymmetry, smoothed
 from mmasl.ops.softmax_asymmetric_loss.reference import softmax_asymmetric_loss_reference
 from mmasl.ops.softmax_asymmetric_loss.target import check_single_label
-from mmasl.ops.triton_support import Launch, Plan, as_number, compiled_exponent, may_ignore, refuse, run_on_triton
+from mmasl.ops.target import may_ignore
+from mmasl.ops.triton_support import Launch, Plan, as_number, compiled_exponent, refuse, run_on_triton
 
 TILE = 1024  # logits; a tile has several rows if these are shorter
 MOST_COLUMNS = 4096  # a longer row is read in parts
