@@ -12,8 +12,9 @@ try:
 except ImportError:  # torch 2.1
     from torch._utils import is_compiling
 
-# torch.onnx.export has two exporters since torch 2.5, and the newer one needs an additional package.
-TRACING_EXPORTER = {'dynamo': False} if torch.__version__ >= (2, 5) else {}
+# torch.onnx.export has two exporters since torch 2.5, and the newer one needs an additional package. The version is
+# compared as numbers, because torch would import the package packaging for it.
+TRACING_EXPORTER = {'dynamo': False} if tuple(map(int, torch.__version__.split('.')[:2])) >= (2, 5) else {}
 
 __all__ = [
     'TRACING_EXPORTER',

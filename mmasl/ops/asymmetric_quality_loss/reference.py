@@ -94,7 +94,7 @@ def asymmetric_quality_loss_reference(
 
 def own_column(target: tuple[Tensor, Tensor], num_classes: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return the column of each row's label, its score, and whether it is a positive, all (N, 1)."""
-    labels, scores = (each.unsqueeze(1) for each in target)
+    labels, scores = target[0].unsqueeze(1), target[1].unsqueeze(1)  # torch 2.1 compiles no loop here
     column = labels.clamp(0, num_classes - 1)
     return column, scores, (labels == column) & (scores > 0)
 
