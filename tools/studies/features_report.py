@@ -203,7 +203,12 @@ def design_table(runs: dict) -> str:
         splits = runs[key]
         if 'by medians' not in splits['val']:
             continue
-        best = tuned(dict(test=splits['val'], val=splits['val']))
+        rates = splits['val']['by medians']
+        these = {
+            name: {rate: by_rate[rate] for rate in rates if rate in by_rate} for name, by_rate in splits['val'].items()
+        }
+        best = tuned(dict(test=these, val=these))
+        best = {name: {seed: found[seed] for seed in best['by medians']} for name, found in best.items()}
         columns[f'{describe(key)} ({len(best["CE"])})'] = best
         names = names or [name for name in best if name != 'adaptive']
     lines = []
