@@ -25,7 +25,7 @@ def compute_plain(pred: Tensor, given: Given, reduce: bool, check: bool, with_sl
     ignores = check_target(target, columns) if check else may_ignore(target)
     if scale is None and reduce:
         scale = 1 / (count_labelled(target, columns).clamp(min=1) if ignores else max(1, pred.numel()))
-    if pred.is_cpu:
+    if pred.is_cpu and asymmetry.has_tensors:
         asymmetry = asymmetry.read_scalars()
     dtype = at_least_float32(pred.dtype)
     if pred.numel() == 0:
@@ -154,7 +154,7 @@ def _beyond_margin(x: Tensor, q: Tensor, asymmetry: Asymmetry, with_slope: bool)
     """For exponents of 1 and more, loss and slope go to 0 at the margin, and a clamp of 1 - p_m at 1 is enough."""
     gamma = asymmetry.gamma_neg
     u = torch.add(q, asymmetry.clip, out=x).clamp_(max=1)  # 1 - p_m, which keeps its digits near p = 1
-    p_m = 1 - u
+    p_m = torch.rsub(u, 1)
     inverse = u.reciprocal_()
     log_loss = inverse.log()
     below = _power(p_m, gamma - 1)
