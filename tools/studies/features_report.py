@@ -141,15 +141,23 @@ def map_table(points: list[dict]) -> str:
 def draw_map(points: list[dict], path: Path) -> None:
     figure, axes = pyplot().subplots(1, 2, figsize=(10, 4), sharex=True, sharey=True, layout='constrained')
     for axis, (name, title) in zip(axes, (('asl', 'ASL'), ('adaptive', 'adaptive')), strict=True):
-        for missing, color in (('0.0', 'C0'), ('0.4', 'C3')):
-            for data, marker in (('voc', 'o'), ('coco', 's')):
-                these = [point for point in points if point['key'][0] == data and point['key'][1] == missing]
-                x, y = [point['certainty'] for point in these], [mean(point[name]) for point in these]
-                label = f'{NAMES[data]}, {100 * float(missing):g} % missing'
-                axis.plot(x, y, marker, color=color, label=label, alpha=0.8)
+        for point in points:
+            data, missing, _, _, images, *_ = point['key']
+            color, filled = ('C0' if missing == '0.0' else 'C3'), images in ('None', '1000')
+            gain = spread(point[name])
+            marker = dict(fmt='o' if data == 'voc' else 's', color=color, mfc=color if filled else 'none', alpha=0.8)
+            axis.errorbar(point['certainty'], gain['mean'], gain['std'] or 0, elinewidth=0.8, **marker)
         axis.axhline(0, color='k', lw=0.8, ls=':')
         axis.set(title=f'{title} against cross-entropy', xlabel='p$_t^+$ of training images − of held-out ones (CE)')
     axes[0].set_ylabel('mAP beyond cross-entropy')
+    for label, look in (
+        ('VOC', dict(marker='o', color='gray')),
+        ('MS-COCO', dict(marker='s', color='gray')),
+        ('all labels', dict(marker='.', color='C0')),
+        ('40 % missing', dict(marker='.', color='C3')),
+        ('500 images', dict(marker='o', color='gray', mfc='none')),
+    ):
+        axes[0].plot([], [], ls='', label=label, **look)
     axes[0].legend(frameon=False, fontsize=8)
     save_figure(figure, path, ('svg',))
 
