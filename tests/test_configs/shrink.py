@@ -6,7 +6,7 @@ import numpy as np
 from mmengine.config import Config
 
 from mmasl.datasets.miniatures import Size, make_miniature
-from mmasl.datasets.miniatures.own_pictures import CLASSES
+from mmasl.datasets.miniatures.formats import OWN_CLASSES
 
 SIDE = 64
 
@@ -96,7 +96,7 @@ def own_pictures(cfg: Config, folder: Path) -> None:
     for split in ('train', 'val', 'test'):
         loader = cfg[f'{split}_dataloader']
         loader.update(batch_size=2, num_workers=0)
-        loader.dataset.update(data_root=str(root), classes=CLASSES)  # so few pictures do not have all of them
+        loader.dataset.update(data_root=str(root), classes=OWN_CLASSES)  # so few pictures do not have all of them
         set_scales(loader.dataset.pipeline)
 
 

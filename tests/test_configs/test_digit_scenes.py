@@ -1,12 +1,15 @@
-"""What the ladder's configs promise: upstream's losses where they suffice, the paper's values, deltas only."""
+"""The ladders' configs: upstream's losses where they suffice, the paper's values, deltas only."""
 
 import json
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
 from mmengine import Config
+from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
 
 import mmasl
 
@@ -128,3 +131,57 @@ def test_every_loss_had_the_same_number_of_trials(regime):
     counts = {name: names.count(name) for name in names}
     assert set(counts) == {loss for loss, row in ROWS if row == regime} - {'asl-t2', 'asl-ad'}
     assert len(set(counts.values())) == 1
+
+
+SINGLE = ROOT / 'configs' / 'digit_scenes_single'
+SINGLE_ROWS = ('softmax-ce', 'softmax-ls', 'softmax-fl', 'softmax-asl', 'sigmoid-ce', 'sigmoid-fl', 'sigmoid-asl')
+LABELS = torch.tensor([3, 0, 79, 12])
+
+
+def load_single(row):
+    return Config.fromfile(SINGLE / f'digitnet-{row}_ft-1xb32_digitscenes-tail-48px.py')
+
+
+def test_all_single_label_rows_are_tested_and_differ_in_loss_and_learning_rate_only():
+    assert {path.stem for path in SINGLE.glob('*.py')} == {Path(load_single(row).filename).stem for row in SINGLE_ROWS}
+    configs = [load_single(row).to_dict() for row in SINGLE_ROWS]
+    for cfg in configs:
+        cfg['model']['head'].pop('loss')
+        cfg['param_scheduler'].pop('eta_max')
+    assert all(cfg == configs[0] for cfg in configs)
+
+
+def expected(row, z):
+    """The loss of a row in plain torch, a mean over the images."""
+    p, sigmoid = z.softmax(1), z.sigmoid()
+    own = p.gather(1, LABELS[:, None])[:, 0]
+    one_hot = F.one_hot(LABELS, 80).double()
+    p_m = (sigmoid - 0.05).clamp(min=0)
+    smoothed = 0.9 * one_hot + 0.1 / 80
+    rows = {
+        'softmax-ce': -own.log(),
+        'softmax-ls': -(smoothed * p.log()).sum(1),
+        'softmax-fl': -((1 - own) ** 2) * own.log(),
+        'softmax-asl': -(torch.where(one_hot == 1, 1.0, p**4) * smoothed * p.log()).sum(1),
+        'sigmoid-ce': F.binary_cross_entropy(sigmoid, one_hot, reduction='none').sum(1),
+        'sigmoid-fl': -(
+            one_hot * (1 - sigmoid) ** 2 * sigmoid.log() + (1 - one_hot) * sigmoid**2 * (1 - sigmoid).log()
+        ).sum(1),
+        'sigmoid-asl': -(one_hot * sigmoid.log() + (1 - one_hot) * p_m**4 * (1 - p_m).log()).sum(1),
+    }
+    return rows[row].mean()
+
+
+@pytest.mark.parametrize('row', SINGLE_ROWS)
+def test_the_head_trains_with_the_loss_of_the_row(row):
+    init_default_scope('mmpretrain')
+    head = MODELS.build(load_single(row).model.head).double()
+    features = torch.randn(4, 128, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    samples = [DataSample().set_gt_label([int(label)]) for label in LABELS]  # DigitScenes gives lists
+    z = 3 * head.fc(features).detach().requires_grad_()
+    loss = head._get_loss(z, samples)['loss']
+    torch.testing.assert_close(loss, expected(row, z))
+    gradients = [torch.autograd.grad(value, z)[0] for value in (loss, expected(row, z))]
+    torch.testing.assert_close(*gradients)
+    predicted = head.predict((features,), samples)  # softmax does not change the order of sigmoid scores
+    assert [sample.pred_label.item() for sample in predicted] == head.fc(features).argmax(1).tolist()

@@ -1,16 +1,21 @@
-"""A head's channels against its classes, in heads as MMDetection builds them."""
+"""The check of a built model: a head's channels against its classes, as MMDetection builds them.
+
+tools/train.py runs it, and a hook runs it for those who train without the tool.
+"""
 
 import pytest
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
 from torch import nn
 
 from mmasl.engine.check_model import check_model
 from mmasl.errors import UserError
 from mmasl.models.losses import AsymmetricLoss
 from tests.test_integration.small_detectors import CONFIGS, DETECTORS, NUM_CLASSES, small_config
+from tests.test_tools.tool_runs import DETECTION, Refusals, write_config
 
 OURS = dict(type='mmasl.AsymmetricLoss', gamma_neg=2.0)
 FIT = dict(OURS, use_sigmoid=True)
@@ -140,3 +145,34 @@ def test_class_weights_of_another_number():
         check_model(model)
     model.head.num_classes = 2
     check_model(model)
+
+
+FORGOTTEN = DETECTION.replace('use_sigmoid=True, gamma_neg', 'gamma_neg')
+MESSAGE = 'model.bbox_head.loss_cls.use_sigmoid=True is missing in the config: FCOSHead has 11 class channels for 10'
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize('runner', ['Runner', 'FlexibleRunner'])
+def test_train_refuses(tmp_path, capsys, runner):
+    config = write_config(tmp_path, FORGOTTEN)
+    refuse = Refusals('train', capsys)
+    assert refuse(config, '--cfg-options', f'runner_type={runner}').startswith(MESSAGE)
+
+
+@pytest.mark.parametrize('text', [FORGOTTEN, DETECTION], ids=['forgotten', 'written'])
+def test_the_hook_speaks_before_the_first_iteration(tmp_path, text):
+    cfg = Config.fromfile(write_config(tmp_path, text, "custom_hooks = [dict(type='mmasl.CheckModelHook')]\n"))
+    cfg.merge_from_dict(dict(work_dir='work', val_cfg=None, val_dataloader=None, val_evaluator=None))
+    cfg.merge_from_dict(dict(test_cfg=None, test_dataloader=None, test_evaluator=None))
+    runner = Runner.from_cfg(cfg)
+    if text == DETECTION:
+        runner.train()
+        assert runner.iter == 1
+        return
+    with pytest.raises(UserError, match=MESSAGE):
+        runner.train()
+    assert runner.iter == 0

@@ -4,6 +4,8 @@ import json
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from mmengine.evaluator import Evaluator
 from mmengine.registry import DefaultScope
 from mmpretrain.evaluation import AveragePrecision
@@ -201,3 +203,33 @@ def test_samples_of_another_length_and_no_sample():
         metric.process(None, [{'pred_score': torch.ones(3), 'gt_label': torch.tensor([0])}])
     with pytest.raises(ValueError, match='results: expected at least one sample, got none'):
         MultiLabelMetric().evaluate(0)
+
+
+WORLD = 2
+
+
+def sample(i):
+    generator = torch.Generator().manual_seed(i)
+    scores = torch.rand(6, generator=generator)
+    return {'pred_score': scores, 'gt_score': torch.randint(-1, 2, (6,), generator=generator)}
+
+
+def worker(rank, folder):
+    dist.init_process_group('gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=WORLD)
+    results = []
+    for collect_device, collect_dir in (('cpu', f'{folder}/gather'), ('gpu', None)):
+        metric = MultiLabelMetric(topk=2, collect_device=collect_device, collect_dir=collect_dir)
+        # The sampler deals 21 samples out in turn and repeats the first to fill the last place.
+        metric.process(None, [sample(i % 21) for i in range(rank, 22, WORLD)])
+        results.append(metric.evaluate(21))
+    torch.save(results, f'{folder}/rank{rank}')
+    dist.destroy_process_group()
+
+
+def test_two_processes_report_what_one_does(tmp_path):
+    metric = MultiLabelMetric(topk=2)
+    metric.process(None, [sample(i) for i in range(21)])
+    expected = metric.evaluate(21)
+    mp.spawn(worker, (str(tmp_path),), WORLD)
+    for rank in range(WORLD):
+        assert torch.load(tmp_path / f'rank{rank}') == [expected, expected]

@@ -5,9 +5,11 @@ import shutil
 import sys
 
 import pytest
+from experiment import train_and_test, trial_spec
 from grid import finished, gather, read_cells, run_cells, run_grid
 
 from mmasl.errors import UserError
+from tests.test_tools.tool_runs import CLASSIFICATION, write_config
 
 
 def double(spec):
@@ -29,44 +31,52 @@ def runs(tmp_path):
     return sorted((tmp_path / 'trace').read_text().split())
 
 
+def grid(cells, tmp_path, workers=1):
+    """Run the grid, and return the doubles of its finished cells."""
+    args = argparse.Namespace(cells=tmp_path / 'cells', results=tmp_path / 'results.jsonl', workers=workers)
+    assert run_grid(cells, args, double, str) == 0
+    done = finished(cells, args.cells, args.results)
+    return {name: cell['result']['double'] for name, cell in done.items()}
+
+
 def test_finished_cells_are_kept_and_skipped(cells, tmp_path):
-    folder = tmp_path / 'cells'
-    first = dict(run_cells(cells, folder, double, workers=2))
-    assert {name: cell['result']['double'] for name, cell in first.items()} == {'cell1': 2, 'cell2': 4, 'cell3': 6}
-    assert all(cell['result']['threads'] == '1' and cell['seconds'] >= 0 for cell in first.values())
-    assert sorted(path.name for path in folder.iterdir()) == ['cell1.json', 'cell2.json', 'cell3.json']
-    assert dict(run_cells(cells, folder, double)) == {}
+    for _ in range(2):
+        assert grid(cells, tmp_path, workers=2) == {'cell1': 2, 'cell2': 4, 'cell3': 6}
+    kept = read_cells(tmp_path / 'cells')
+    assert [cell['cell'] for cell in kept] == ['cell1', 'cell2', 'cell3']
+    assert all(cell['result']['threads'] == '1' and cell['seconds'] >= 0 for cell in kept)
     assert runs(tmp_path) == ['1', '2', '3']
 
 
 def test_only_what_is_missing_or_changed_runs_again(cells, tmp_path):
+    grid(cells, tmp_path)
     folder = tmp_path / 'cells'
-    list(run_cells(cells, folder, double, workers=1))
     (folder / 'cell1.json').unlink()
     (folder / 'cell2.json').write_text('{"spec": ')  # as if written without care and cut
     changed = {**cells, 'cell3': {**cells['cell3'], 'value': 7}}
-    again = dict(run_cells(changed, folder, double, workers=1))
-    assert {name: cell['result']['double'] for name, cell in again.items()} == {'cell1': 2, 'cell2': 4, 'cell3': 14}
+    assert grid(changed, tmp_path) == {'cell1': 2, 'cell2': 4, 'cell3': 14}
+    assert runs(tmp_path) == ['1', '1', '2', '2', '3', '7']
     assert set(finished(cells, folder)) == {'cell1', 'cell2'} and set(finished(changed, folder)) == set(cells)
 
 
 def test_gathered_cells_are_finished_on_another_machine(cells, tmp_path):
-    folder, file = tmp_path / 'cells', tmp_path / 'results' / 'study.jsonl'
-    list(run_cells(dict(cell1=cells['cell1']), folder, double))
+    folder, file = tmp_path / 'cells', tmp_path / 'results.jsonl'
+    grid(dict(cell1=cells['cell1']), tmp_path)
     gather(folder, file)
     shutil.rmtree(folder)
-    assert sorted(name for name, _ in run_cells(cells, folder, double, file=file)) == ['cell2', 'cell3']
+    grid(cells, tmp_path)
+    assert runs(tmp_path) == ['1', '2', '3']
     assert [cell['cell'] for cell in gather(folder, file)] == ['cell1', 'cell2', 'cell3']
     assert gather(folder, file) == [json.loads(line) for line in file.read_text().splitlines()]
-    again = dict(run_cells(dict(cell2=dict(cells['cell2'], value=9)), folder, double, file=file))
-    assert again['cell2']['result']['double'] == 18
+    assert grid(dict(cell2=dict(cells['cell2'], value=9)), tmp_path) == {'cell2': 18}
     assert [cell['result']['double'] for cell in read_cells(folder, file)] == [2, 18, 6]  # the newer one counts
 
 
 def test_a_spec_is_the_same_after_json(tmp_path):
     spec = dict(value=1.0, trace=str(tmp_path / 'trace'), bounds=(1.0, 3.0))
-    assert [name for name, cell in run_cells({'cell': spec}, tmp_path, double, workers=1) if cell['result']] == ['cell']
-    assert dict(run_cells({'cell': dict(spec, value=1)}, tmp_path, double, workers=1)) == {}
+    for same in (spec, dict(spec, value=1)):
+        assert grid({'cell': same}, tmp_path) == {'cell': 2}
+    assert runs(tmp_path) == ['1.0']
 
 
 def test_a_cell_that_fails_does_not_stop_the_others(cells, tmp_path):
@@ -105,3 +115,20 @@ def test_jobs_without_submitit_are_refused(cells, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'submitit', None)
     with pytest.raises(UserError, match='Slurm jobs need submitit: pip install submitit'):
         list(run_cells(cells, tmp_path, double, slurm={}))
+
+
+def test_a_training_that_diverges_fails_with_a_clear_line(tmp_path):
+    config = write_config(tmp_path, CLASSIFICATION)
+    overrides = {'optim_wrapper.optimizer.lr': 1e30, 'train_cfg.max_epochs': 3}
+    with pytest.raises(UserError, match='iteration 2 .*logits of .* are not finite|iteration . .*loss is (nan|inf)'):
+        train_and_test(config, overrides, split='val')
+
+
+def test_a_specification_says_what_differs_from_the_config(tmp_path):
+    config = write_config(tmp_path, CLASSIFICATION)
+    shown = {'lr': 'optim_wrapper.optimizer.lr', 'step': 'param_scheduler.0.milestones'}
+    spec = trial_spec(config, {'optim_wrapper.optimizer.lr': 0.01}, 3, seed_keys=['randomness.seed'], shown=shown)
+    assert (spec['overrides'], spec['lr'], spec['step'], spec['seed']) == ({}, 0.01, [100], 3)
+    assert trial_spec(config, seed=4, seed_keys=['randomness.seed'], shown=shown) == spec | dict(seed=4)
+    other = trial_spec(config, {'optim_wrapper.optimizer.lr': 0.1}, 3, label='x')
+    assert other['settings'] != spec['settings'] and other['label'] == 'x'

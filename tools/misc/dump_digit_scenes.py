@@ -42,7 +42,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from mmasl.datasets import DigitScenes
-from mmasl.datasets.miniatures.coco import coco_annotation
+from mmasl.datasets.miniatures.formats import coco_annotation
 from mmasl.files import atomic_folder
 
 

@@ -5,7 +5,7 @@
     python tools/studies/adaptive.py steps     # compares step sizes and batch sizes on frozen features
     python tools/studies/adaptive.py report    # gathers the finished cells, and writes tables and figures
 
-The row asl-ad of ``digit_scenes_ladder.py`` compares it with the fixed losses, by seeds and missing labels. Each
+The row asl-ad of ``ladder.py digit_scenes`` compares it with the fixed losses, by seeds and missing labels. Each
 finished cell is kept as a JSON file, so a stopped command continues where it was stopped.
 """
 
@@ -16,11 +16,11 @@ from pathlib import Path
 
 import report
 from adaptive_steps import WINDOW, settling, steps_cell, thin
-from digit_scenes_ladder import STUDY
 from experiment import ROOT, run_trial
 from grid import gather, read_cells, run_grid
 from ladder_cells import TUNING_SEED, make_spec
 from ladder_report import by_row
+from ladder_studies import DIGIT_SCENES
 from mmengine.logging import MessageHub
 
 from mmasl.analysis.report import plus_minus, pyplot, table
@@ -44,7 +44,7 @@ ENDS = ['γ₋, last fifth', 'distance of Δp, last fifth', 'settled at iteratio
 
 def trials(args) -> dict[str, dict]:
     """Return trials that change one setting each, and short trainings with a fixed and with an adaptive exponent."""
-    make = functools.partial(make_spec, STUDY, 'ft', seed=TUNING_SEED, split='val', stage='trials')
+    make = functools.partial(make_spec, DIGIT_SCENES, 'ft', seed=TUNING_SEED, split='val', stage='trials')
     specs = [
         make('asl', row='fixed'),
         make('asl-t2', row='fixed, γ₋=4, m=0.05'),
@@ -57,7 +57,7 @@ def trials(args) -> dict[str, dict]:
 
 
 def targets(args) -> dict[str, dict]:
-    make = functools.partial(make_spec, STUDY, 'ft', 'asl-ad', stage='targets')
+    make = functools.partial(make_spec, DIGIT_SCENES, 'ft', 'asl-ad', stage='targets')
     return {
         f'target{target}_seed{seed}': make(seed, criterion=dict(delta_p_target=target))
         for seed in range(args.seeds)
@@ -80,7 +80,7 @@ STAGES = dict(trials=trials, targets=targets, steps=steps)
 def train_cell(spec: dict) -> dict:
     """Train one cell and return its metrics and the course of its asymmetry."""
     metrics = run_trial(spec, **{'custom_hooks.0.interval': 1} if spec['loss'] == ADAPTIVE else {})
-    result = {name: metrics[name] for name in STUDY.metrics}
+    result = {name: metrics[name] for name in DIGIT_SCENES.metrics}
     scalars = MessageHub.get_current_instance().log_scalars
     course = {
         name: [round(float(value), 5) for value in scalars[f'train/{name}'].data[0]]
@@ -111,14 +111,14 @@ def write_report(args: argparse.Namespace) -> None:
 
 def _against_fixed(file: Path) -> str:
     """Return the table of the fixed and the adaptive row of the ladder, with differences paired by seed."""
-    cells = read_cells(ROOT / 'work_dirs' / 'studies' / STUDY.name, file)
+    cells = read_cells(ROOT / 'work_dirs' / 'studies' / DIGIT_SCENES.name, file)
     kinds = [('test', 'ft', loss) for loss in (FIXED, ADAPTIVE)]
     mine = [cell for cell in cells if tuple(cell['spec'][key] for key in ('split', 'regime', 'loss')) in kinds]
-    rows, digits, body = by_row(STUDY, mine), dict(mAP=1, CF1=1, OF1=1, delta_p=3), []
+    rows, digits, body = by_row(DIGIT_SCENES, mine), dict(mAP=1, CF1=1, OF1=1, delta_p=3), []
     for (regime, missing, loss), group in rows.items():
         paired = report.difference_text(group, rows.get((regime, missing, FIXED), {}), 'mAP')
         shown = [plus_minus(report.values(group, key), number) for key, number in digits.items()]
-        label = f'{100 * missing:.0f} % missing, {STUDY.losses[loss]} ({len(group)})'
+        label = f'{100 * missing:.0f} % missing, {DIGIT_SCENES.losses[loss]} ({len(group)})'
         body.append([label, shown[0], paired, *shown[1:]])
     return table(['test scenes (seeds)', 'mAP, %', '− fixed (better in)', 'CF1', 'OF1', 'Δp'], body)
 
@@ -196,7 +196,7 @@ def main(argv=None) -> int:
     parser.add_argument('stage', choices=[*STAGES, 'report'])
     parser.add_argument('--seeds', type=int, default=1, help='targets: number of seeds')
     parser.add_argument(
-        '--ladder', type=Path, default=report.RESULTS / f'{STUDY.name}.jsonl', help="the ladder's cells"
+        '--ladder', type=Path, default=report.RESULTS / f'{DIGIT_SCENES.name}.jsonl', help="the ladder's cells"
     )
     report.add_paths(parser, 'adaptive', ROOT / 'docs' / 'adaptive.md')
     args = parser.parse_args(argv)

@@ -9,7 +9,7 @@ from statistics import mean, pstdev
 
 import numpy as np
 import torch
-from digit_scenes_ladder import STUDY
+from ladder_studies import DIGIT_SCENES
 from mmengine import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
@@ -110,7 +110,7 @@ def steps_cell(spec: dict, scenes: dict[str, int] | None = None) -> dict:
 @torch.no_grad()
 def features(split: str, scenes: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return standardised features (scenes, channels) of the single-digit weights, and labels (scenes, classes)."""
-    config = Config.fromfile(STUDY.config_path('ft', 'ce'))
+    config = Config.fromfile(DIGIT_SCENES.config_path('ft', 'ce'))
     init_default_scope(config.default_scope)
     model = MODELS.build(config.model)
     model.init_weights()

@@ -91,9 +91,8 @@ def run_cells(
     workers: int = 2,
     log: Path | None = None,
     slurm: dict | None = None,
-    file: Path | None = None,
 ) -> Iterator[tuple[str, dict | BaseException]]:
-    """Run the cells that have no result yet, and keep each result as soon as it is known.
+    """Run cells, and keep each result as soon as it is known.
 
     The processes are single-threaded, so on a machine with ``workers`` cores the cells do not slow each other down.
 
@@ -105,7 +104,6 @@ def run_cells(
         log: File to which the output of the processes is appended, instead of the terminal.
         slurm: Run every cell as a Slurm job through submitit, with these parameters of its ``AutoExecutor``
             (``slurm_partition``, ``timeout_min``, ...). On a machine without Slurm, submitit uses local processes.
-        file: Gathered cells, which are not run again; see :func:`read_cells`.
 
     Yields:
         The name of each cell that ended, with the kept cell or the exception that it raised.
@@ -113,13 +111,10 @@ def run_cells(
     Raises:
         UserError: With ``slurm`` where submitit is not installed.
     """
-    done = finished(cells, folder, file)
-    left = {name: spec for name, spec in cells.items() if name not in done}
-    if not left:
-        return
     run = partial(keep_cell, function, folder)
-    ended = _in_processes(run, left, workers, log) if slurm is None else _in_jobs(run, left, folder, slurm)
-    for name, error in ended:
+    for name, error in (
+        _in_processes(run, cells, workers, log) if slurm is None else _in_jobs(run, cells, folder, slurm)
+    ):
         yield name, json.loads((folder / f'{name}.json').read_text(encoding='utf-8')) if error is None else error
 
 
@@ -130,7 +125,7 @@ def run_grid(
     describe: Callable[[dict], str],
     slurm: dict | None = None,
 ) -> int:
-    """Run the unfinished ones of ``cells``, and print a line for each cell that ends.
+    """Run the cells that have no result yet, and print a line for each cell that ends.
 
     Args:
         cells, function, slurm: See :func:`run_cells`.
@@ -142,18 +137,19 @@ def run_grid(
         The number of cells that failed.
     """
     log = args.cells.parent / f'{args.cells.name}.log'
-    left = len(cells) - len(finished(cells, args.cells, args.results))
-    print(f'{len(cells)} cells, {len(cells) - left} of them finished before; output of the others: {log}', flush=True)
+    done = finished(cells, args.cells, args.results)
+    print(f'{len(cells)} cells, {len(done)} of them finished before; output of the others: {log}', flush=True)
+    left = {name: spec for name, spec in cells.items() if name not in done}
     start, failures = time.monotonic(), 0
-    ended = run_cells(cells, args.cells, function, args.workers, log, slurm, args.results)
+    ended = run_cells(left, args.cells, function, args.workers, log, slurm) if left else ()
     for number, (name, cell) in enumerate(ended, start=1):
-        minutes = (time.monotonic() - start) / number * (left - number) / 60
+        minutes = (time.monotonic() - start) / number * (len(left) - number) / 60
         if isinstance(cell, BaseException):
             failures += 1
-            print(f'[{number}/{left}] {name}: {type(cell).__name__}: {cell}', file=sys.stderr, flush=True)
+            print(f'[{number}/{len(left)}] {name}: {type(cell).__name__}: {cell}', file=sys.stderr, flush=True)
         else:
             line = f'{describe(cell["result"])}  ({cell["seconds"]:.0f} s, {minutes:.0f} min left)'
-            print(f'[{number}/{left}] {time.strftime("%H:%M")} {name}: {line}', flush=True)
+            print(f'[{number}/{len(left)}] {time.strftime("%H:%M")} {name}: {line}', flush=True)
     return failures
 
 

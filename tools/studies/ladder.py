@@ -1,6 +1,9 @@
-"""The command of a ladder, which compares the losses of a folder of configs over several seeds.
+"""Compare the losses of a folder of configs over several seeds.
 
-A study says what is compared (``digit_scenes_ladder.py``, ``photos_ladder.py``, ...). Its script has these stages:
+    python tools/studies/ladder.py digit_scenes tune grid report
+    python tools/studies/ladder.py photos tune refine grid --data-root voc07=data/VOCdevkit/VOC2007 coco14=data/coco
+
+``ladder_studies.py`` defines the studies. Each has these stages:
 
     tune     # tries learning rates on the validation split
     refine   # tries the losses' own parameters at the best learning rate, if the study has any
@@ -9,24 +12,27 @@ A study says what is compared (``digit_scenes_ladder.py``, ``photos_ladder.py``,
 
 A cell trains one config through MMEngine's runner in one thread and evaluates the last epoch. Each finished cell is
 kept as a JSON file, so a stopped command continues where it was stopped. On another machine it continues from the
-gathered results. Losses are compared at equal seeds.
+gathered results. Losses are compared at equal seeds. A seed changes the training data and what is missing in them,
+their order, and the weights that are not loaded; the evaluated data are the same for all cells.
 """
 
 import argparse
+import sys
 from functools import partial
 
 import report
 from grid import run_grid
 from ladder_cells import Study, grid, refining, run_cell, tuning
 from ladder_report import write_report
+from ladder_studies import STUDIES
 
 from mmasl.cli.flags import CfgOptions, Parser
 
 
-def main(study: Study, description: str, argv=None) -> int:
-    """Run the command of a study and return its exit status."""
-    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser, study: Study) -> None:
+    """Add the arguments of the command of a study."""
     stages = dict(tune=tuning, refine=refining, grid=grid) if study.refined else dict(tune=tuning, grid=grid)
+    parser.set_defaults(stages=stages)
     parser.add_argument('stage', nargs='+', choices=[*stages, 'report'])
     parser.add_argument('--regime', nargs='+', choices=study.regimes, default=list(study.regimes))
     parser.add_argument('--losses', nargs='+', choices=study.losses, default=list(study.losses))
@@ -39,16 +45,27 @@ def main(study: Study, description: str, argv=None) -> int:
         '--data-root', nargs='+', action=CfgOptions, default={}, metavar='REGIME=FOLDER', help='where the data are'
     )
     report.add_paths(parser, study.name, study.folder / 'README.md')
+
+
+def main(argv=None) -> int:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest='study', required=True, metavar='STUDY')
+    for study in STUDIES.values():
+        add_arguments(commands.add_parser(study.name, help=study.title, description=study.title), study)
     args = parser.parse_args(argv)
+    study, failures = STUDIES[args.study], 0
 
     def describe(result):
         return f'{study.measure} {result[study.measure]:.2f}'
 
-    failures = 0
     for stage in args.stage:
         if stage == 'report':
             write_report(study, args)
         else:
-            cells = stages[stage](study, args)
+            cells = args.stages[stage](study, args)
             failures += run_grid(cells, args, partial(run_cell, study, args.data_root), describe)
     return 1 if failures else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

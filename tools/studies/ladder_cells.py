@@ -18,6 +18,7 @@ class Study:
 
     Args:
         name: The name of the folder of its configs and of the folder of its cells.
+        title: What it compares, for the help text.
         config: The name of the config of a row, with ``{regime}`` and ``{loss}``.
         loss_key: The key of the loss in a config.
         regimes: The title of each regime. Losses are compared within a regime, such as a kind of weights or a detector.
@@ -42,6 +43,7 @@ class Study:
     """
 
     name: str
+    title: str
     config: str
     loss_key: str
     regimes: dict[str, str]
@@ -151,12 +153,15 @@ def trial(study: Study, args: argparse.Namespace, regime: str, loss: str, missin
     return {name + ''.join(f'_{key}{value}' for key, value in criterion.items()): spec}
 
 
-def refining(study: Study, args: argparse.Namespace) -> dict[str, dict]:
-    """Return the trials of the ``refined`` settings by name, each at the rate that was best in the tuning stage."""
-    cells, tuned = {}, best_settings(study, args, tuning(study, args))
+def refining(study: Study, args: argparse.Namespace, tuned: dict[str, dict] | None = None) -> dict[str, dict]:
+    """Return the trials of the ``refined`` settings by name, each at the rate that was best among those of ``tuned``.
+
+    ``tuned`` has the trials of :func:`tuning`, which are made if they are not given.
+    """
+    cells, best = {}, best_settings(study, args, tuning(study, args) if tuned is None else tuned)
     for regime, missing in product(args.regime, args.missing or study.missing):
         for loss in study.rows(regime, args.losses):
-            rate = tuned.get((regime, loss, missing), {}).get('lr')
+            rate = best.get((regime, loss, missing), {}).get('lr')
             for change in study.refined.get(loss, []) if rate is not None else []:
                 own = {key: value for key, value in change.items() if key != 'lr'}
                 cells.update(trial(study, args, regime, loss, missing, change.get('lr', rate), own))
@@ -165,8 +170,8 @@ def refining(study: Study, args: argparse.Namespace) -> dict[str, dict]:
 
 def grid(study: Study, args: argparse.Namespace) -> dict[str, dict]:
     """Return the cells of the tables by name. All losses of a seed come before the next seed."""
-    cells, trials = {}, tuning(study, args) | refining(study, args) if study.refined else {}
-    best = best_settings(study, args, trials)
+    cells, trials = {}, tuning(study, args) if study.refined else {}
+    best = best_settings(study, args, trials | refining(study, args, trials))
     for regime, seed, missing in product(args.regime, range(args.seeds), args.missing or study.missing):
         for loss in study.rows(regime, args.losses):
             name = f'{regime}_{loss}_missing{round(100 * missing):02d}_seed{seed}'

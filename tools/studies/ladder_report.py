@@ -140,6 +140,6 @@ def write_report(study: Study, args: argparse.Namespace) -> None:
     if not rows:
         raise ValueError(f'expected finished cells in {args.cells} or {args.results}, found none: run the grid first')
     text = markdown(study, rows, trials)
-    report.write_page(args.page, dict(ladder=text), f'tools/studies/{study.name}_ladder.py report')
+    report.write_page(args.page, dict(ladder=text), f'tools/studies/ladder.py {study.name} report')
     report.write_figure(draw(study, rows), args.images, study.name, args.page)
     print(text)

@@ -1,19 +1,19 @@
 """Tiny data sets in the on-disk formats of the published ones, with real JPEGs, for tests and for trying a config.
 
-Each module writes one format and shows its folders. The bytes that are written depend on :class:`Size` only.
+``formats.py`` shows the folders of each. The bytes that are written depend on :class:`Size` only.
 """
 
 import json
 import os
-from importlib import import_module
 from pathlib import Path
 
+from mmasl.datasets.miniatures.formats import WRITERS
 from mmasl.datasets.miniatures.scenes import Size
 from mmasl.files import atomic_folder
 
 __all__ = ['DEFAULT_SIZE', 'NAMES', 'Size', 'make_miniature']
 
-NAMES = ('coco', 'voc', 'nus_wide', 'open_images', 'herbarium', 'own_pictures')
+NAMES = tuple(WRITERS)
 DEFAULT_SIZE = Size()
 _RECORD = 'miniature.json'
 
@@ -50,6 +50,6 @@ def make_miniature(name: str, out: str | os.PathLike, size: Size = DEFAULT_SIZE,
         if not overwrite:
             raise ValueError(f'{out}: there is a miniature already; --overwrite replaces it')
     with atomic_folder(out) as folder:
-        import_module(f'mmasl.datasets.miniatures.{name}').write(folder, size)
+        WRITERS[name](folder, size)
         (folder / _RECORD).write_text(json.dumps({'name': name, **size._asdict()}) + '\n', encoding='utf-8')
     return out

@@ -11,8 +11,9 @@ from PIL import Image, ImageDraw
 from randaugment import RandAugment as TheirRandAugment
 from randaugment.randaugment import SubPolicy
 
+from mmasl.datasets import transforms
 from mmasl.datasets.digit_scenes import DigitScenes
-from mmasl.datasets.transforms import Cutout, RandAugment, SquishResize, rand_augment
+from mmasl.datasets.transforms import Cutout, RandAugment, SquishResize
 
 
 @pytest.fixture(scope='module')
@@ -73,11 +74,11 @@ def test_the_input_image_is_left_alone(image):
     np.testing.assert_array_equal(image, before)
 
 
-@pytest.mark.parametrize('name', rand_augment.OPERATIONS)
+@pytest.mark.parametrize('name', transforms.OPERATIONS)
 def test_operations_are_the_packages(image, name, monkeypatch):
     """Bit for bit, at every level, whatever sign each draws."""
     monkeypatch.setattr(np, 'int', int, raising=False)  # which the package still asks for
-    magnitudes, signed, operation = rand_augment.OPERATIONS[name]
+    magnitudes, signed, operation = transforms.OPERATIONS[name]
     picture = Image.fromarray(image)
     for level in range(1, 10):
         ours, theirs = set(), set()
@@ -92,7 +93,7 @@ def test_operations_are_the_packages(image, name, monkeypatch):
 
 
 def test_there_are_no_other_operations():
-    assert set(rand_augment.OPERATIONS) == set(TheirRandAugment.get_trans_list())
+    assert set(transforms.OPERATIONS) == set(TheirRandAugment.get_trans_list())
 
 
 # The largest mean difference to MMPretrain's operation, in gray values of 0 ... 255, at the same magnitude and sign.
@@ -116,7 +117,7 @@ UPSTREAM = [
 @pytest.mark.parametrize(('name', 'upstream', 'magnitude', 'tolerance'), UPSTREAM)
 def test_operations_are_upstreams(image, name, upstream, magnitude, tolerance):
     image = cv2.GaussianBlur(image, (0, 0), 2)
-    ours = rand_augment.OPERATIONS[name][2](Image.fromarray(image[..., ::-1]), magnitude)
+    ours = transforms.OPERATIONS[name][2](Image.fromarray(image[..., ::-1]), magnitude)
     theirs = TRANSFORMS.build(dict(upstream, prob=1.0))(dict(img=image.copy()))['img'][..., ::-1]
     difference = np.abs(np.asarray(ours).astype(int) - theirs).mean()
     assert difference <= tolerance, difference
@@ -126,14 +127,14 @@ def test_operations_are_upstreams(image, name, upstream, magnitude, tolerance):
 def test_what_is_drawn(image, monkeypatch):
     """Fifteen operations, two draws with probability one half, levels 1 to 9, all uniform."""
     drawn = []
-    monkeypatch.setattr(rand_augment, 'apply', lambda image, name, level: drawn.append((name, level)) or image)
+    monkeypatch.setattr(transforms, 'apply_operation', lambda image, name, level: drawn.append((name, level)) or image)
     np.random.seed(0)
     transform = RandAugment()
     for _ in range(3000):
         transform(dict(img=image))
     names, levels = (Counter(column) for column in zip(*drawn, strict=True))
     assert len(drawn) == pytest.approx(3000, rel=0.05)
-    assert set(names) == set(rand_augment.OPERATIONS) and len(names) == 15
+    assert set(names) == set(transforms.OPERATIONS) and len(names) == 15
     assert all(count == pytest.approx(200, rel=0.25) for count in names.values())
     assert sorted(levels) == list(range(1, 10))
     assert all(count == pytest.approx(333, rel=0.2) for count in levels.values())
@@ -141,11 +142,11 @@ def test_what_is_drawn(image, monkeypatch):
 
 def test_signs_are_drawn_where_they_should_be(image):
     results = {}
-    for name, (_, signed, _) in rand_augment.OPERATIONS.items():
+    for name, (_, signed, _) in transforms.OPERATIONS.items():
         images = set()
         for seed in range(8):
             np.random.seed(seed)
-            images.add(rand_augment.apply(Image.fromarray(image), name, 5).tobytes())
+            images.add(transforms.apply_operation(Image.fromarray(image), name, 5).tobytes())
         results[name] = len(images)
         assert len(images) == (2 if signed else 1) or name == 'Cutout', name
     assert results['Cutout'] > 2

@@ -40,7 +40,7 @@ class FSDPStrategy(UpstreamStrategy):
     Example:
         >>> from mmengine.registry import STRATEGIES
         >>> STRATEGIES.get('mmasl.FSDPStrategy')  # in a config: strategy = dict(type='mmasl.FSDPStrategy')
-        <class 'mmasl.engine.strategies.fsdp_strategy.FSDPStrategy'>
+        <class 'mmasl.engine.strategies.FSDPStrategy'>
     """
 
     def __init__(self, *, state_dict_cfg: str | dict = 'full', **kwargs):

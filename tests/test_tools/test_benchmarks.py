@@ -1,9 +1,14 @@
-"""The loss benchmark: its gate refuses wrong numbers, its report compares what it measured. No time is asserted."""
+"""The benchmarks refuse wrong numbers and report what they measure. No time is asserted."""
 
+import json
 from pathlib import Path
 
+import data_loading
+import data_pipeline
+import detection_losses
 import loss
 import loss_cases
+import metrics_at_scale
 import pytest
 import torch
 from loss_bars import bar_table, bars
@@ -116,3 +121,50 @@ def test_bad_arguments(few, tmp_path, capsys):
         run(tmp_path, '--contenders', 'nobody')
     assert run(tmp_path, '--check') == 1
     assert 'loss.jsonl, found none' in capsys.readouterr().err
+
+
+def test_it_prints_time_and_memory_of_each_kind_of_target(tmp_path, capsys):
+    assert detection_losses.main(['--rows', '2000', '--repeats', '2', '--out', str(tmp_path / 'out.jsonl')]) == 0
+    rows = json.loads((tmp_path / 'out.jsonl').read_text())['rows']
+    kinds = ('class index', '(labels, scores)', 'dense scores')
+    assert [row['target'] for row in rows[::3]] == [*kinds, *(f'{kind}, probabilities' for kind in kinds[:2])]
+    memory = {(row['target'], row['loss']): row['peak_memory'] for row in rows}
+    for kind in kinds[:2]:
+        assert memory[kind, detection_losses.OURS] < 2.2 and memory[kind, detection_losses.ASYMMETRIC] < 2.2
+    assert memory['class index', 'MMDetection FocalLoss'] > 8
+    assert all(0 < row['ns_min'] <= row['ns_median'] for row in rows)
+    assert '| class index | MMDetection FocalLoss |' in capsys.readouterr().out
+
+
+def test_a_difference_stops_it_before_any_speed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(detection_losses.SAME, 'gamma_neg', 2.01)
+    assert detection_losses.main(['--rows', '200', '--out', str(tmp_path / 'out.jsonl')]) == 1
+    assert 'class index: the gradient of ours differs from MMDetection FocalLoss by' in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_data_loading(tmp_path):
+    assert data_loading.generate_coco(tmp_path, images=50, objects=400) > 400 * 400
+    assert data_loading.generate_open_images(tmp_path, images=60) > 60 * 40
+    rows = [data_loading.measure(case, str(tmp_path)) for case in data_loading.CASES]
+    assert [row['images'] for row in rows] == [50, 60, 60]
+    ours, theirs = (data_loading.load(case, str(tmp_path)) for case in data_loading.CASES[1:])
+    assert [ours.get_data_info(i) for i in range(60)] == [theirs.get_data_info(i) for i in range(60)]
+
+
+def test_metrics_at_scale(tmp_path, capsys):
+    argv = ['--samples', '50', '--classes', '20', '--batch', '16', '--out', str(tmp_path / 'out.json')]
+    metrics_at_scale.main(argv)
+    (row,) = json.loads((tmp_path / 'out.json').read_text())['rows']
+    assert row['samples'] == 50 and 90 < row['mAP'] <= 100 and row['peak_gib'] > 0
+    assert '| samples | classes |' in capsys.readouterr().out
+
+
+def test_data_pipeline(tmp_path, capsys):
+    data_pipeline.main(['--number', '2', '--repeats', '1', '--out', str(tmp_path / 'out.json')])
+    result = json.loads((tmp_path / 'out.json').read_text())
+    assert all(row['images_per_second'] > 0 for row in result['rows'])
+    for job in ('plain', 'augmented'):
+        assert next(row['ratio'] for row in result['rows'] if row['job'] == job) == 1  # ours
+    assert list(result['profile']) == ['LoadImageFromFile', 'SquishResize', 'Cutout', 'RandAugment', 'PackInputs']
+    assert '| RandAugment |' in capsys.readouterr().out
