@@ -4,7 +4,6 @@
 torch, because this file needs only the standard library.
 """
 
-import contextlib
 import importlib
 import importlib.metadata
 import io
@@ -12,11 +11,12 @@ import re
 import sys
 import warnings
 from collections import namedtuple
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 TASKS = ('classification', 'detection')
 Trouble = namedtuple('Trouble', 'what cure tasks')
-# Each import name has its pin for the maintained forks and for the last original packages. A test compares these with
+# For each import name: the pin for the maintained forks, and for the last original packages. A test compares these with
 # the files in requirements/.
 PINS = {
     'torch': ('torch==2.11.0', 'torch==2.1.2'),
@@ -40,11 +40,10 @@ BUILD += '--no-build-isolation '
 def diagnose(found, errors):
     """Return the troubles of a stack with their cures and the tasks that they stop, each cause before its consequences.
 
-    Args:
-        found: The distributions that provide each import name of ``PINS``, with their versions.
-        errors: The reason for each import that fails. The key ``mmcv._ext`` stands for mmcv's compiled ops.
+    ``found`` has the distributions that provide each import name of ``PINS``, with their versions, and ``errors`` the
+    reason for each import that fails. The key ``mmcv._ext`` stands for mmcv's compiled ops.
     """
-    pins, troubles = asked(found), {}
+    pins, troubles = pins_for(found), {}
     at = {name: version_tuple(next(iter(dists.values()), '0')) for name, dists in found.items()}
 
     def add(name, what, *packages, remove=()):
@@ -54,8 +53,7 @@ def diagnose(found, errors):
 
     for name, dists in found.items():
         if len(dists) > 1 and name != 'cv2':
-            what = f'{" and ".join(dists)} are both installed and overwrite each other'
-            add(name, what, pins[name], remove=dists)
+            add(name, f'{" and ".join(dists)} are both installed and overwrite each other', pins[name], remove=dists)
         elif not dists:
             torch = next(iter(found['torch'].values()), '').split('+')[0]
             fits = f'torchvision torch=={torch}' if name == 'torchvision' and torch else pins[name]
@@ -84,7 +82,7 @@ def diagnose(found, errors):
     return list(troubles.values())
 
 
-def asked(found):
+def pins_for(found):
     """Return the pin of each import name: that of the original packages if any of them is there without a fork."""
     names = {name for dists in found.values() for name in dists}
     originals = names & {'mmengine', 'mmcv', 'mmcv-lite', 'mmpretrain', 'mmdet'} and 'onedl-' not in ' '.join(names)
@@ -105,15 +103,13 @@ def gather():
     found = {name: {dist: version(dist) for dist in sorted(set(providers.get(name, ())))} for name in PINS}
     for name in IMPORTS:
         package = name if name == 'mmcv._ext' else name.split('.')[0]
-        if not found[name.split('.')[0]] or package in errors:
-            continue
-        quiet = io.StringIO()  # hides messages of the packages about their optional parts
-        try:
-            with warnings.catch_warnings(), contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
-                warnings.simplefilter('ignore')
-                importlib.import_module(name)
-        except Exception as error:  # a broken package may raise anything
-            errors[package] = f'{type(error).__name__}: {error}'.splitlines()[0]
+        if found[name.split('.')[0]] and package not in errors:
+            try:  # without the messages of the packages about their optional parts
+                with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+                    warnings.simplefilter('ignore')
+                    importlib.import_module(name)
+            except Exception as error:  # a broken package may raise anything
+                errors[package] = f'{type(error).__name__}: {error}'.splitlines()[0]
     return found, errors
 
 
@@ -139,14 +135,14 @@ def backends():
 def report(found, errors, venv=''):
     """Return the lines to print and the troubles. ``make install`` repairs ``venv``, the environment of a clone."""
     lines = [f'{"python":<13}{sys.version.split()[0]} ({sys.prefix})']
-    for (name, dists), pin in zip(found.items(), asked(found).values(), strict=True):
+    for (name, dists), pin in zip(found.items(), pins_for(found).values(), strict=True):
         versions = ', '.join(f'{at} ({dist})' for dist, at in dists.items()) or 'missing'
         tested = pin.partition('==')[2]
         known = any(version_tuple(at) == version_tuple(tested) for at in dists.values())
         lines.append(f'{name:<13}{versions}' + ('' if known else f', tested with {tested}'))
     lines += [f'{"mmcv._ext":<13}{errors.get("mmcv._ext", "loads")}'] if found['mmcv'] else []
-    lines += backends()
     troubles = diagnose(found, errors)
+    lines += backends()
     for trouble in troubles:
         lines += [f'trouble: {trouble.what}'] + ([] if venv else [f'   cure: {trouble.cure}'])
     if troubles and venv:

@@ -25,3 +25,11 @@ def forget_runs():
     yield
     for manager in managers:
         manager._instance_dict.clear()
+
+
+@pytest.fixture(autouse=True)
+def same_threads():
+    """Give torch back the number of threads that it had: the benchmarks set it."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)

@@ -8,10 +8,9 @@ from mmasl.analysis.curves import (
     positive_gradient,
     positive_loss,
 )
-from mmasl.analysis.label_statistics import LabelStatistics, count_labels
+from mmasl.analysis.label_statistics import LabelStatistics, count_labels, starting_ladder
 from mmasl.analysis.p_star import p_star, p_star_without_focusing
 from mmasl.analysis.properties import TABLE_1, GradientProperties, gradient_properties
-from mmasl.analysis.starting_ladder import starting_ladder
 
 __all__ = [
     'TABLE_1',

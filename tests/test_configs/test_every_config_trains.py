@@ -1,19 +1,129 @@
-"""Every config is built and run for two iterations and an evaluation on a few images."""
+"""Every config is built and run for two iterations and an evaluation on a few images.
+
+Each folder of configs has a function that makes its configs small enough and says where their data are.
+"""
 
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
-from mmengine import Config
+from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mmasl.datasets.miniatures import Size, make_miniature
+from mmasl.datasets.miniatures.formats import OWN_CLASSES
 from mmasl.engine.check_model import check_model
 from tests.test_configs.recipes import FOLDERS
-from tests.test_configs.shrink import FAMILIES
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 # those of the paper's classification experiments: test_recipes.py
 PATHS = sorted(p for p in CONFIGS.rglob('*.py') if '_base_' not in p.parts and p.parent.name not in FOLDERS)
+SIDE = 64
+
+
+def digit_scenes(cfg: Config, folder: Path, scenes: int = 8) -> None:
+    """Eight scenes in two batches."""
+    for split in ('train', 'val', 'test'):
+        loader = cfg[f'{split}_dataloader']
+        loader.batch_size = scenes // 2
+        loader.dataset.num_scenes = scenes
+
+
+def digit_scenes_single(cfg: Config, folder: Path) -> None:
+    """Eight scenes in two batches, and few from which the metric counts the classes."""
+    digit_scenes(cfg, folder)
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        evaluator.train_dataset.num_scenes = 100
+
+
+def coco_detection(cfg: Config, folder: Path) -> None:
+    """Two batches, of three images with objects or of all four; nothing pre-trained."""
+    root = folder / 'coco'
+    if not root.exists():
+        make_miniature('coco', root, Size(train=3, val=2, side=SIDE))
+    for split in ('train', 'val', 'test'):
+        loader = cfg[f'{split}_dataloader']
+        loader.update(batch_size=2, num_workers=0, persistent_workers=False)
+        dataset = loader.dataset.get('dataset', loader.dataset)
+        dataset.data_root = f'{root}/'
+        set_scales(dataset.pipeline)
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        if 'ann_file' in evaluator:
+            evaluator.ann_file = str(root / 'annotations' / Path(evaluator.ann_file).name)
+    if 'score_thr' in cfg.model.test_cfg:
+        cfg.model.test_cfg.score_thr = 0.0  # an untrained head scores 0.01, and no box at all gives no metric
+    for part in ('encoder', 'decoder'):
+        if part in cfg.model:
+            cfg.model[part].num_layers = 1
+    backbone = cfg.model.backbone
+    backbone.update(pretrained=False) if 'pretrained' in backbone else backbone.update(init_cfg=None)
+
+
+def set_scales(node) -> None:
+    """Have the transforms of a pipeline, however nested, make images of about ``SIDE`` pixels."""
+    if isinstance(node, list | tuple):
+        for part in node:
+            set_scales(part)
+    elif isinstance(node, dict):
+        small = dict(scale=(2 * SIDE, SIDE), scales=[(SIDE, 2 * SIDE)], crop_size=(SIDE // 2, SIDE))
+        node.update({key: value for key, value in small.items() if key in node})
+        set_scales(list(node.values()))
+
+
+def features(cfg: Config, folder: Path) -> None:
+    """Two batches of random vectors."""
+    path = folder / 'features.npz'
+    if not path.exists():
+        x, y = np.random.default_rng(0).normal(size=(8, 4)), np.eye(8)[:, :3]
+        np.savez(path, train_x=x, train_y=y, val_x=x, val_y=y, test_x=x, test_y=y)
+    cfg.model.data_root = str(path)
+    for split in ('train', 'val', 'test'):
+        cfg[f'{split}_dataloader'].batch_size = 4
+        cfg[f'{split}_dataloader'].dataset.data_root = str(path)
+
+
+def photos(cfg: Config, folder: Path) -> None:
+    """Two batches of two images of the miniature, at their own size, from random weights."""
+    name = 'voc' if cfg.model.head.num_classes == 20 else 'coco'
+    root = folder / f'photos_{name}'
+    if not root.exists():
+        make_miniature(name, root, Size(train=4, val=2, test=1, side=SIDE))
+    for split in ('train', 'val', 'test'):
+        loader = cfg[f'{split}_dataloader']
+        loader.batch_size = 2
+        dataset = loader.dataset.get('dataset', loader.dataset)
+        dataset.data_root = str(root / 'VOC2007' if name == 'voc' else root)
+        set_scales(dataset.pipeline)
+    cfg.model.backbone.init_cfg = None
+
+
+def own_pictures(cfg: Config, folder: Path) -> None:
+    """Two batches of two small pictures, from random weights."""
+    root = folder / 'own_pictures'
+    if not root.exists():
+        make_miniature('own_pictures', root, Size(train=4, val=2, test=2, side=SIDE))
+    cfg.model.backbone.init_cfg = None
+    for split in ('train', 'val', 'test'):
+        loader = cfg[f'{split}_dataloader']
+        loader.update(batch_size=2, num_workers=0)
+        loader.dataset.update(data_root=str(root), classes=OWN_CLASSES)  # so few pictures do not have all of them
+        set_scales(loader.dataset.pipeline)
+
+
+FAMILIES = {
+    'own_pictures': own_pictures,
+    'features': features,
+    'digit_scenes': digit_scenes,
+    'photos': photos,
+    'photos_det': coco_detection,
+    'digit_scenes_det': digit_scenes,
+    'digit_scenes_single': digit_scenes_single,
+    'fcos': coco_detection,
+    'atss': coco_detection,
+    'retinanet': coco_detection,
+    'deformable_detr': coco_detection,
+}
 
 
 @pytest.fixture(scope='module')

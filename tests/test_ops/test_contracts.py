@@ -170,6 +170,18 @@ def test_a_nan_logit_shows_in_the_loss_and_gradient_of_its_row(run, gamma):
             assert total.isnan()
 
 
+@pytest.fixture
+def poisoned_memory(monkeypatch):
+    """Buffers from torch.empty and its kin are filled with NaN or a large number: any entry left unwritten shows."""
+
+    def poison(tensor):
+        return tensor.fill_(torch.nan if tensor.is_floating_point() else 10**8)
+
+    for owner, name in ((torch, 'empty'), (torch, 'empty_like'), (torch.Tensor, 'new_empty')):
+        original = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *a, _original=original, **k: poison(_original(*a, **k)))
+
+
 @pytest.mark.parametrize('form', [0, 2, 3])
 @pytest.mark.parametrize('reduce', [True, False])
 def test_same_inputs_same_bits_and_nothing_of_uninitialised_memory(run, poisoned_memory, form, reduce):

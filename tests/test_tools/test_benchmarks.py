@@ -11,8 +11,7 @@ import loss_cases
 import metrics_at_scale
 import pytest
 import torch
-from loss_bars import bar_table, bars
-from loss_report import compare, read_runs, run_name
+from loss_report import bar_table, bars, compare, read_runs, run_name
 
 from tests.test_ops.triton_device import use_interpreter
 
@@ -45,7 +44,7 @@ def test_it_writes_numbers_table_and_figure(few, tmp_path, capsys):
     assert (tmp_path / f'{run_name(result)}.png').stat().st_size > 0
     assert '### 44800x80, trained logits' in (text := capsys.readouterr().out) and '### Targets' in text
     assert run(tmp_path, '--contenders', *NAMES, '--check', '--tolerance', '1e9') == 0
-    assert read_runs(tmp_path / 'loss.jsonl') == [result]
+    assert read_runs(tmp_path / 'loss.jsonl', 'loss') == [result]
     assert 'no ratio changed' in capsys.readouterr().out
 
 

@@ -35,7 +35,7 @@ def parse_args(argv=None):
     parser.add_argument('--coco-images', type=int, default=82081)
     parser.add_argument('--coco-objects', type=int, default=604907)
     parser.add_argument('--images', type=int, default=1_000_000, help='images of the generated Open Images')
-    parser.add_argument('--out', type=Path, default=RESULTS / 'data_loading.jsonl')
+    parser.add_argument('--out', type=Path, default=RESULTS, help='file with a line for each run')
     parser.add_argument('--child', nargs=2, metavar=('CASE', 'ROOT'), help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
@@ -145,7 +145,7 @@ def main(argv=None):
             command = [sys.executable, __file__, '--child', case, str(root)]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             rows.append({**json.loads(done.stdout.splitlines()[-1]), 'file_mib': sizes[name] / 2**20})
-    keep_run(args.out, {'machine': machine('cpu', 1), 'rows': rows})
+    keep_run(args.out, 'data_loading', {'machine': machine('cpu', 1), 'rows': rows})
     keys = ('images', 'file_mib', 'seconds', 'cpu_seconds', 'held_mib', 'peak_mib', 'us_per_sample')
     print(table(['case', *keys], [[row['case'], *(f'{row[key]:,.1f}' for key in keys)] for row in rows]))
 

@@ -134,7 +134,7 @@ def parse_args(argv=None):
     parser.add_argument('--images', help='pattern of JPEG files to use instead of generated ones')
     parser.add_argument('--number', type=int, default=160)
     parser.add_argument('--repeats', type=int, default=3)
-    parser.add_argument('--out', type=Path, default=RESULTS / 'data_pipeline.jsonl')
+    parser.add_argument('--out', type=Path, default=RESULTS, help='file with a line for each run')
     args = parser.parse_args(argv)
     if args.images and not glob.glob(os.path.expanduser(args.images)):
         parser.error(f'--images: no file matches {args.images}')
@@ -160,7 +160,7 @@ def main(argv=None):
         parts = profile(jobs['augmented']['mmasl'], paths, args.repeats)
         kib = float(np.mean([os.path.getsize(path) for path in paths])) / 1024
     result = dict(machine=machine('cpu', 1), images=len(paths), mean_kib=kib, rows=rows, profile=parts)
-    keep_run(args.out, result)
+    keep_run(args.out, 'data_pipeline', result)
     print(f'{len(paths)} JPEGs of {kib:.0f} KiB on average; images per second of one core\n')
     keys = 'images_per_second', 'ratio'
     body = [[f'{row["job"]}: {row["contender"]}', *(f'{row[key]:.2f}' for key in keys)] for row in rows]

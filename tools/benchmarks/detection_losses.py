@@ -105,7 +105,7 @@ def main(argv=None) -> int:
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--repeats', type=int, default=11, help='rounds of interleaved timing')
     parser.add_argument('--rows', type=int, default=ROWS, help='number of anchors')
-    parser.add_argument('--out', type=Path, default=RESULTS / 'detection_losses.jsonl')
+    parser.add_argument('--out', type=Path, default=RESULTS, help='file with a line for each run')
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     info, rows = machine('cpu', args.threads), []
@@ -124,7 +124,7 @@ def main(argv=None) -> int:
         f'Forward + backward of {args.rows:,} x {CLASSES} logits on {processor(info)} with torch {info["torch"]} '
         f'on {info["date"]}:'
     )
-    keep_run(args.out, dict(machine=info, rows=rows))
+    keep_run(args.out, 'detection_losses', dict(machine=info, rows=rows))
     print(f'{text}\n\n{table(head, body)}')
     return 0
 

@@ -44,9 +44,8 @@ import xml.etree.ElementTree as ElementTree
 from tempfile import TemporaryDirectory
 
 import torch
-from loss_bars import bar_table, bars
 from loss_cases import AUTHORS, AUTHORS_COMPILED, BCE, FLOOR, Case, gate, make_case
-from loss_report import machine, table
+from loss_report import bar_table, bars, machine, table
 from loss_timing import capture, eager_seconds, peak_memory, step_of, time_interleaved
 
 from mmasl.analysis.report import table as markdown_table

@@ -12,7 +12,7 @@ command writes a line into --out and a figure into work_dirs/loss, and prints wh
 This command compares 10^6 to 10^8 logits. The variable makes glibc take new pages for every buffer; otherwise it would
 reuse small buffers, and page faults are most of the time of a large copy.
 
-    MALLOC_MMAP_THRESHOLD_=1048576 python tools/benchmarks/loss.py --out tools/benchmarks/results/loss_size.jsonl \\
+    MALLOC_MMAP_THRESHOLD_=1048576 python tools/benchmarks/loss.py --name loss_size \\
         --workloads 12500x80 358400x80 1250000x80 --regimes trained
 """
 
@@ -21,9 +21,8 @@ import sys
 from pathlib import Path
 
 import torch
-from loss_bars import bar_table, bars
 from loss_cases import BCE, CROSS_ENTROPY, REGIMES, WORKLOADS, Case, gate, make_case
-from loss_report import RESULTS, compare, draw, keep_run, machine, read_runs, run_name, table
+from loss_report import RESULTS, bar_table, bars, compare, draw, keep_run, machine, read_runs, run_name, table
 from loss_timing import eager_seconds, peak_memory, time_interleaved
 from tqdm import tqdm
 
@@ -58,7 +57,8 @@ def parse_args(argv=None):
     parser.add_argument('--contenders', nargs='+', help='only these; the ratios need torch BCE-with-logits among them')
     parser.add_argument('--seconds', type=float, default=10, help='time for the timed rounds of a case')
     parser.add_argument('--repeats', type=int, help='number of rounds instead of --seconds')
-    parser.add_argument('--out', type=Path, default=RESULTS / 'loss.jsonl', help='file with a line for each run')
+    parser.add_argument('--out', type=Path, default=RESULTS, help='file with a line for each run')
+    parser.add_argument('--name', default='loss', help='name of the runs in --out (default: %(default)s)')
     parser.add_argument('--figures', type=Path, default=ROOT / 'work_dirs' / 'loss', help='folder of the figures')
     parser.add_argument('--check', action='store_true', help='compare the ratios with those of the run in --out')
     parser.add_argument('--report', action='store_true', help='write loss.md from the stored runs; measure nothing')
@@ -128,9 +128,9 @@ def text_of(result: dict) -> str:
 def write_page() -> None:
     """Write the tables of all stored runs into ``loss.md``."""
     parts = ['# The loss and its peers\n', INTRODUCTION]
-    for file in ('loss', 'loss_size'):
-        for run in read_runs(RESULTS / f'{file}.jsonl'):
-            parts.append(f'## {run_name(run)}{", sizes" if file == "loss_size" else ""}\n\n{text_of(run)}')
+    for name in ('loss', 'loss_size'):
+        for run in read_runs(RESULTS, name):
+            parts.append(f'## {run_name(run)}{", sizes" if name == "loss_size" else ""}\n\n{text_of(run)}')
     PAGE.write_text('\n'.join(parts), encoding='utf-8')
 
 
@@ -139,7 +139,7 @@ def main(argv=None):
     if args.report:
         write_page()
         return 0
-    runs = {run_name(old): old for old in read_runs(args.out)}
+    runs = {run_name(old): old for old in read_runs(args.out, args.name)}
     name = run_name(dict(machine=machine(args.device, args.threads[0]), dtype=args.dtype))
     if args.check and name not in runs:
         print(f'--check: expected the run {name} in {args.out}, found {", ".join(runs) or "none"}', file=sys.stderr)
@@ -149,7 +149,7 @@ def main(argv=None):
         if result is None:
             return 1
         if not args.check:
-            keep_run(args.out, result)
+            keep_run(args.out, args.name, result)
         draw(result, args.figures / run_name(result))
         print(text_of(result))
     if args.check:

@@ -222,7 +222,7 @@ def main(argv=None) -> int:
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--pairs', type=int, help='pairs of steps (default: 200 for DigitNet, 9 for ResNet-101)')
     parser.add_argument('--amp', action='store_true', help='mixed precision, on a GPU')
-    parser.add_argument('--out', type=Path, default=RESULTS / 'loss_in_training.jsonl')
+    parser.add_argument('--out', type=Path, default=RESULTS, help='file with a line for each run')
     args = parser.parse_args(argv)
     if args.pairs is not None and args.pairs < 2:
         parser.error(f'--pairs: expected at least 2, got {args.pairs}')
@@ -232,7 +232,7 @@ def main(argv=None) -> int:
     for name in args.models:
         timed = MODELS_TIMED[name]
         rows.append(measure(name, timed._replace(pairs=args.pairs or timed.pairs), args.device, args.amp))
-    keep_run(args.out, {'machine': info, 'rows': rows})
+    keep_run(args.out, 'loss_in_training', {'machine': info, 'rows': rows})
     print('\n'.join(map(describe, rows)))
     print(f'wrote {args.out}')
     return 0

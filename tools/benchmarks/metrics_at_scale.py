@@ -25,7 +25,7 @@ def parse_args(argv=None):
     parser.add_argument('--classes', type=int, default=9605)
     parser.add_argument('--batch', type=int, default=256)
     parser.add_argument('--unverified', choices=['ignored', 'negative'], default='negative')
-    parser.add_argument('--out', type=Path, default=RESULTS / 'metrics_at_scale.jsonl')
+    parser.add_argument('--out', type=Path, default=RESULTS, help='file with a line for each run')
     return parser.parse_args(argv)
 
 
@@ -60,7 +60,7 @@ def main(argv=None):
     row.update(evaluate_cpu_seconds=time.process_time() - cpu)
     row.update(held_gib=(held - before) / 2**30, peak_gib=peak_memory() / 2**30)
     row.update(mAP=result['multi-label/mAP'], mAP_weighted=result['multi-label/mAP_weighted'])
-    keep_run(args.out, {'machine': machine('cpu', 1), 'rows': [row]})
+    keep_run(args.out, 'metrics_at_scale', {'machine': machine('cpu', 1), 'rows': [row]})
     print(table(list(row), [[f'{v:,.2f}' if isinstance(v, float) else str(v) for v in row.values()]]))
 
 
