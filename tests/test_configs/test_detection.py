@@ -10,21 +10,21 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
 RESULTS = ROOT / 'tools' / 'studies' / 'results' / 'digit_scenes_det.jsonl'
 DIGITS = 'digit_scenes_det/{}_digitnet_fpn_{}_1xb16_digitscenes-96px.py'
-ENHANCED = 'fcos/fcos_tresnet-m_fpn_gn-head-center-normbbox-centeronreg-giou_{}-1x_coco.py'
+ENHANCED = 'coco_detection/fcos_tresnet-m_fpn_gn-head-center-normbbox-centeronreg-giou_{}-1x_coco.py'
 TWINS = {
     ENHANCED: ('fl', 'asl'),
-    'atss/atss_tresnet-m_fpn_{}-1x_coco.py': ('fl', 'asl'),
+    'coco_detection/atss_tresnet-m_fpn_{}-1x_coco.py': ('fl', 'asl'),
     DIGITS.format('fcos', '{}'): ('fl', 'asl'),
     DIGITS.format('atss', '{}'): ('fl', 'asl'),
     DIGITS.format('gfl', '{}'): ('qfl', 'aql'),
 }
 MMDET = {
-    'fcos/fcos_r50-caffe_fpn_gn-head_asl-1x_coco.py': 'fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py',
+    'coco_detection/fcos_r50-caffe_fpn_gn-head_asl-1x_coco.py': 'fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py',
     ENHANCED.format('fl'): 'fcos/fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-giou_1x_coco.py',
-    'atss/atss_r50_fpn_asl-1x_coco.py': 'atss/atss_r50_fpn_1x_coco.py',
-    'atss/atss_tresnet-m_fpn_fl-1x_coco.py': 'atss/atss_r50_fpn_1x_coco.py',
-    'retinanet/retinanet_r50_fpn_asl-1x_coco.py': 'retinanet/retinanet_r50_fpn_1x_coco.py',
-    'deformable_detr/deformable-detr_r50_asl-16xb2-50e_coco.py': (
+    'coco_detection/atss_r50_fpn_asl-1x_coco.py': 'atss/atss_r50_fpn_1x_coco.py',
+    'coco_detection/atss_tresnet-m_fpn_fl-1x_coco.py': 'atss/atss_r50_fpn_1x_coco.py',
+    'coco_detection/retinanet_r50_fpn_asl-1x_coco.py': 'retinanet/retinanet_r50_fpn_1x_coco.py',
+    'coco_detection/deformable-detr_r50_asl-16xb2-50e_coco.py': (
         'deformable_detr/deformable-detr_r50_16xb2-50e_coco.py'
     ),
 }

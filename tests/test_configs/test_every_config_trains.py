@@ -119,10 +119,7 @@ FAMILIES = {
     'photos_det': coco_detection,
     'digit_scenes_det': digit_scenes,
     'digit_scenes_single': digit_scenes_single,
-    'fcos': coco_detection,
-    'atss': coco_detection,
-    'retinanet': coco_detection,
-    'deformable_detr': coco_detection,
+    'coco_detection': coco_detection,
 }
 
 

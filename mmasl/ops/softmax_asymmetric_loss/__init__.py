@@ -1,11 +1,13 @@
 """The single-label asymmetric loss as an op. Its README.md derives the gradient and says what is saved."""
 
 from mmasl.ops import Op
-from mmasl.ops.softmax_asymmetric_loss.asymmetry import SoftmaxAsymmetry
 from mmasl.ops.softmax_asymmetric_loss.cpu import LIBRARY, softmax_asymmetric_loss_cpu
 from mmasl.ops.softmax_asymmetric_loss.plain import softmax_asymmetric_loss_plain
-from mmasl.ops.softmax_asymmetric_loss.reference import softmax_asymmetric_loss_reference
-from mmasl.ops.softmax_asymmetric_loss.target import check_single_label
+from mmasl.ops.softmax_asymmetric_loss.reference import (
+    SoftmaxAsymmetry,
+    check_single_label,
+    softmax_asymmetric_loss_reference,
+)
 from mmasl.ops.softmax_asymmetric_loss.triton import softmax_asymmetric_loss_triton
 
 OP = Op(

@@ -8,9 +8,7 @@ from torch import Tensor
 
 from mmasl.ops.analytic import Computed, Given, with_analytic_gradient
 from mmasl.ops.cpu_library import DTYPES, PARALLEL_FROM, address, as_factor, as_target, load
-from mmasl.ops.softmax_asymmetric_loss.asymmetry import smoothed
-from mmasl.ops.softmax_asymmetric_loss.reference import softmax_asymmetric_loss_reference
-from mmasl.ops.softmax_asymmetric_loss.target import check_single_label
+from mmasl.ops.softmax_asymmetric_loss.reference import check_single_label, smoothed, softmax_asymmetric_loss_reference
 
 LIBRARY = load(Path(__file__).parent, 'mmasl_softmax_asymmetric_loss')
 JOB = Struct('5d PP 6q PP d PPP qq')  # of cpu.cpp

@@ -11,9 +11,13 @@ from torch.nn.functional import threshold
 
 from mmasl.compat import at_least_float32
 from mmasl.ops.analytic import LOSS_UNIT, Computed, Given, product, with_analytic_gradient, zero_at_most
-from mmasl.ops.softmax_asymmetric_loss.asymmetry import smoothed
-from mmasl.ops.softmax_asymmetric_loss.reference import lowest_log_probability, softmax_asymmetric_loss_reference
-from mmasl.ops.softmax_asymmetric_loss.target import check_single_label, ignored_rows
+from mmasl.ops.softmax_asymmetric_loss.reference import (
+    check_single_label,
+    ignored_rows,
+    lowest_log_probability,
+    smoothed,
+    softmax_asymmetric_loss_reference,
+)
 from mmasl.ops.target import may_ignore
 
 

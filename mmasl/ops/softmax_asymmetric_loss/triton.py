@@ -6,9 +6,12 @@ The kernels are in triton_kernels.py, which is imported when it is first needed.
 from torch import Tensor
 
 from mmasl.ops.analytic import Given
-from mmasl.ops.softmax_asymmetric_loss.asymmetry import SoftmaxAsymmetry, smoothed
-from mmasl.ops.softmax_asymmetric_loss.reference import softmax_asymmetric_loss_reference
-from mmasl.ops.softmax_asymmetric_loss.target import check_single_label
+from mmasl.ops.softmax_asymmetric_loss.reference import (
+    SoftmaxAsymmetry,
+    check_single_label,
+    smoothed,
+    softmax_asymmetric_loss_reference,
+)
 from mmasl.ops.target import may_ignore
 from mmasl.ops.triton_support import Launch, Plan, as_number, compiled_exponent, refuse, run_on_triton
 
