@@ -1,80 +1,9 @@
-"""The registered single-label module: signature, registration, errors, and its use in MMPretrain's linear head."""
-
-import copy
-import inspect
-import io
+"""The single-label module in MMPretrain's linear head."""
 
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from mmengine.registry import MODELS, DefaultScope
-
-from mmasl import softmax_asymmetric_loss
-from mmasl.models.losses import SoftmaxAsymmetricLoss
-
-MODULE_ONLY = {'loss_weight', 'use_sigmoid'}
-CALL_ONLY = {'pred', 'target', 'weight', 'avg_factor'}
-
-
-def test_module_and_function_have_the_same_parameters_and_defaults():
-    module = inspect.signature(SoftmaxAsymmetricLoss).parameters
-    function = inspect.signature(softmax_asymmetric_loss).parameters
-    assert set(module) - MODULE_ONLY == set(function) - CALL_ONLY
-    for name in set(module) - MODULE_ONLY:
-        assert module[name].default == function[name].default, name
-
-
-@pytest.mark.parametrize('scope', ['mmpretrain', 'mmdet', 'mmengine'])
-def test_it_is_built_by_name_from_every_default_scope(scope):
-    registries = [MODELS]
-    if scope != 'mmengine':
-        registries.append(pytest.importorskip(f'{scope}.registry').MODELS)
-    with DefaultScope.overwrite_default_scope(scope):
-        for registry in registries:
-            loss = registry.build(dict(type='mmasl.SoftmaxAsymmetricLoss', gamma_neg=2.0))
-            assert type(loss) is SoftmaxAsymmetricLoss and loss.gamma_neg == 2
-
-
-def test_module_forwards_everything():
-    numbers = dict(gamma_pos=1, gamma_neg=2, label_smoothing=0.3, reduction='sum', loss_weight=3.0)
-    torch.manual_seed(0)
-    pred, target, weight = torch.randn(4, 3), torch.tensor([0, 2, -100, 1]), torch.rand(4)
-    constants = dict(ignore_index=-100, detach_focus=True)
-    loss = SoftmaxAsymmetricLoss(**numbers, class_weight=[1, 2, 3], **constants)
-    class_weight = torch.tensor([1.0, 2, 3])
-    expected = softmax_asymmetric_loss(pred, target, weight, 1, 2, 0.3, 'sum', class_weight=class_weight, **constants)
-    torch.testing.assert_close(loss(pred, target, weight), 3 * expected)
-    rows = loss(pred, target, weight, reduction_override='none', avg_factor=7)
-    torch.testing.assert_close(rows.sum(), 3 * expected)
-    mean = loss(pred, target, weight, reduction_override='mean', avg_factor=7)
-    torch.testing.assert_close(mean, 3 * expected / 7)
-
-
-@pytest.mark.parametrize(
-    'arguments, error, text',
-    [
-        (dict(use_sigmoid=True), ValueError, 'use_sigmoid: expected False, got True; .* mmasl.AsymmetricLoss'),
-        (dict(gamma_neg=-1), ValueError, 'gamma_neg: .* got -1'),
-        (dict(label_smoothing=2), ValueError, 'label_smoothing: .* got 2'),
-        (dict(ignore_index=0.5), TypeError, 'ignore_index: .* got 0.5'),
-        (dict(reduction='batch'), ValueError, "reduction: .* got 'batch'"),
-        (dict(backend='fast'), ValueError, "backend: .* got 'fast'"),
-    ],
-)
-def test_a_wrong_parameter_is_reported_when_the_model_is_built(arguments, error, text):
-    with pytest.raises(error, match=text):
-        SoftmaxAsymmetricLoss(**arguments)
-
-
-def test_it_copies_saves_and_leaves_the_checkpoint_alone():
-    loss = SoftmaxAsymmetricLoss(class_weight=[1.0, 2.0])
-    assert loss.state_dict() == {}
-    buffer = io.BytesIO()
-    torch.save(loss, buffer)
-    buffer.seek(0)
-    pred, target = torch.randn(3, 2), torch.randint(0, 2, (3,))
-    for twin in (copy.deepcopy(loss), torch.load(buffer, weights_only=False)):
-        torch.testing.assert_close(twin(pred, target), loss(pred, target))
+from mmengine.registry import DefaultScope
 
 
 def build(head='LinearClsHead', **loss):
