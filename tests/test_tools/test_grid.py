@@ -86,7 +86,6 @@ def test_a_cell_that_fails_does_not_stop_the_others(cells, tmp_path):
     assert isinstance(results['bad'], ArithmeticError)
     assert {'cell1', 'cell2', 'cell3'} < set(results)
     assert not (folder / 'bad.json').exists()
-    assert list(dict(run_cells(bad, folder, double, workers=1))) == ['bad']
     assert (tmp_path / 'log').read_text().count('noise of the run') == 3
 
 

@@ -1,0 +1,1 @@
+# Some packages install a folder `tests` of their own, which Python would prefer to one without this file.
