@@ -58,9 +58,8 @@ class BuildLibraries(build_ext):
         super().run()
         if not all(Path(self.get_ext_fullpath(kernel.name)).exists() for kernel in self.extensions):
             print(NOT_COMPILED, file=sys.stderr)
-            if (
-                'PIP_BUILD_TRACKER' in os.environ
-            ):  # pip shows nothing of a build that succeeds, so this writes beside it
+            if 'PIP_BUILD_TRACKER' in os.environ:
+                # pip shows nothing of a build that succeeds, so this writes beside it.
                 with open(f'/proc/{os.getppid()}/fd/2', 'a') as terminal:
                     terminal.write(NOT_COMPILED)
 

@@ -8,6 +8,7 @@ come with a Python package, train on ``train`` and are tested on ``val``. The ou
 ``tools/demo.py``. The demo trains with one seed; the study in configs/photos/README.md takes several.
 """
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -17,30 +18,15 @@ from mmasl.errors import UserError
 
 PLACES = ('', 'VOC2007', 'VOCdevkit/VOC2007')
 URL = 'http://host.robots.ox.ac.uk/pascal/VOC/voc2007/VOCtrainval_06-Nov-2007.tar'
-
-
-def train(spec: dict) -> dict[str, float]:
-    """Run one of the trainings in its own process."""
-    from studies.experiment import train_and_test
-
-    metrics = train_and_test(spec['config'], spec['overrides'], spec['seed'], work_dir=spec['work_dir'])
-    metrics['p_pos'], metrics['p_neg'] = metrics['pt_pos'], 1 - metrics['pt_neg']
-    return {key: round(metrics[key], 4) for key in PHOTOS.columns}
-
-
-PHOTOS = demo.Demo(
+PHOTOS = dataclasses.replace(
+    demo.CLASSIFICATION,
     name='demo_photos',
     title='Pascal VOC 2007, val',
     config='photos/efficientnet-lite0-{row}_1xb16_voc07-128px.py',
-    losses=demo.CLASSIFICATION.losses,
     rows={loss: loss for loss in demo.CLASSIFICATION.losses},
     changes={},
     caption='Settings are those of configs/photos and are not tuned: one learning rate for all losses; focal loss has '
     'γ=2, ASL has γ₊=0, γ₋=2 and m=0.2, and adaptive ASL has its defaults.',
-    train=train,
-    columns=demo.CLASSIFICATION.columns,
-    logged=demo.CLASSIFICATION.logged,
-    curves=demo.CLASSIFICATION.curves,
     axis='mean $p_t$ on 500 held-out images',
     items='images',
     sizes={

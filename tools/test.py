@@ -67,10 +67,8 @@ def merge_args(cfg: Config, args) -> None:
     cfg.load_from = args.checkpoint
     cfg.resume = False
     if cfg.get('strategy') and os.path.isfile(args.checkpoint):
-        cfg.strategy, cfg.runner_type = (
-            None,
-            'Runner',
-        )  # only training needs shards; a checkpoint file holds the whole model
+        # Only training needs shards; a checkpoint file holds the whole model.
+        cfg.strategy, cfg.runner_type = None, 'Runner'
     checkpoints.skip_pretrained(cfg)
     cli.add_hook(cfg, 'CheckModelHook')
     if args.amp:

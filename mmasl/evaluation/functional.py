@@ -59,7 +59,7 @@ def label_counts(
         topk: Largest number of predicted labels per sample, or None. A number above C means all labels.
 
     Returns:
-        ``(3, C)`` int64: true positives, predicted, positives.
+        numpy.ndarray: the true positives, predicted and positives, ``(3, C)`` int64.
 
     Raises:
         ValueError: For shapes that do not match, scores that are not finite, other targets, ``topk`` below 1, or if
@@ -167,8 +167,8 @@ def multilabel_metrics(
         forced_topk: Also measure the ``topk`` highest labels whether or not they pass the threshold.
 
     Returns:
-        In percent: ``AP`` ``(C,)``, each over the samples that are annotated for the class, NaN for a class without a
-        positive; ``mAP`` :math:`= \frac{1}{C} \sum_c AP_c` and ``mAP_weighted``
+        dict: in percent, ``AP`` ``(C,)``, each over the samples that are annotated for the class, NaN for a class
+        without a positive; ``mAP`` :math:`= \frac{1}{C} \sum_c AP_c` and ``mAP_weighted``
         :math:`= \sum_c P_c AP_c / \sum_c P_c` over the classes with positives, where :math:`P_c` counts the positives
         of class c; ``CP, CR, CF1, OP, OR, OF1``; and the same measures as ``top3_CP``, ... (with ``topk``) and
         ``forced_top3_CP``, ... (with ``forced_topk``). In [0, 1]: ``pt_pos, pt_neg, delta_p`` (see

@@ -76,8 +76,8 @@ def asymmetric_loss(
             reason.
 
     Returns:
-        Float32 (float64 for float64 ``pred``): a scalar, or the shape of ``pred`` for ``'none'``. An empty sum is a
-        zero through which gradients still flow.
+        Tensor: a scalar, or the shape of ``pred`` for ``'none'``, in float32 (float64 for float64 ``pred``). An empty
+        sum is a zero through which gradients still flow.
 
     Raises:
         TypeError: If ``pred`` or a tensor of constants is not floating point, or class indices are not integers.

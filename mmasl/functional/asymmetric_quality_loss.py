@@ -73,8 +73,8 @@ def asymmetric_quality_loss(
         activated, check_target_range, backend: See :func:`asymmetric_loss`.
 
     Returns:
-        Float32 (float64 for float64 ``pred``): a scalar, or the shape of ``pred`` for ``'none'``. An empty sum is a
-        zero through which gradients still flow.
+        Tensor: a scalar, or the shape of ``pred`` for ``'none'``, in float32 (float64 for float64 ``pred``). An empty
+        sum is a zero through which gradients still flow.
 
     Raises:
         TypeError: If ``pred`` or the scores are not floating point, or the labels are not integers.

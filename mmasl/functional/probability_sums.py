@@ -25,7 +25,7 @@ def probability_sums(pred: Tensor, target: Tensor, weight: Tensor | None = None,
         activated: ``pred`` contains probabilities instead of logits.
 
     Returns:
-        (4, C) in float64: the sum of p_t of positives, their number, the sum of p_t of negatives, their number.
+        Tensor: (4, C) in float64, the sum of p_t of positives, their number, the sum of p_t of negatives, their number.
 
     Raises:
         TypeError, ValueError: For the dtypes and shapes that :func:`mmasl.asymmetric_loss` refuses.

@@ -63,8 +63,8 @@ def softmax_asymmetric_loss(
         backend: See :func:`asymmetric_loss`.
 
     Returns:
-        Float32 (float64 for float64 ``pred``): a scalar, or the shape (N, ...) for ``'none'``. It is finite for all
-        finite logits; a loss beyond the largest float becomes that float. An empty sum is a zero through which
+        Tensor: a scalar, or the shape (N, ...) for ``'none'``, in float32 (float64 for float64 ``pred``). It is finite
+        for all finite logits; a loss beyond the largest float becomes that float. An empty sum is a zero through which
         gradients still flow.
 
     Raises:

@@ -10,7 +10,7 @@ from mmasl.files import write_json
 
 
 def test_a_cell_shows_prior_and_margin(tmp_path, monkeypatch, capsys):
-    cells = prior_and_margin.make_cells(prior_and_margin.CONFIG, epochs=1, scenes=32, seeds=1)
+    cells = prior_and_margin.make_cells(epochs=1, scenes=32, seeds=1)
     assert len(cells) == 6
     name = 'clip0.05_prior0.01_seed0'
     result = prior_and_margin.run_cell(cells[name])

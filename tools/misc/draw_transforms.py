@@ -12,7 +12,6 @@ from pathlib import Path
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description='Draw the transforms of the paper beside those of upstream.')
     parser.add_argument('out', type=Path, help='the PNG to write')
-    parser.add_argument('--image', type=Path, help='picture to use instead of one of scikit-learn')
     parser.add_argument('--tile', type=int, default=110, help='side of each small picture in pixels')
     parser.add_argument('--seed', type=int, default=0)
     return parser.parse_args(argv)
@@ -80,7 +79,7 @@ def draw(rows: dict[str, list[np.ndarray]], tile: int) -> Image.Image:
 def main(argv=None) -> None:
     args = parse_args(argv)
     init_default_scope('mmpretrain')
-    image = mmcv.imread(args.image) if args.image else mmcv.rgb2bgr(load_sample_image('china.jpg'))
+    image = mmcv.rgb2bgr(load_sample_image('china.jpg'))
     np.random.seed(args.seed)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     draw(examples(image), args.tile).quantize(256, dither=0).save(args.out, optimize=True)

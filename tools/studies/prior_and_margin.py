@@ -11,7 +11,6 @@ validation split.
 import argparse
 import sys
 from functools import partial
-from pathlib import Path
 from statistics import mean
 
 import report
@@ -36,11 +35,11 @@ SMOOTH = 5
 SEED_KEYS = ('train_dataloader.dataset.seed',)
 
 
-def make_cells(config: Path, epochs: int, scenes: int, seeds: int) -> dict[str, dict]:
+def make_cells(epochs: int, scenes: int, seeds: int) -> dict[str, dict]:
     """Return the cells by name. All cells of a seed come before the next seed."""
     return {
         f'clip{clip}_prior{prior}_seed{seed}': trial_spec(
-            config, overrides(clip, prior, epochs, scenes), seed, 'val', SEED_KEYS, clip=clip, bias_prob=prior
+            CONFIG, overrides(clip, prior, epochs, scenes), seed, 'val', SEED_KEYS, clip=clip, bias_prob=prior
         )
         for seed in range(seeds)
         for prior in PRIORS
@@ -139,13 +138,12 @@ def draw(curves: dict[tuple, dict]):
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--report', action='store_true', help='train nothing')
-    parser.add_argument('--config', type=Path, default=CONFIG, help='an FCOS with mmasl.AsymmetricLoss')
     parser.add_argument('--epochs', type=int, default=3)
     parser.add_argument('--scenes', type=int, default=1500, help='training scenes')
     parser.add_argument('--seeds', type=int, default=1)
     report.add_paths(parser, 'prior_and_margin')
     args = parser.parse_args(argv)
-    cells, failures = make_cells(args.config, args.epochs, args.scenes, args.seeds), 0
+    cells, failures = make_cells(args.epochs, args.scenes, args.seeds), 0
     if not args.report:
         failures = run_grid(cells, args, run_cell, lambda result: f'mAP {result["mAP"]:.1f}')
     write_report(cells, args)

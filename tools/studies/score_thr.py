@@ -121,7 +121,6 @@ def draw(measured: dict[float, dict]):
 
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--config', type=Path, default=CONFIG, help='a dense detector with ASL on DigitScenes')
     parser.add_argument('--margins', nargs='+', type=float, default=MARGINS)
     parser.add_argument('--thresholds', nargs='+', type=float, default=THRESHOLDS)
     parser.add_argument('--epochs', type=int, help="length of each training (default: the config's)")
@@ -132,7 +131,7 @@ def main(argv=None) -> int:
     overrides = {} if args.epochs is None else {'train_cfg.max_epochs': args.epochs}
     for split, number in zip(('train', 'val'), args.scenes or (), strict=False):
         overrides[f'{split}_dataloader.dataset.num_scenes'] = number
-    make = functools.partial(trial_spec, args.config, seed=args.seed, thresholds=list(args.thresholds))
+    make = functools.partial(trial_spec, CONFIG, seed=args.seed, thresholds=list(args.thresholds))
     cells = {f'm{m:g}': make({**overrides, f'{LOSS}.clip': m}, margin=m) for m in args.margins}
     if run_grid(cells, args, train_and_measure, describe):
         return 1

@@ -61,7 +61,7 @@ def asymmetric_quality_loss_reference(
         check: Call :func:`check_quality_target`, which raises for values out of range.
 
     Returns:
-        Float32 (float64 for float64 ``pred``): 0-d with ``reduce``, and otherwise (N, C).
+        Tensor: 0-d with ``reduce``, and otherwise (N, C), in float32 (float64 for float64 ``pred``).
 
     Example:
         >>> pred, target = torch.zeros(1, 2), (torch.tensor([0]), torch.tensor([0.75]))

@@ -82,7 +82,7 @@ def softmax_asymmetric_loss_reference(
         check: Call :func:`check_single_label`, which raises for values out of range.
 
     Returns:
-        Float32 (float64 for float64 ``pred``): 0-d with ``reduce``, and otherwise (N,).
+        Tensor: 0-d with ``reduce``, and otherwise (N,), in float32 (float64 for float64 ``pred``).
 
     Example:
         >>> pred, target = torch.zeros(1, 2), torch.tensor([0])
