@@ -11,7 +11,7 @@ import re
 import sys
 import warnings
 from collections import namedtuple
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
 TASKS = ('classification', 'detection')
@@ -97,7 +97,7 @@ def version_tuple(version):
 def gather():
     """Return ``found`` and ``errors`` of the running Python for :func:`diagnose`."""
     providers, errors, version = importlib.metadata.packages_distributions(), {}, importlib.metadata.version
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+    with suppress(importlib.metadata.PackageNotFoundError):
         # Python 3.10 reads the import names from top_level.txt, which numpy does not have.
         providers.setdefault('numpy', [importlib.metadata.distribution('numpy').name])
     found = {name: {dist: version(dist) for dist in sorted(set(providers.get(name, ())))} for name in PINS}

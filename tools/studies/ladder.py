@@ -29,7 +29,7 @@ from ladder_studies import STUDIES
 from mmasl.cli.flags import CfgOptions, Parser
 
 
-def add_arguments(parser: argparse.ArgumentParser, study: Study) -> None:
+def add_arguments(parser: Parser, study: Study) -> None:
     """Add the arguments of the command of a study."""
     stages = dict(tune=tuning, refine=refining, grid=grid) if study.refined else dict(tune=tuning, grid=grid)
     parser.set_defaults(stages=stages)
@@ -48,12 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser, study: Study) -> None:
 
 
 def main(argv=None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest='study', required=True, metavar='STUDY')
-    for study in STUDIES.values():
-        add_arguments(commands.add_parser(study.name, help=study.title, description=study.title), study)
+    titles = '; '.join(f'{study.name}: {study.title}' for study in STUDIES.values())
+    parser.add_argument('study', choices=STUDIES, help=titles)
+    study, failures = STUDIES[parser.parse_args(argv[:1]).study], 0  # the other arguments depend on it
+    add_arguments(parser, study)
     args = parser.parse_args(argv)
-    study, failures = STUDIES[args.study], 0
 
     def describe(result):
         return f'{study.measure} {result[study.measure]:.2f}'
