@@ -94,12 +94,20 @@ def version_tuple(version):
     return tuple(int(part) for part in re.match(r'\d+(\.\d+)*', version).group().split('.'))
 
 
+def distributions_by_package():
+    """Return the distributions of each import name. Python 3.10 finds only those with a file top_level.txt itself."""
+    providers = {name: list(dists) for name, dists in importlib.metadata.packages_distributions().items()}
+    if sys.version_info < (3, 11):
+        for dist in importlib.metadata.distributions():
+            if dist.read_text('top_level.txt') is None:
+                for package in {file.parts[0] for file in dist.files or () if file.name == '__init__.py'}:
+                    providers.setdefault(package, []).append(dist.name)
+    return providers
+
+
 def gather():
     """Return ``found`` and ``errors`` of the running Python for :func:`diagnose`."""
-    providers, errors, version = importlib.metadata.packages_distributions(), {}, importlib.metadata.version
-    with suppress(importlib.metadata.PackageNotFoundError):
-        # Python 3.10 reads the import names from top_level.txt, which numpy does not have.
-        providers.setdefault('numpy', [importlib.metadata.distribution('numpy').name])
+    providers, errors, version = distributions_by_package(), {}, importlib.metadata.version
     found = {name: {dist: version(dist) for dist in sorted(set(providers.get(name, ())))} for name in PINS}
     for name in IMPORTS:
         package = name if name == 'mmcv._ext' else name.split('.')[0]

@@ -20,7 +20,8 @@ def check_number(name: str, value: float, low: float, high: float = math.inf, *,
     """Return ``value`` as a float; raise unless it is finite and in [low, high], or [low, high) with ``open_high``."""
     bracket = ')' if open_high or high == math.inf else ']'
     real = isinstance(value, Real) and not isinstance(value, bool)
-    if not real or not math.isfinite(value) or not low <= value <= high or (open_high and value == high):
+    # torch 2.14 compiles no math.isfinite of a number.
+    if not real or not low <= value <= high or value == math.inf or (open_high and value == high):
         raise ValueError(f'{name}: expected a real number in [{low:g}, {high:g}{bracket}, got {value!r}')
     return float(value)
 
