@@ -11,7 +11,7 @@ import re
 import sys
 import warnings
 from collections import namedtuple
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 TASKS = ('classification', 'detection')
