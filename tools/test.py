@@ -37,6 +37,7 @@ if __name__ == '__main__':
 
 import copy
 import os
+from collections import Counter
 
 import mmengine
 from mmengine.config import Config, ConfigDict
@@ -44,6 +45,7 @@ from mmengine.config import Config, ConfigDict
 from mmasl.cli import checkpoints, preflight
 from mmasl.cli import run as cli
 from mmasl.cli.components import find_component, parameters, type_name, walk
+from mmasl.engine.check_classes import innermost
 from mmasl.evaluation.thresholds import read_thresholds
 
 PICKLES = ('.pkl', '.pickle')
@@ -127,6 +129,19 @@ def enable_drawing(cfg: Config, args) -> None:
     hook.update(show=args.show, wait_time=args.wait_time, interval=args.interval)
 
 
+def say_shared_names(dataset) -> None:
+    """Say which drawings replace each other, because OpenMMLab's hooks name them after the pictures without folders."""
+    parts = [part for part in innermost(dataset) if hasattr(part, 'get_data_info')]
+    paths = (part.get_data_info(index).get('img_path') for part in parts for index in range(len(part)))
+    names = Counter(os.path.basename(path) for path in paths if path)
+    shared = {name: count for name, count in names.items() if count > 1}
+    if shared:
+        cli.say(
+            f'--show-dir: {sum(shared.values())} pictures have the name of another (such as {next(iter(shared))}), and '
+            'only the last drawing of a name is kept; tools/infer.py --show-dir keeps all of them'
+        )
+
+
 def enable_tta(cfg: Config) -> None:
     """Set test-time augmentation: the config's own, or averaging over horizontal flips."""
     dataset = cfg.test_dataloader.dataset
@@ -174,6 +189,8 @@ def main(argv=None) -> None:
     checkpoint = checkpoints.read(args.checkpoint, 'checkpoint', of_strategy=True)
     preflight.check_folder(cfg.work_dir, '--work-dir')
     runner = cli.build_runner(cfg, checkpoint)
+    if args.show_dir:
+        say_shared_names(runner.test_loop.dataloader.dataset)
     metrics = runner.test()
     if args.out and args.out_item == 'metrics' and runner.rank == 0:
         mmengine.dump(metrics, args.out)

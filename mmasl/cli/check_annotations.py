@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 
 from mmengine.fileio import load
 
-from mmasl.datasets.annotation_files import check_names, read_coco, read_voc
+from mmasl.datasets.annotation_files import check_names, read_coco, read_voc, shown
 from mmasl.errors import UserError, did_you_mean
 
 
@@ -42,7 +42,11 @@ def check_annotations(dataset: Callable, node: dict, key: str) -> str | None:
     prefix, root = node.get('data_prefix') or {}, node.get('data_root') or ''
     file = os.path.join(root, node['ann_file'])
     if reader == 'BaseDataset':
-        return check_own_classes(file, classes or (), key)
+        content = read_own(file)
+        check_own_classes(file, content['metainfo'].get('classes') or (), classes or (), key)
+        if dataset.__name__ == 'MultiLabelDataset':
+            check_own_labels(file, content['data_list'], key)
+        return None
     if reader == 'CocoDataset':
         return check_coco(file, os.path.join(root, prefix.get('img', '')), classes or (), key)
     # MMDetection adds data_root to the entries of data_prefix only.
@@ -63,20 +67,34 @@ def classes_of(dataset: Callable, node: dict) -> Sequence[str] | None:
     return (node.get('metainfo') or {}).get('classes') or named or getattr(dataset, 'METAINFO', {}).get('classes')
 
 
-def check_own_classes(file: str, classes: Sequence[str], key: str) -> None:
-    """Raise if ``classes`` would rename the labels of a ``file`` in OpenMMLab's own format, which are indices."""
+def read_own(file: str) -> dict:
+    """Return the content of a ``file`` in OpenMMLab's own format."""
     try:
         content = load(file)
     except (TypeError, ValueError) as error:
         raise UserError(f'{file} cannot be read: {error}') from error
     if not isinstance(content, dict) or not {'metainfo', 'data_list'} <= content.keys():
         raise UserError(f'{file} is not a file of OpenMMLab: expected a dict with metainfo and data_list')
-    written = content['metainfo'].get('classes') or ()
+    return content
+
+
+def check_own_classes(file: str, written: Sequence[str], classes: Sequence[str], key: str) -> None:
+    """Raise if ``classes`` would rename the labels in OpenMMLab's ``file``, which are indices of those ``written``."""
     moved = [name for name in written if name in classes and classes.index(name) != written.index(name)]
     if written and classes and (moved or len(written) != len(classes)):
         raise UserError(
             f'{key}: the labels in {file} are indices of its own metainfo.classes ({", ".join(written)}), but the '
             f'config has the classes {", ".join(classes)}; leave them out of the config, or give both the same'
+        )
+
+
+def check_own_labels(file: str, pictures: Sequence[dict], key: str) -> None:
+    """Raise if one of the ``pictures`` has no labels; a test set may have none at all, since it can be predicted."""
+    without = [i for i, picture in enumerate(pictures) if picture.get('gt_label', picture.get('gt_score')) is None]
+    if without and not (key.startswith('test_') and len(without) == len(pictures)):
+        raise UserError(
+            f'{file}: data_list[{without[0]}] ({shown(pictures[without[0]])}) has no gt_label; write the indices of '
+            'its classes there, [] if it has none'
         )
 
 

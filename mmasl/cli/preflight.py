@@ -23,6 +23,7 @@ from mmasl.cli.components import (
     walk,
 )
 from mmasl.errors import UserError, did_you_mean
+from mmasl.evaluation.thresholds import read_thresholds
 
 OPENMMLAB = {'mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'mmasl'}
 NEEDED = {
@@ -211,6 +212,8 @@ def check_data(cfg: Config, job: str) -> None:
     for field in (f'{split}_evaluator' for split in splits):
         for path, node in walk(cfg.get(field), (field,)):
             name = type_name(node.get('type', 'metric'))
+            if 'thr' in node and is_ours(find_component(node['type'], cfg.get('default_scope'), path)):
+                check_thresholds(cfg, node['thr'], '.'.join(path))
             check_exists(cfg, node.get('ann_file'), (*path, 'ann_file'), name)
             if name.split('.')[-1] == 'CocoMetric' and is_local(node.get('ann_file')):
                 evaluators.append((node['ann_file'], '.'.join(path)))
@@ -223,6 +226,15 @@ def check_data(cfg: Config, job: str) -> None:
     for file, path in evaluators:
         split = path.split('_')[0]
         check_evaluator(file, path, [entry for entry in to_read if entry[2].startswith(f'{split}_')])
+
+
+def check_thresholds(cfg: Config, thr: float | str | list[float], where: str) -> None:
+    """Raise if the metric at ``where`` has neither one threshold nor one for each class."""
+    model = cfg.model.get('module', cfg.model)  # --tta wraps the model
+    try:
+        read_thresholds(thr, (model.get('head') or {}).get('num_classes'))
+    except ValueError as error:
+        raise UserError(f'{where}.{error}') from error
 
 
 def check_dataset(cfg: Config, node: dict, path: tuple[str, ...]) -> type[BaseDataset] | None:

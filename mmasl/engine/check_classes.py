@@ -1,9 +1,11 @@
 """Checks that the heads of a model and its data sets have the same classes in the same order."""
 
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral
 
+from mmengine.logging import print_log
 from torch import nn
 
 from mmasl.errors import UserError, did_you_mean
@@ -63,11 +65,21 @@ def check_classes(model: nn.Module, datasets: Mapping[str, object], trained_on: 
                 f'{wrong[0]} is {counts[wrong[0]]}, but {key} has {len(classes)} classes ({shown(classes)}): '
                 f'write --cfg-options {options}, or set other classes in its metainfo'
             )
-    for key, dataset in datasets.items() if counts else ():
-        of_classifier = 'model.head.num_classes' in counts
+    if not counts:
+        return
+    classes, of_classifier, largest = min(counts.values()), 'model.head.num_classes' in counts, -1
+    for key, dataset in datasets.items():
         # A detector's test set may have been published without its boxes.
         needed = of_classifier or not key.startswith('test_')
-        check_labels(key, dataset, min(counts.values()), needed, unique=of_classifier)
+        largest = max(largest, check_labels(key, dataset, classes, needed, unique=of_classifier))
+    if not named and 0 <= largest < classes - 1:
+        options = ' '.join(f'{name}={largest + 1}' for name in counts)
+        print_log(
+            f'{next(iter(counts))} is {classes}, but the largest label in {" and ".join(datasets)} is {largest}, and '
+            f'they name no classes: write --cfg-options {options}, or name them all in metainfo=dict(classes=(...))',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 def check_same(key: str, classes: tuple[str, ...], other: str, others: tuple[str, ...]) -> None:
@@ -100,14 +112,18 @@ def class_counts(model: nn.Module) -> Iterator[tuple[str, int]]:
         yield 'model.data_preprocessor.num_classes', number
 
 
-def check_labels(key: str, dataset, num_classes: int, needed: bool, unique: bool) -> None:
+def check_labels(key: str, dataset, num_classes: int, needed: bool, unique: bool) -> int:
     """Raise if a label is not a class, a picture has a ``unique`` one twice, or none is there though one is ``needed``.
 
     The labels of a classifier's picture are unique; those of a detector are the classes of its boxes.
+
+    Returns:
+        The largest label, or -1 if there is none.
     """
-    found = [has_label(key, part, num_classes, unique) for part in innermost(dataset)]  # checks all of them
-    if needed and not any(found):
+    largest = max(largest_label(key, part, num_classes, unique) for part in innermost(dataset))
+    if needed and largest < 0:
         raise UserError(f'{key}: none of its {len(dataset)} pictures has a label')
+    return largest
 
 
 def innermost(dataset) -> Iterator:
@@ -120,21 +136,20 @@ def innermost(dataset) -> Iterator:
             yield from innermost(part)
 
 
-def has_label(key: str, dataset, num_classes: int, unique: bool) -> bool:
-    """Check the labels of one data set; return True if it has labels or cannot tell.
+def largest_label(key: str, dataset, num_classes: int, unique: bool) -> int:
+    """Check the labels of one data set; return the largest, -1 if there is none, or the last class if it cannot tell.
 
     Data sets of this package and those with ``cat2label`` read names, so their labels are always classes, and one label
     is enough to know.
     """
-    reads_names, found = type(dataset).__module__.startswith('mmasl.') or hasattr(dataset, 'cat2label'), False
+    reads_names, largest = type(dataset).__module__.startswith('mmasl.') or hasattr(dataset, 'cat2label'), -1
     for index in range(len(dataset)):
         try:
             labels = list(dataset.get_cat_ids(index))
         except (AttributeError, NotImplementedError, KeyError, TypeError):
-            return True
-        found = found or bool(labels)
-        if reads_names and found:
-            return True
+            return num_classes - 1
+        if reads_names and labels:
+            return num_classes - 1
         wrong = [label for label in labels if not (isinstance(label, Integral) and 0 <= label < num_classes)]
         if wrong or (unique and len(set(labels)) != len(labels)):
             what = f'the label {wrong[0]!r}' if wrong else f'the labels {labels}, with one of them twice'
@@ -142,7 +157,8 @@ def has_label(key: str, dataset, num_classes: int, unique: bool) -> bool:
                 f'{key}: {dataset.get_data_info(index).get("img_path", f"picture {index}")} has {what}; expected '
                 f'{"different " * unique}indices of classes, integers from 0 to {num_classes - 1}'
             )
-    return found
+        largest = max([largest, *labels])
+    return largest
 
 
 def shown(names: Sequence[str]) -> str:

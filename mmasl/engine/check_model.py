@@ -11,7 +11,7 @@ from mmengine.model import is_model_wrapper
 from torch import nn
 
 from mmasl.errors import UserError
-from mmasl.models.losses import AsymmetricQualityLoss
+from mmasl.models.losses import AsymmetricQualityLoss, SoftmaxAsymmetricLoss
 
 # Heads that accept a loss_cls but do not use it as a loss of logits, by the name of their class or of a base class.
 UNFIT_HEADS = {
@@ -33,8 +33,8 @@ def check_model(model: nn.Module) -> None:
     Raises:
         UserError: If the number of a head's channels is not ``num_classes``, because the config of its loss lacks
             ``use_sigmoid=True`` or because it is a softmax head; if a head does not use its ``loss_cls``; if it passes
-            probabilities to a loss without ``activated=True``; or if it passes qualities to a loss for labels. The
-            message is one line that names the config key.
+            probabilities to a loss without ``activated=True``, qualities to a loss for labels, or several labels to a
+            loss for one. The message is one line that names the config key.
 
     Example:
         >>> from mmasl.models.losses import AsymmetricLoss
@@ -49,6 +49,7 @@ def check_model(model: nn.Module) -> None:
         model = model.module
     for name, head in model.named_modules():
         check_class_weight(head, name)
+        check_multi_label(head, name)
         for loss_name, loss in own_losses(head):
             check_head(head, loss, '.'.join(('model', *name.split('.'), loss_name) if name else ('model', loss_name)))
 
@@ -60,6 +61,17 @@ def check_class_weight(head: nn.Module, name: str) -> None:
         if weight is not None and isinstance(classes, int) and len(weight) != classes:
             key = f'model.{name}.{loss_name}'.replace('loss_module', 'loss')  # the name in the config
             raise UserError(f'{key}.class_weight: expected {classes} weights, one per class, got {len(weight)}')
+
+
+def check_multi_label(head: nn.Module, name: str) -> None:
+    """Raise if ``head`` passes several labels of a picture to a loss for one label."""
+    loss = getattr(head, 'loss_module', None)
+    multi_label = any(cls.__name__ == 'MultiLabelClsHead' for cls in type(head).__mro__)
+    if multi_label and isinstance(loss, SoftmaxAsymmetricLoss):
+        raise UserError(
+            f'model.{name}.loss: {type(head).__name__} passes several labels of a picture, but {type(loss).__name__} '
+            f'takes one; write type=mmasl.AsymmetricLoss there, or model.{name}.type=LinearClsHead for one label'
+        )
 
 
 def own_losses(head: nn.Module) -> Iterator[tuple[str, nn.Module]]:

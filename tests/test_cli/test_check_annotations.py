@@ -156,6 +156,27 @@ def test_a_file_of_openmmlab(what):
             check_annotations(MultiLabelDataset, node, 'train')
 
 
+LABELLED, UNLABELLED = {'img_path': 'a.jpg', 'gt_label': []}, {'img_path': 'sea/b.jpg', 'width': 9}
+
+
+def test_pictures_of_openmmlab_without_labels():
+    def check(*pictures, key='train_dataloader.dataset'):
+        content = {'metainfo': {}, 'data_list': pictures}
+        Path('labels.json').write_text(json.dumps(content))
+        assert check_annotations(MultiLabelDataset, {'ann_file': 'labels.json'}, key) is None
+
+    check(LABELLED, {**UNLABELLED, 'gt_score': [1, -1]})
+    check(UNLABELLED, UNLABELLED, key='test_dataloader.dataset')  # to be predicted
+    for key in ('train_dataloader.dataset', 'test_dataloader.dataset'):
+        for picture in (UNLABELLED, {**UNLABELLED, 'gt_label': None}):
+            with pytest.raises(UserError) as caught:
+                check(LABELLED, picture, key=key)
+            assert str(caught.value) == (
+                "labels.json: data_list[1] (img_path 'sea/b.jpg', width 9) has no gt_label; write the indices of its "
+                'classes there, [] if it has none'
+            )
+
+
 OBJECT = '<object><name>{}</name>{}<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object>'
 
 

@@ -160,6 +160,21 @@ def test_what_agrees_or_does_not_say():
         check_classes(classifier(2, num_classes=3), {'data': Labels([0])})
 
 
+def test_a_head_for_more_labels_than_data_without_names_has(monkeypatch):
+    said = []
+    monkeypatch.setattr('mmasl.engine.check_classes.print_log', lambda text, **_: said.append(text))
+    train, val = Labels([0, 2], [], classes=None), Labels([1], classes=None)
+    check_classes(classifier(3), {'train': train, 'val': val})
+    check_classes(classifier(4), {'train': train, 'val': Labels([0], classes=('a', 'b', 'c', 'd'))})
+    assert not said
+    check_classes(classifier(4, num_classes=4), {'train': train, 'val': val})
+    assert said == [
+        'model.head.num_classes is 4, but the largest label in train and val is 2, and they name no classes: write '
+        '--cfg-options model.head.num_classes=3 model.data_preprocessor.num_classes=3, or name them all in '
+        'metainfo=dict(classes=(...))'
+    ]
+
+
 def test_a_region_proposal_network_has_one_class():
     class RPNHead(nn.Module):
         num_classes, loss_cls = 1, None

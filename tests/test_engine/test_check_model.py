@@ -15,7 +15,7 @@ from mmasl.engine.check_model import check_model
 from mmasl.errors import UserError
 from mmasl.models.losses import AsymmetricLoss
 from tests.test_integration.small_detectors import CONFIGS, DETECTORS, NUM_CLASSES, small_config
-from tests.test_tools.tool_runs import DETECTION, Refusals, write_config
+from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, Refusals, write_config
 
 OURS = dict(type='mmasl.AsymmetricLoss', gamma_neg=2.0)
 FIT = dict(OURS, use_sigmoid=True)
@@ -145,6 +145,16 @@ def test_class_weights_of_another_number():
         check_model(model)
     model.head.num_classes = 2
     check_model(model)
+
+
+@pytest.mark.parametrize('head', ['MultiLabelLinearClsHead', 'CSRAClsHead'])
+def test_a_softmax_loss_on_a_multi_label_head(tmp_path, capsys, head):
+    more = f"model['head'].update(type='{head}', loss=dict(type='mmasl.SoftmaxAsymmetricLoss'))\n"
+    more += "model['head'].update(num_heads=1, lam=0.1)\n" if head == 'CSRAClsHead' else ''
+    assert Refusals('train', capsys)(write_config(tmp_path, CLASSIFICATION, more)) == (
+        f'model.head.loss: {head} passes several labels of a picture, but SoftmaxAsymmetricLoss takes one; write '
+        'type=mmasl.AsymmetricLoss there, or model.head.type=LinearClsHead for one label'
+    )
 
 
 FORGOTTEN = DETECTION.replace('use_sigmoid=True, gamma_neg', 'gamma_neg')

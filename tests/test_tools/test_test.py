@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, Refusals, last_log, load_main, write_config
 
@@ -144,3 +145,27 @@ def test_drawing(trained, refuse):
     else:
         assert main([config, checkpoint, '--show-dir', 'drawn', '--interval', '4']) == 0
         assert len(list(Path('drawn').iterdir())) == 4
+
+
+OWN = """
+steps = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+test_dataloader = dict(val_dataloader, dataset=dict(type='MultiLabelDataset', ann_file='labels.json', pipeline=steps))
+"""
+
+
+def test_drawings_of_one_name(trained, tmp_path, capsys):
+    config, checkpoint, _ = trained
+    if 'detection' in config:
+        pytest.skip('the classifier says it')
+    files = ['beach/001.jpg', 'city/001.jpg', 'city/002.jpg']
+    for file in files:
+        Path(file).parent.mkdir(exist_ok=True)
+        Image.new('RGB', (48, 48)).save(file)
+    entries = [{'img_path': file, 'gt_label': [0]} for file in files]
+    Path('labels.json').write_text(json.dumps({'metainfo': {}, 'data_list': entries}))
+    assert main([write_config(tmp_path, CLASSIFICATION, OWN), checkpoint, '--show-dir', 'drawn']) == 0
+    assert len(list(Path('drawn').iterdir())) == 2
+    assert (
+        '--show-dir: 2 pictures have the name of another (such as 001.jpg), and only the last drawing of a name is '
+        'kept; tools/infer.py --show-dir keeps all of them'
+    ) in capsys.readouterr().out.splitlines()

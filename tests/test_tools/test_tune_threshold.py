@@ -92,6 +92,9 @@ def test_refusals(dumped, capsys, tmp_path):
     Path('two.json').write_text('{"thr": [0.1, 0.2]}')
     said = refuse(config, checkpoint, '--thr', 'two.json')
     assert said == '--thr two.json: expected one number or 80, one for each class, got 2'
+    for more in ([], ['--tta']):
+        said = refuse(config, checkpoint, '--split', 'val', *more, '--cfg-options', 'val_evaluator.thr=[0.1,0.2]')
+        assert said == 'test_evaluator.thr: expected one number or 80, one for each class, got 2'
     path = write_config(tmp_path, DETECTION)
     assert '--thr: only MultiLabelMetric has a threshold' in refuse(path, checkpoint, '--thr', '0.1')
     Path('each.json').write_text(json.dumps(dict(thr=[0.1, 0.2] * 40)))
