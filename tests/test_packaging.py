@@ -58,7 +58,9 @@ def environment_with(wheel, folder):
     venv.create(folder, with_pip=False)
     site = Path(sysconfig.get_path('purelib', vars=dict(base=folder)))
     # A path in a .pth file is not searched for .pth files itself, so the editable mmasl of this environment stays out.
-    (site / 'stack.pth').write_text(sysconfig.get_path('purelib') + '\n')
+    # One of them is how setuptools brings distutils back to Python 3.12, which MMEngine imports.
+    distutils = 'import _distutils_hack; _distutils_hack.add_shim()'
+    (site / 'stack.pth').write_text(f'{sysconfig.get_path("purelib")}\n{distutils}\n')
     run(folder / 'bin/python', '-m', 'pip', 'install', '--no-deps', '--no-index', '-q', wheel, cwd=folder)
     return folder / 'bin'
 

@@ -180,7 +180,8 @@ def train(
     model = Classifiers(widths, [rate for _, rate in runs])
     asymmetry = Asymmetry([loss for loss, _ in runs], total)
     groups = [dict(params=stack.parameters(), lr=rate) for stack, rate in zip(model.stacks, model.rates, strict=True)]
-    optimizer = torch.optim.AdamW(groups, weight_decay=spec['weight_decay'], fused=True)
+    fused = torch.__version__ >= (2, 4)  # torch 2.1 has it for GPUs only
+    optimizer = torch.optim.AdamW(groups, weight_decay=spec['weight_decay'], fused=fused)
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, model.rates, total, pct_start=0.25)
     averages = [parameter.detach().clone() for parameter in model.parameters()] if spec['ema'] else None
     generator = torch.Generator().manual_seed(spec['seed'])

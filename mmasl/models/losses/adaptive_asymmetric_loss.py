@@ -165,7 +165,8 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
                 'total_steps: expected the number of training steps, because no MMEngine runner knows it, got None; '
                 'set it, or set the step sizes'
             )
-        self.steps = {name: relative / total for name, relative in RELATIVE_STEPS.items()} | self.steps
+        for name, relative in RELATIVE_STEPS.items():  # torch 2.1 compiles no merging of dicts
+            self.steps.setdefault(name, relative / total)
 
     @torch.no_grad()
     def _step(self) -> None:
