@@ -17,7 +17,7 @@ from mmasl.functional.probability_sums import probability_gap, probability_sums
 from mmasl.models.losses.adaptive_asymmetric_loss import RELATIVE_STEPS, AdaptiveAsymmetricLoss
 from mmasl.registry import MODELS
 
-POINTS = 20  # a course has about so many
+POINTS = 10  # a course has about so many
 
 
 class Stack(nn.Module):
