@@ -223,6 +223,7 @@ def worker(rank, folder):
         metric.process(None, [sample(i % 21) for i in range(rank, 22, WORLD)])
         results.append(metric.evaluate(21))
     torch.save(results, f'{folder}/rank{rank}')
+    dist.barrier()  # with torch 2.1, a process that leaves early can block the other one
     dist.destroy_process_group()
 
 
