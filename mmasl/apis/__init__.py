@@ -1,11 +1,11 @@
 """The Python interface to inference; classification needs MMPretrain, and detection needs MMDetection."""
 
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
 _HOMES = {'MultiLabelInferencer': 'mmasl.apis.multilabel_inferencer', 'detect': 'mmasl.apis.detection'}
 __all__ = [*_HOMES, 'register_models']
-_registered = False
 
 
 def __getattr__(name: str):
@@ -14,6 +14,7 @@ def __getattr__(name: str):
     return getattr(import_module(_HOMES[name]), name)
 
 
+@cache
 def register_models() -> None:
     """Make the configs of this package known by name to MMPretrain's ``list_models``, ``get_model`` and inferencers.
 
@@ -24,10 +25,7 @@ def register_models() -> None:
     """
     from mmpretrain.apis import ModelHub
 
-    global _registered
     mim = Path(__file__).parents[1] / '.mim'
     if not (mim / 'model-index.yml').is_file():
         raise FileNotFoundError(f'{mim}/model-index.yml is missing: install mmasl (pip install --no-build-isolation .)')
-    if not _registered:
-        ModelHub.register_model_index(mim / 'model-index.yml', config_prefix=mim)
-        _registered = True
+    ModelHub.register_model_index(mim / 'model-index.yml', config_prefix=mim)
