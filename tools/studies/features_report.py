@@ -97,6 +97,28 @@ def rows_table(runs: dict) -> str:
     return table(['data, missing, classifier (seeds)', *FIXED, *ADAPTIVE, 'adaptive − best fixed'], lines)
 
 
+def summary_table(runs: dict) -> str:
+    """Return how far each loss is behind the best fixed loss of a regime, in the mean and where it is worst."""
+    behind = defaultdict(dict)
+    for key in sorted(runs):
+        chosen = tuned(runs[key])
+        if not {'CE', 'ASL 2/.2', 'adaptive', 'CE, m=.05'} <= chosen.keys():
+            continue
+        levels = {name: mean(values(chosen[name], 'mAP')) for name in chosen}
+        best = max(levels[name] for name in FIXED if name in levels)
+        for name, level in levels.items():
+            behind[name][describe(key)] = level - best
+    lines = []
+    for name in (*FIXED, *ADAPTIVE):
+        found = behind.get(name, {})
+        if len(found) < max(map(len, behind.values()), default=0):
+            continue  # it was not trained in every regime
+        worst = min(found, key=found.get)
+        lines.append([name, f'{mean(found.values()):+.2f}', f'{found[worst]:+.1f} ({worst})'])
+        lines[-1].append(f'{sum(value >= -0.3 for value in found.values())} of {len(found)}')
+    return table(['loss', 'mAP − best fixed, mean', 'worst', 'behind by 0.3 or less'], lines)
+
+
 def mapped(runs: dict) -> list[dict]:
     """Return a point for each regime: how much cross-entropy memorises, and the gains of other losses over it."""
     points = []
@@ -237,7 +259,7 @@ def write_report(cells: list[dict], out: Path) -> None:
     points = mapped(runs)
     draw_map(points, out / 'choose' / 'map')
     for page, parts in (
-        ('choose.md', dict(rows=rows_table(runs), map=map_table(points), paper=paper_table(runs))),
+        ('choose.md', dict(summary=summary_table(runs), rows=rows_table(runs), map=map_table(points), paper=paper_table(runs))),
         ('adaptive.md', dict(length=steps_table(runs), design=design_table(runs))),
     ):
         write_page(out / page, parts, 'tools/studies/features.py report')
