@@ -100,19 +100,20 @@ def is_ours(component: Callable) -> bool:
 def parameters(component: Callable) -> tuple[set[str], bool]:
     """Return the names of the arguments of ``component``, and whether it certainly takes no others."""
     if inspect.isclass(component):
-        calls = [vars(cls)['__init__'] for cls in component.__mro__ if '__init__' in vars(cls)]
+        calls = {cls: vars(cls)['__init__'] for cls in component.__mro__ if '__init__' in vars(cls)}
     else:
-        calls = [component]
+        calls = {component: component}
     names: set[str] = set()
-    for depth, call in enumerate(calls):
+    passes_on = True  # whether all **kwargs so far go to the parent, which is certain in this package alone
+    for owner, call in calls.items():
         try:
             found = inspect.signature(call).parameters.values()
         except (TypeError, ValueError):
             return names, False
         names |= {p.name for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} - {'self'}
         if not any(p.kind is p.VAR_KEYWORD for p in found):
-            # **kwargs of a subclass may not all go to its parent, except in this package.
-            return names, depth == 0 or is_ours(component)
+            return names, passes_on
+        passes_on &= is_ours(owner)
     return names, False
 
 

@@ -11,14 +11,15 @@ import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mmasl.cli.preflight import check_components
 from mmasl.datasets.miniatures import Size, make_miniature
 from mmasl.datasets.miniatures.formats import OWN_CLASSES
 from mmasl.engine.check_model import check_model
 from tests.test_configs.recipes import FOLDERS
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
-# those of the paper's classification experiments: test_recipes.py
-PATHS = sorted(p for p in CONFIGS.rglob('*.py') if '_base_' not in p.parts and p.parent.name not in FOLDERS)
+ALL = sorted(path for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts)
+PATHS = [path for path in ALL if path.parent.name not in FOLDERS]  # test_recipes.py has the others
 SIDE = 64
 
 
@@ -131,6 +132,13 @@ def data(tmp_path_factory):
 
 def test_every_folder_has_a_way_to_be_made_small():
     assert {path.parent.name for path in PATHS} == set(FAMILIES)
+
+
+@pytest.mark.parametrize('path', ALL, ids=lambda path: path.stem)
+def test_the_tools_accept_every_argument(path):
+    cfg = Config.fromfile(path)
+    check_components(cfg, 'train')
+    check_components(cfg, 'test')
 
 
 @pytest.mark.parametrize('path', PATHS, ids=lambda path: path.stem)

@@ -85,7 +85,7 @@ UNDER_HIDDEN = some(
     'adaptive from 1 to 0',
 )
 MAPPED = some('CE', 'focal', 'ASL 4/.05', 'ASL 2/.2', 'CE, m=.05', 'adaptive', 'adaptive from 0') | NO_MARGIN
-MAPPED_LATER = some('adaptive from 1')  # in cells of its own, since a cell depends on all of its losses
+MAPPED_ALONE = ('adaptive from 1', 'ASL 1/.05', 'adaptive from 1 to 0')  # tried later, each in cells of its own
 REGIMES = {  # in these, models memorise more or less
     'voc': [
         dict(hidden=[512], dropout=0.5),
@@ -151,7 +151,7 @@ def rows(seeds: int) -> Iterator[dict]:
 
 def regimes(seeds: int) -> Iterator[dict]:
     for seed, data in product(range(seeds), REGIMES):
-        for changes, missing, losses in product(REGIMES[data], MISSING, (MAPPED, MAPPED_LATER)):
+        for changes, missing, losses in product(REGIMES[data], MISSING, (MAPPED, *map(some, MAPPED_ALONE))):
             yield make_spec(data, losses, [1e-3], seed, missing=missing, **changes)
 
 
