@@ -146,7 +146,8 @@ def rows(seeds: int) -> Iterator[dict]:
     for seed, missing, data in product(range(seeds), MISSING, ('coco', 'voc')):
         for split in ('test', 'val')[: 2 if seed < 2 else 1]:
             yield make_spec(data, LOSSES, RATES[data], seed, split=split, missing=missing)
-        yield make_spec(data, UNDER_HIDDEN, [1e-3], seed, missing=missing, **HIDDEN)
+        for losses in (UNDER_HIDDEN, some('ASL 1/.05')):
+            yield make_spec(data, losses, [1e-3], seed, missing=missing, **HIDDEN)
 
 
 def regimes(seeds: int) -> Iterator[dict]:
@@ -222,7 +223,10 @@ def run_cell(folder: Path, spec: dict) -> dict:
         if spec['missing'] and spec['split'] == 'val':  # a user knows the labels of this measure only
             seen = drop_positives(held_y, spec['missing'], spec['seed'])
             result['mAP_seen'] = round(measure(held_scores[index], seen)['mAP'], 3)
-        result['course'] = {key: [round(value, 3) for value in values[index]] for key, values in courses.items()}
+        course = {key: [round(value, 3) for value in values[index]] for key, values in courses.items()}
+        result['gamma_neg'] = course['gamma_neg'][-1]
+        if spec['seed'] == 0:
+            result['course'] = course
         results.append(result)
     return dict(steps=steps, runs=results)
 

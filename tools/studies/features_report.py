@@ -199,7 +199,7 @@ def paper_table(runs: dict) -> str:
             usable = {rate: {seed: found[seed] for seed in common} for rate, found in usable.items()}
             rate = max(usable, key=lambda rate: mean(values(usable[rate], 'mAP')))
             found = usable[rate]
-            last = [run['course']['gamma_neg'][-1] for run in found.values() if 'course' in run]
+            last = [run['gamma_neg'] for run in found.values() if 'gamma_neg' in run]  # the first cells lack it
             more = f'{mean(last):.1f}' if loss.startswith('target') and last else ''
             lines.append(
                 [loss, f'{plus_minus(spread(values(found, "mAP")), 2)} ({len(found)})', f'{rate:g}']
@@ -258,8 +258,7 @@ def write_report(cells: list[dict], out: Path) -> None:
     runs = collect(cells)
     points = mapped(runs)
     draw_map(points, out / 'choose' / 'map')
-    for page, parts in (
-        ('choose.md', dict(summary=summary_table(runs), rows=rows_table(runs), map=map_table(points), paper=paper_table(runs))),
-        ('adaptive.md', dict(length=steps_table(runs), design=design_table(runs))),
-    ):
+    choose = dict(rows=rows_table(runs), map=map_table(points), paper=paper_table(runs))
+    adaptive = dict(summary=summary_table(runs), length=steps_table(runs), design=design_table(runs))
+    for page, parts in (('choose.md', choose), ('adaptive.md', adaptive)):
         write_page(out / page, parts, 'tools/studies/features.py report')

@@ -69,7 +69,7 @@ def gather(folder: Path, file: Path) -> list[dict]:
     """Write all finished cells into ``file``, one line each, and return them; see :func:`read_cells`."""
     cells = read_cells(folder, file)
     with atomic_file(file) as part:
-        text = ''.join(json.dumps(cell, ensure_ascii=False) + '\n' for cell in cells)
+        text = ''.join(json.dumps(cell, ensure_ascii=False, separators=(',', ':')) + '\n' for cell in cells)
         Path(part).write_text(text, encoding='utf-8')
     return cells
 
