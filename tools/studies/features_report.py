@@ -97,35 +97,38 @@ def rows_table(runs: dict) -> str:
     return table(['data, missing, classifier (seeds)', *FIXED, *ADAPTIVE, 'adaptive − best fixed'], lines)
 
 
-def summary_table(runs: dict) -> str:
+def compared(runs: dict) -> dict[tuple, dict]:
+    """Return what :func:`tuned` does for each regime in which the losses of the map were trained."""
+    needed = {'CE', 'ASL 4/.05', 'ASL 2/.2', 'adaptive', 'CE, m=.05'}
+    found = {key: tuned(runs[key]) for key in sorted(runs)}
+    return {key: chosen for key, chosen in found.items() if needed <= chosen.keys()}
+
+
+def summary_table(regimes: dict) -> str:
     """Return how far each loss is behind the best fixed loss of a regime, in the mean and where it is worst."""
     behind = defaultdict(dict)
-    for key in sorted(runs):
-        chosen = tuned(runs[key])
-        if not {'CE', 'ASL 2/.2', 'adaptive', 'CE, m=.05'} <= chosen.keys():
-            continue
-        levels = {name: mean(values(chosen[name], 'mAP')) for name in chosen}
+    for key, chosen in regimes.items():
+        levels = {name: mean(values(found, 'mAP')) for name, found in chosen.items()}
         best = max(levels[name] for name in FIXED if name in levels)
         for name, level in levels.items():
             behind[name][describe(key)] = level - best
     lines = []
     for name in (*FIXED, *ADAPTIVE):
-        found = behind.get(name, {})
-        if len(found) < max(map(len, behind.values()), default=0):
+        found = behind[name]
+        if not found or len(found) < len(regimes):
             continue  # it was not trained in every regime
         worst = min(found, key=found.get)
-        lines.append([name, f'{mean(found.values()):+.2f}', f'{found[worst]:+.1f} ({worst})'])
-        lines[-1].append(f'{sum(value >= -0.3 for value in found.values())} of {len(found)}')
+        within = sum(value >= -0.3 for value in found.values())
+        lines.append(
+            [name, f'{mean(found.values()):+.2f}', f'{found[worst]:+.1f} ({worst})', f'{within} of {len(found)}']
+        )
     return table(['loss', 'mAP − best fixed, mean', 'worst', 'behind by 0.3 or less'], lines)
 
 
-def mapped(runs: dict) -> list[dict]:
+def mapped(regimes: dict) -> list[dict]:
     """Return a point for each regime: how much cross-entropy memorises, and the gains of other losses over it."""
     points = []
-    for key in sorted(runs):
-        chosen = tuned(runs[key])
-        if not {'CE', 'ASL 4/.05', 'ASL 2/.2', 'adaptive', 'CE, m=.05'} <= chosen.keys():
-            continue
+    for key, chosen in regimes.items():
         ce = chosen['CE']
         worth = {name: difference(chosen[name], ce) for name in chosen if name != 'CE'}
         best_asl = max(('ASL 4/.05', 'ASL 2/.2'), key=lambda name: mean(worth[name]))
@@ -256,9 +259,10 @@ def design_table(runs: dict) -> str:
 def write_report(cells: list[dict], out: Path) -> None:
     """Write the tables into choose.md and adaptive.md, and draw the map beside them."""
     runs = collect(cells)
-    points = mapped(runs)
+    regimes = compared(runs)
+    points = mapped(regimes)
     draw_map(points, out / 'choose' / 'map')
     choose = dict(rows=rows_table(runs), map=map_table(points), paper=paper_table(runs))
-    adaptive = dict(summary=summary_table(runs), length=steps_table(runs), design=design_table(runs))
+    adaptive = dict(summary=summary_table(regimes), length=steps_table(runs), design=design_table(runs))
     for page, parts in (('choose.md', choose), ('adaptive.md', adaptive)):
         write_page(out / page, parts, 'tools/studies/features.py report')
