@@ -65,7 +65,7 @@ def markdown(study: Study, rows: dict[tuple, dict[int, dict]], trials: list[dict
             ]
             parts.append(table([f'{100 * rate:.0f} % missing', *shown, 'max lr', 'epochs', 's a run'], body))
     if trials:
-        parts += ['### Trials on the validation split', trial_table(study, trials)]
+        parts += ['### Trials on the validation split', *trial_tables(study, trials)]
     return '\n\n'.join(parts)
 
 
@@ -77,25 +77,31 @@ def details(study: Study, group: dict[int, dict]) -> list[str]:
     return [*shown, f'{spec["lr"]:g}', str(spec['epochs']), f'{seconds:.0f}']
 
 
-def trial_table(study: Study, trials: list[dict]) -> str:
-    """Return the table of the trials. Rows are losses, and columns are regimes, lengths and learning rates."""
-    columns, criteria = {}, defaultdict(dict)
+def trial_tables(study: Study, trials: list[dict]) -> list[str]:
+    """Return a table of the trials for each regime and share of missing items. Rows are losses, columns rates."""
+    tables = defaultdict(lambda: defaultdict(dict))
     for trial in trials:
         spec = trial['spec']
-        column = list(study.regimes).index(spec['regime']), spec['missing'], spec['epochs'], spec['lr']
-        missing = f', {100 * spec["missing"]:.0f} % missing' if spec['missing'] else ''
-        columns[column] = f'{spec["regime"]}, {spec["epochs"]} epochs{missing}, lr {spec["lr"]:g}'
         label = study.losses[spec['loss']]
         if spec['loss'] not in study.plain:
             own = [f'{SYMBOLS[key]}={value:g}' for key, value in spec['criterion'].items() if key in SYMBOLS]
             label += f': {", ".join(own)}'
-        criteria[list(study.losses).index(spec['loss']), label][column] = trial
-    order = sorted(columns)
-    body = [
-        [label] + [f'{found[c]["result"][study.measure]:.1f}' if c in found else '' for c in order]
-        for (_, label), found in sorted(criteria.items())
+        mine = tables[list(study.regimes).index(spec['regime']), spec['missing']]
+        mine[list(study.losses).index(spec['loss']), label][spec['epochs'], spec['lr']] = trial
+    return [
+        _trial_table(study, f'{list(study.regimes)[regime]}, {100 * missing:.0f} % missing', mine)
+        for (regime, missing), mine in sorted(tables.items())
     ]
-    return table([f'validation {study.measure}, %'] + [columns[column] for column in order], body)
+
+
+def _trial_table(study: Study, title: str, trials: dict[tuple, dict[tuple, dict]]) -> str:
+    columns = sorted({column for found in trials.values() for column in found})
+    head = [f'{title}: validation {study.measure}, %', *(f'{epochs} epochs, lr {lr:g}' for epochs, lr in columns)]
+    body = [
+        [label] + [f'{found[c]["result"][study.measure]:.1f}' if c in found else '' for c in columns]
+        for (_, label), found in sorted(trials.items())
+    ]
+    return table(head, body)
 
 
 def draw(study: Study, rows: dict[tuple, dict[int, dict]]):
