@@ -78,29 +78,30 @@ def details(study: Study, group: dict[int, dict]) -> list[str]:
 
 
 def trial_tables(study: Study, trials: list[dict]) -> list[str]:
-    """Return a table of the trials for each regime and share of missing items. Rows are losses, columns rates."""
-    tables = defaultdict(lambda: defaultdict(dict))
+    """Return a table of the trials for each regime and share of missing items."""
+    groups = defaultdict(list)
+    for trial in trials:
+        groups[list(study.regimes).index(trial['spec']['regime']), trial['spec']['missing']].append(trial)
+    return [
+        _trial_table(study, f'{list(study.regimes)[regime]}, {100 * missing:.0f} % missing', group)
+        for (regime, missing), group in sorted(groups.items())
+    ]
+
+
+def _trial_table(study: Study, title: str, trials: list[dict]) -> str:
+    """Rows are losses with their parameters, and columns are lengths and learning rates."""
+    criteria = defaultdict(dict)
     for trial in trials:
         spec = trial['spec']
         label = study.losses[spec['loss']]
         if spec['loss'] not in study.plain:
             own = [f'{SYMBOLS[key]}={value:g}' for key, value in spec['criterion'].items() if key in SYMBOLS]
             label += f': {", ".join(own)}'
-        mine = tables[list(study.regimes).index(spec['regime']), spec['missing']]
-        mine[list(study.losses).index(spec['loss']), label][spec['epochs'], spec['lr']] = trial
-    return [
-        _trial_table(study, f'{list(study.regimes)[regime]}, {100 * missing:.0f} % missing', mine)
-        for (regime, missing), mine in sorted(tables.items())
-    ]
-
-
-def _trial_table(study: Study, title: str, trials: dict[tuple, dict[tuple, dict]]) -> str:
-    columns = sorted({column for found in trials.values() for column in found})
+        value = f'{trial["result"][study.measure]:.1f}'
+        criteria[list(study.losses).index(spec['loss']), label][spec['epochs'], spec['lr']] = value
+    columns = sorted({column for found in criteria.values() for column in found})
     head = [f'{title}: validation {study.measure}, %', *(f'{epochs} epochs, lr {lr:g}' for epochs, lr in columns)]
-    body = [
-        [label] + [f'{found[c]["result"][study.measure]:.1f}' if c in found else '' for c in columns]
-        for (_, label), found in sorted(trials.items())
-    ]
+    body = [[label, *(found.get(c, '') for c in columns)] for (_, label), found in sorted(criteria.items())]
     return table(head, body)
 
 
