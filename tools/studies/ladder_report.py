@@ -106,7 +106,7 @@ def _trial_table(study: Study, title: str, trials: list[dict]) -> str:
 
 
 def draw(study: Study, rows: dict[tuple, dict[int, dict]]):
-    """Draw the measure as bars with standard deviations, with one panel for each regime."""
+    """Draw the differences to the baseline, paired by seed, as bars with standard deviations; a panel is a regime."""
     regimes = [regime for regime in study.regimes if any(regime == key[0] for key in rows)]
     rates = {regime: sorted({key[1] for key in rows if key[0] == regime}) for regime in regimes}
     counts = [len(shares) for shares in rates.values()]
@@ -115,23 +115,37 @@ def draw(study: Study, rows: dict[tuple, dict[int, dict]]):
     )
     losses = [loss for loss in study.losses if any(loss == key[2] for key in rows)]
     for panel, regime in zip(panels[0], regimes, strict=True):
-        here = [loss for loss in losses if any(key[::2] == (regime, loss) for key in rows)]
-        width = 0.84 / len(here)
+        baseline = study.baselines[regime]
+        here = [loss for loss in losses if loss != baseline and any(key[::2] == (regime, loss) for key in rows)]
         for number, loss in enumerate(here):
-            found = {key[1]: report.values(rows[key], study.measure) for key in rows if key[::2] == (regime, loss)}
-            x = [rates[regime].index(share) + (number - (len(here) - 1) / 2) * width for share in found]
-            error = [value['std'] or 0 for value in found.values()]
-            heights = [value['mean'] for value in found.values()]
-            colour = f'C{losses.index(loss)}'
-            panel.bar(x, heights, 0.9 * width, yerr=error, capsize=2, color=colour, label=study.losses[loss])
-        panel.set_xticks(range(len(rates[regime])), [f'{100 * share:.0f} %' for share in rates[regime]])
-        panel.set_title(study.regimes[regime], fontsize=10)
+            found = {
+                share: report.difference(
+                    rows[regime, share, loss], rows.get((regime, share, baseline), {}), study.measure
+                )
+                for share in rates[regime]
+                if (regime, share, loss) in rows
+            }
+            found = {share: paired for share, paired in found.items() if paired}
+            width = 0.84 / len(here)
+            panel.bar(
+                [rates[regime].index(share) + (number - (len(here) - 1) / 2) * width for share in found],
+                [paired['mean'] for paired in found.values()],
+                0.9 * width,
+                yerr=[paired['std'] or 0 for paired in found.values()],
+                capsize=2,
+                color=f'C{losses.index(loss)}',
+                label=study.losses[loss],
+            )
+        ticks = [f'{100 * share:.0f} %' for share in rates[regime]]
+        panel.set_xticks(range(len(ticks)), ticks)
+        panel.set_title(f'{study.regimes[regime]}\nminus {study.losses[baseline]}', fontsize=10)
         panel.set_xlabel(f'{study.item} missing in the training data')
+        panel.axhline(0, color='black', linewidth=0.8)
         panel.grid(axis='y', alpha=0.3)
-    panels[0][0].set_ylabel(f'{study.measure} on test data, %')
+    panels[0][0].set_ylabel(f'difference in {study.measure}, points')
     legend = {text: bar for panel in panels[0] for bar, text in zip(*panel.get_legend_handles_labels(), strict=True)}
     figure.legend(legend.values(), legend.keys(), loc='outside upper center', ncols=3, fontsize=8)
-    figure.tight_layout(rect=(0, 0, 1, 0.86))
+    figure.tight_layout(rect=(0, 0, 1, 0.84))
     return figure
 
 
