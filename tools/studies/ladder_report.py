@@ -117,21 +117,16 @@ def draw(study: Study, rows: dict[tuple, dict[int, dict]]):
     for panel, regime in zip(panels[0], regimes, strict=True):
         baseline = study.baselines[regime]
         here = [loss for loss in losses if loss != baseline and any(key[::2] == (regime, loss) for key in rows)]
+        width = 0.84 / max(1, len(here))
         for number, loss in enumerate(here):
-            found = {
-                share: report.difference(
-                    rows[regime, share, loss], rows.get((regime, share, baseline), {}), study.measure
-                )
-                for share in rates[regime]
-                if (regime, share, loss) in rows
-            }
-            found = {share: paired for share, paired in found.items() if paired}
-            width = 0.84 / len(here)
+            groups = [[rows.get((regime, share, name), {}) for name in (loss, baseline)] for share in rates[regime]]
+            paired = {x: report.difference(*pair, study.measure) for x, pair in enumerate(groups)}
+            paired = {x: found for x, found in paired.items() if found}
             panel.bar(
-                [rates[regime].index(share) + (number - (len(here) - 1) / 2) * width for share in found],
-                [paired['mean'] for paired in found.values()],
+                [x + (number - (len(here) - 1) / 2) * width for x in paired],
+                [found['mean'] for found in paired.values()],
                 0.9 * width,
-                yerr=[paired['std'] or 0 for paired in found.values()],
+                yerr=[found['std'] or 0 for found in paired.values()],
                 capsize=2,
                 color=f'C{losses.index(loss)}',
                 label=study.losses[loss],
