@@ -33,3 +33,9 @@ def same_threads():
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def empty_folder(tmp_path, monkeypatch):
+    """Run a test in a folder of its own, where what it writes does no harm: ``usefixtures('empty_folder')``."""
+    monkeypatch.chdir(tmp_path)

@@ -12,6 +12,8 @@ from mmasl.cli.check_annotations import check_annotations, check_evaluator
 from mmasl.errors import UserError
 from tests.test_tools.tool_runs import DETECTION, Refusals, load_main, write_config
 
+pytestmark = pytest.mark.usefixtures('empty_folder')
+
 BOX = {'bbox': [9, 9, 20, 20], 'area': 400, 'iscrowd': 0}
 CLASSES = ('circle', 'square', 'triangle')
 
@@ -47,11 +49,6 @@ def check(content, **node):
     write(content)
     node = {'ann_file': 'train.json', 'data_prefix': {'img': 'images'}, 'metainfo': {'classes': CLASSES}} | node
     return check_annotations(CocoDataset, node, 'train')
-
-
-@pytest.fixture(autouse=True)
-def empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 CLASSES_WRONG = {

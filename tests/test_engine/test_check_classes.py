@@ -11,12 +11,9 @@ from mmasl.engine.seeding import SeededDataset
 from mmasl.errors import UserError
 from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, Refusals, load_main, write_config
 
+pytestmark = pytest.mark.usefixtures('empty_folder')
+
 NAMES = DigitScenes.METAINFO['classes']
-
-
-@pytest.fixture(autouse=True)
-def empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize('number', [79, 81])

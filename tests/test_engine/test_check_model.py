@@ -17,6 +17,8 @@ from mmasl.models.losses import AsymmetricLoss
 from tests.test_integration.small_detectors import CONFIGS, DETECTORS, NUM_CLASSES, small_config
 from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, Refusals, write_config
 
+pytestmark = pytest.mark.usefixtures('empty_folder')
+
 OURS = dict(type='mmasl.AsymmetricLoss', gamma_neg=2.0)
 FIT = dict(OURS, use_sigmoid=True)
 QUALITY = {'GFL', 'LD', 'RTMDet', 'TOOD'}
@@ -159,11 +161,6 @@ def test_a_softmax_loss_on_a_multi_label_head(tmp_path, capsys, head):
 
 FORGOTTEN = DETECTION.replace('use_sigmoid=True, gamma_neg', 'gamma_neg')
 MESSAGE = 'model.bbox_head.loss_cls.use_sigmoid=True is missing in the config: FCOSHead has 11 class channels for 10'
-
-
-@pytest.fixture(autouse=True)
-def empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize('runner', ['Runner', 'FlexibleRunner'])

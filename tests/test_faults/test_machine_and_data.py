@@ -16,10 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from mmasl.errors import hint_for
 from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, Refusals, write_config
 
-
-@pytest.fixture(autouse=True)
-def empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures('empty_folder')
 
 
 # --- workers -----------------------------------------------------------------------------------------------------

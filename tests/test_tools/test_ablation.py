@@ -10,12 +10,9 @@ from mmengine.config import Config
 
 from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, Refusals, write_config
 
+pytestmark = pytest.mark.usefixtures('empty_folder')
+
 LOSS = 'model.head.loss'
-
-
-@pytest.fixture(autouse=True)
-def empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 def results(spec):

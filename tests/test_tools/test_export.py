@@ -13,6 +13,8 @@ from mmasl.apis import MultiLabelInferencer
 from mmasl.datasets import DigitScenes
 from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, Refusals, load_main, write_config
 
+pytestmark = pytest.mark.usefixtures('empty_folder')
+
 main = load_main('model_converters/export')
 train = load_main('train')
 ATSS = """
@@ -54,11 +56,6 @@ def trained(request, tmp_path_factory):
     config = write_config(folder, TEXTS[request.param])
     assert train([config, '--work-dir', str(folder / 'wd'), '--no-validate']) == 0
     return config, str(folder / 'wd' / 'epoch_1.pth')
-
-
-@pytest.fixture(autouse=True)
-def empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize('suffix', ['onnx', 'pt'])

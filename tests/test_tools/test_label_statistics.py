@@ -9,10 +9,7 @@ import pytest
 
 from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, Refusals, load_main, write_config
 
-
-@pytest.fixture(autouse=True)
-def empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures('empty_folder')
 
 
 def read(tmp_path, text, *options):

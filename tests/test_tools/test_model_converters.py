@@ -14,6 +14,8 @@ from torch.nn import functional
 from mmasl.cli import checkpoints
 from tests.test_tools.tool_runs import Refusals, load_main
 
+pytestmark = pytest.mark.usefixtures('empty_folder')
+
 convert = load_main('model_converters/asl_to_mmasl')
 publish = load_main('model_converters/publish_model')
 WIDTH_AND_BLOCKS = {'m': (1.0, (3, 4, 11, 3)), 'l': (1.2, (4, 5, 18, 3)), 'xl': (1.3, (4, 5, 24, 3))}
@@ -129,11 +131,6 @@ def original(variant, bottleneck=False, num_classes=5):
     model = Original(variant, num_classes, bottleneck).eval()
     classes = {index: f'class {index}' for index in reversed(range(num_classes))}
     return model, dict(model=model.state_dict(), num_classes=num_classes, idx_to_class=classes)
-
-
-@pytest.fixture(autouse=True)
-def empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 def classifier(variant, bottleneck, num_classes=5):

@@ -17,6 +17,8 @@ from mmasl.models.losses import AdaptiveAsymmetricLoss
 from tests.test_tools.test_many_processes import TEXTS, run_in_processes
 from tests.test_tools.tool_runs import Refusals, load_main, write_config
 
+pytestmark = pytest.mark.usefixtures('empty_folder')
+
 main, evaluate = load_main('train'), load_main('test')
 BASES = Path(__file__).parents[2] / 'configs/_base_/strategies'
 # Decay of the recipes' kind, which asks for the dimensions of each parameter; a learning rate that is to be doubled;
@@ -54,11 +56,6 @@ class SameState(Hook):
             dist.all_gather_object(states, states[0])
         for name, value in states[0].items():
             assert value.dtype == torch.float64 and all(torch.equal(value, other[name]) for other in states), name
-
-
-@pytest.fixture(autouse=True)
-def empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 def load(path: str) -> dict:

@@ -10,6 +10,8 @@ from PIL import Image
 
 from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, Refusals, last_log, load_main, write_config
 
+pytestmark = pytest.mark.usefixtures('empty_folder')
+
 main = load_main('test')
 train = load_main('train')
 
@@ -28,11 +30,6 @@ def trained(request, tmp_path_factory):
 @pytest.fixture
 def refuse(capsys) -> Refusals:
     return Refusals('test', capsys)
-
-
-@pytest.fixture(autouse=True)
-def empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 def test_it_repeats_the_validation(trained, capsys):

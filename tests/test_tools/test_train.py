@@ -26,12 +26,9 @@ from tests.test_tools.tool_runs import (
     write_config,
 )
 
+pytestmark = pytest.mark.usefixtures('empty_folder')
+
 main = load_main('train')
-
-
-@pytest.fixture(autouse=True)
-def empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

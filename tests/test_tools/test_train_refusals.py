@@ -12,12 +12,9 @@ from mmengine.registry import MODELS
 from mmasl.cli import preflight
 from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, TOOLS, Refusals, load_main, write_config
 
+pytestmark = pytest.mark.usefixtures('empty_folder')
+
 main = load_main('train')
-
-
-@pytest.fixture(autouse=True)
-def empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from mmpretrain import get_model
 
 from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, Refusals, load_main, write_config
 
+pytestmark = pytest.mark.usefixtures('empty_folder')
+
 tune = load_main('analysis_tools/tune_threshold')
 evaluate = load_main('test')
 CONFIG = CLASSIFICATION.replace(
@@ -32,11 +34,6 @@ def dumped(tmp_path_factory):
     torch.save(dict(state_dict=model.state_dict(), meta={}), checkpoint)
     assert evaluate([config, checkpoint, '--split', 'val', '--dump', dump, '--work-dir', str(folder / 'wd')]) == 0
     return config, checkpoint, dump
-
-
-@pytest.fixture(autouse=True)
-def empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize('per_class', [[], ['--per-class']])

@@ -15,6 +15,8 @@ from mmasl.engine.hooks import AsymmetryHook
 from tests.test_faults.test_killed import in_child
 from tests.test_tools.tool_runs import CLASSIFICATION, Refusals, last_log, load_main, write_config
 
+pytestmark = pytest.mark.usefixtures('empty_folder')
+
 main = load_main('train')
 
 ADAPTIVE = """
@@ -41,11 +43,6 @@ class Kill(Hook):
     def after_train_iter(self, runner, **kwargs):
         if runner.iter == self.at:
             os.kill(os.getpid(), signal.SIGKILL)
-
-
-@pytest.fixture(autouse=True)
-def empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 def checkpoint(work_dir):

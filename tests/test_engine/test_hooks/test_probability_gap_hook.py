@@ -18,15 +18,12 @@ from mmasl.functional.probability_sums import probability_sums
 from tests.test_integration.small_detectors import DETECTORS, batch, build, small_config
 from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, last_log, write_config
 
+pytestmark = pytest.mark.usefixtures('empty_folder')
+
 NAMES = ('pt_pos', 'pt_neg', 'delta_p')
 NO_EVALUATION = dict.fromkeys(
     f'{split}_{kind}' for split in ('val', 'test') for kind in ('cfg', 'dataloader', 'evaluator')
 )
-
-
-@pytest.fixture(autouse=True)
-def empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 def train(tmp_path, text, name, hooks=(), **changes):
