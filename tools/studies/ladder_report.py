@@ -116,12 +116,13 @@ def draw(study: Study, rows: dict[tuple, dict[int, dict]]):
     losses = [loss for loss in study.losses if any(loss == key[2] for key in rows)]
     for panel, regime in zip(panels[0], regimes, strict=True):
         baseline = study.baselines[regime]
-        here = [loss for loss in losses if loss != baseline and any(key[::2] == (regime, loss) for key in rows)]
+        mine = {key[1:]: group for key, group in rows.items() if key[0] == regime}
+        here = [loss for loss in losses if loss != baseline and any(loss == other for _, other in mine)]
         width = 0.84 / max(1, len(here))
         for number, loss in enumerate(here):
-            groups = [[rows.get((regime, share, name), {}) for name in (loss, baseline)] for share in rates[regime]]
-            paired = {x: report.difference(*pair, study.measure) for x, pair in enumerate(groups)}
-            paired = {x: found for x, found in paired.items() if found}
+            pairs = [(mine.get((share, loss), {}), mine.get((share, baseline), {})) for share in rates[regime]]
+            differences = (report.difference(*pair, study.measure) for pair in pairs)
+            paired = {x: found for x, found in enumerate(differences) if found}
             panel.bar(
                 [x + (number - (len(here) - 1) / 2) * width for x in paired],
                 [found['mean'] for found in paired.values()],
