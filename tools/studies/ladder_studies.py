@@ -124,7 +124,7 @@ PHOTOS_DET = dataclasses.replace(
     **_PHOTOGRAPHS,
     name='photos_det',
     title='the losses of digit_scenes_det on MS-COCO',
-    config='{regime}_efficientnet-lite0_fpn_{loss}_1xb16_coco14-224px.py',
+    config='{regime}_efficientnet-lite0_fpn_{loss}_1xb8_coco14-160px.py',
     metrics=DIGIT_SCENES_DET.metrics | {'mAP_l': ('bbox_mAP_l', 100.0), 'delta_p': ('delta_p', 1.0)},
     shown=DIGIT_SCENES_DET.shown | {'mAP_l': 1, 'delta_p': 3},
     val_overrides={'fcos': _LISTS, 'gfl': _LISTS},

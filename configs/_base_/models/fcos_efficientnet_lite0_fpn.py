@@ -1,5 +1,5 @@
 # the enhanced FCOS (centre sampling, norm on box, centreness on the box branch, GIoU) on EfficientNet-Lite0, with a
-# small FPN and head, for images of 224 pixels
+# small FPN and head, for images of 160 to 224 pixels
 model = dict(
     type='FCOS',
     # the pixels that the weights were trained with

@@ -1,4 +1,4 @@
-_base_ = './fcos_efficientnet-lite0_fpn_fl_1xb16_coco14-224px.py'
+_base_ = './fcos_efficientnet-lite0_fpn_fl_1xb8_coco14-160px.py'
 
 # the values that were best in FCOS on DigitScenes
 model = dict(

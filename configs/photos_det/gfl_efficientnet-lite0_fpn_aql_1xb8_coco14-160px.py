@@ -1,4 +1,4 @@
-_base_ = './gfl_efficientnet-lite0_fpn_qfl_1xb16_coco14-224px.py'
+_base_ = './gfl_efficientnet-lite0_fpn_qfl_1xb8_coco14-160px.py'
 
 # quality focal loss with a margin
 model = dict(

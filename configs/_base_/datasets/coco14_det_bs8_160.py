@@ -1,15 +1,15 @@
-# MS-COCO 2014, or a subset in the same layout, with a longer side of 224 pixels
+# MS-COCO 2014, or a subset in the same layout, with a longer side of 160 pixels
 data_root = 'data/coco/'
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='Resize', scale=(224, 224), keep_ratio=True),
+    dict(type='Resize', scale=(160, 160), keep_ratio=True),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(224, 224), keep_ratio=True),
+    dict(type='Resize', scale=(160, 160), keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(
         type='PackDetInputs',
@@ -19,7 +19,7 @@ test_pipeline = [
 common = dict(type='CocoDataset', data_root=data_root)
 
 train_dataloader = dict(
-    batch_size=16,
+    batch_size=8,
     num_workers=0,  # on a CPU, a training step takes ten times as long as loading its images
     dataset=dict(
         type='mmasl.MissingLabels',
