@@ -25,8 +25,10 @@ from mmengine.logging import MessageHub
 
 from mmasl.analysis.report import plus_minus, pyplot, table
 
+# Trials and targets keep the step size that was the default when they ran: it is 250 / number of steps here.
+COMMON = dict(step_size=0.1)
 NAIVE = dict(gamma_neg=1.0, step_size=0.05, momentum=0.0)
-TRIALS = {  # what each trial changes in the config
+TRIALS = {  # what each trial changes in the config with the common step size
     'the config': {},
     'target 0.1': dict(delta_p_target=0.1),
     'target 0.2': dict(delta_p_target=0.2),
@@ -48,9 +50,9 @@ def trials(args) -> dict[str, dict]:
     specs = [
         make('asl', row='fixed'),
         make('asl-t2', row='fixed, γ₋=4, m=0.05'),
-        *(make('asl-ad', criterion=changes, row=name) for name, changes in TRIALS.items()),
+        *(make('asl-ad', criterion=COMMON | changes, row=name) for name, changes in TRIALS.items()),
         make('asl', epochs=3, row='3 epochs, fixed'),
-        make('asl-ad', epochs=3, row='3 epochs, the config'),
+        make('asl-ad', epochs=3, criterion=COMMON, row='3 epochs, the config'),
         make('asl-ad', epochs=3, criterion=NAIVE, row='3 epochs, λ=0.05, start 1'),
     ]
     return {f'trial_{number:02d}': spec for number, spec in enumerate(specs)}
@@ -59,7 +61,7 @@ def trials(args) -> dict[str, dict]:
 def targets(args) -> dict[str, dict]:
     make = functools.partial(make_spec, DIGIT_SCENES, 'ft', 'asl-ad', stage='targets')
     return {
-        f'target{target}_seed{seed}': make(seed, criterion=dict(delta_p_target=target))
+        f'target{target}_seed{seed}': make(seed, criterion=dict(COMMON, delta_p_target=target))
         for seed in range(args.seeds)
         for target in (0.0, 0.1, 0.2, 0.3)
     }
