@@ -204,15 +204,16 @@ def table(demo: Demo, results: dict[str, dict]) -> Table:
     return table
 
 
-def make_parser(demo: Demo, description: str) -> argparse.ArgumentParser:
-    """Return a parser with the arguments that the demos share."""
+def make_parser(demo: Demo, description: str, epochs: int | None = None) -> argparse.ArgumentParser:
+    """Return a parser with the arguments that the demos share; with ``epochs=None`` the config has the default."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     out = ROOT / 'work_dirs' / demo.name
     parser.add_argument('--out', type=Path, default=out, help='folder of the results, whose old results are removed')
-    parser.add_argument('--epochs', type=positive, help="length of each training (default: the config's)")
+    what = f'length of each training (default: {epochs or "that of the config"})'
+    parser.add_argument('--epochs', type=positive, default=epochs, help=what)
     most = demo.sizes['train'][0]
     what = f'number of training {demo.items} (default: {most})'
-    parser.add_argument(f'--{demo.items}', dest='samples', type=int, default=most, help=what)
+    parser.add_argument(f'--{demo.items}', dest='samples', type=positive, default=most, help=what)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--workers', type=positive, default=2, help='number of single-thread trainings at a time')
     return parser
@@ -223,13 +224,13 @@ def run(demo: Demo, specs: dict[str, dict], args: argparse.Namespace) -> int:
     from mmengine import Config
     from studies.grid import run_cells
 
-    console = Console()
+    console, samples = Console(), min(args.samples, demo.sizes['train'][0])
     epochs = args.epochs or Config.fromfile(next(iter(specs.values()))['config']).train_cfg.max_epochs
     for loss in demo.losses:
         shutil.rmtree(args.out / loss, ignore_errors=True)
     shutil.rmtree(args.out / 'cells', ignore_errors=True)
     print(
-        f'Training with {", ".join(demo.losses.values())}: {args.samples} {demo.items} and {epochs} epochs each, '
+        f'Training with {", ".join(demo.losses.values())}: {samples} {demo.items} and {epochs} epochs each, '
         f'{args.workers} at a time with one thread each'
     )
     done, results = threading.Event(), {}

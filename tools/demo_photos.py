@@ -59,10 +59,9 @@ def find_voc(data: Path) -> Path:
 
 
 def main(argv=None) -> int:
-    parser = demo.make_parser(PHOTOS, __doc__)
+    parser = demo.make_parser(PHOTOS, __doc__, epochs=4)
     parser.add_argument('data', type=Path, help='folder that has VOC2007, or into which it is downloaded')
     parser.add_argument('--missing', type=float, default=0.0, help='share of the training labels that is missing')
-    parser.set_defaults(epochs=4)
     args = parser.parse_args(argv)
     try:
         root = str(find_voc(args.data))

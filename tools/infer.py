@@ -41,7 +41,6 @@ from mmasl.apis.pictures import list_pictures
 from mmasl.cli import checkpoints, preflight
 from mmasl.cli import run as cli
 from mmasl.cli.cfg_options import apply_cfg_options
-from mmasl.evaluation.thresholds import read_thresholds
 from mmasl.files import atomic_file, write_json
 
 COLUMNS = ('picture', 'class', 'score', 'x1', 'y1', 'x2', 'y2', 'error')
@@ -54,11 +53,6 @@ def check_args(args) -> list[str]:
     if args.out is not None:
         preflight.check_folder(os.path.dirname(args.out) or '.', '--out')
     try:
-        if args.thr is not None:
-            read_thresholds(args.thr)
-    except ValueError as error:
-        raise UserError(f'--{error}') from error
-    try:
         return list_pictures(args.inputs)
     except ValueError as error:
         raise UserError(str(error)) from error
@@ -70,12 +64,8 @@ def results_of(cfg: Config, args, checkpoint: dict, pictures: list[str]):
         return results_of_detector(cfg, args, checkpoint, pictures)
     from mmasl.apis import MultiLabelInferencer
 
-    try:
-        thr = 0.5 if args.thr is None else args.thr
-        inferencer = MultiLabelInferencer(cfg, args.checkpoint, args.device or get_device(), thr=thr, topk=args.topk)
-        read_thresholds(thr, getattr(inferencer.model.head, 'num_classes', None))  # checks the number of classes
-    except ValueError as error:
-        raise UserError(f'--{error}') from error
+    thr = 0.5 if args.thr is None else args.thr
+    inferencer = MultiLabelInferencer(cfg, args.checkpoint, args.device or get_device(), thr=thr, topk=args.topk)
     checkpoints.check_fit(inferencer.model, checkpoint, args.checkpoint, complete=True)
     return inferencer.stream(pictures, args.batch_size, **({'show_dir': args.show_dir} if args.show_dir else {}))
 
@@ -85,7 +75,7 @@ def results_of_detector(cfg: Config, args, checkpoint: dict, pictures: list[str]
 
     from mmasl.apis import detect
 
-    if args.topk is not None or isinstance(args.thr, str):
+    if args.topk is not None or isinstance(args.thr, list):
         raise UserError(f'{args.config} is a detector: it takes no --topk, and --thr must be a number')
     pipeline = cfg.test_dataloader.dataset.pipeline
     if not any(str(step['type']).endswith('LoadImageFromFile') for step in pipeline):
@@ -137,6 +127,8 @@ def main(argv=None) -> None:
     apply_cfg_options(cfg, args.cfg_options)
     preflight.check_scope(cfg)
     preflight.check_sections(cfg, 'test')
+    if args.thr is not None:
+        args.thr = preflight.check_thresholds(cfg, args.thr, '--')
     checkpoint = checkpoints.read(args.checkpoint, 'checkpoint')
     rows = []
     progress = tqdm(total=len(pictures), unit='picture', disable=None if args.out or args.show_dir else True)

@@ -46,7 +46,6 @@ from mmasl.cli import checkpoints, preflight
 from mmasl.cli import run as cli
 from mmasl.cli.components import find_component, parameters, type_name, walk
 from mmasl.engine.check_classes import innermost
-from mmasl.evaluation.thresholds import read_thresholds
 
 PICKLES = ('.pkl', '.pickle')
 
@@ -75,8 +74,6 @@ def merge_args(cfg: Config, args) -> None:
     cli.add_hook(cfg, 'CheckModelHook')
     if args.amp:
         cfg.test_cfg.fp16 = True
-    if args.split == 'val':
-        take_validation(cfg)
     if args.thr is not None:
         set_thresholds(cfg, args.thr)
     if args.show or args.show_dir:
@@ -93,14 +90,12 @@ def take_validation(cfg: Config) -> None:
     if cfg.get('val_dataloader') is None or cfg.get('val_evaluator') is None:
         raise UserError(f'--split val: {cfg.filename} has no val_dataloader with a val_evaluator')
     cfg.test_dataloader, cfg.test_evaluator = copy.deepcopy((cfg.val_dataloader, cfg.val_evaluator))
+    cfg.test_cfg = cfg.get('test_cfg') or {}
 
 
 def set_thresholds(cfg: Config, thr: float | str) -> None:
     """Set the threshold, or one threshold per class, in the metrics that have one."""
-    try:
-        thr, found = read_thresholds(thr, (cfg.model.get('head') or {}).get('num_classes')), False
-    except ValueError as error:
-        raise UserError(f'--{error}') from error
+    thr, found = preflight.check_thresholds(cfg, thr, '--'), False
     for path, node in walk(cfg.test_evaluator, ('test_evaluator',)):
         if type_name(node.get('type', '')).endswith('MultiLabelMetric'):
             if isinstance(thr, list) and 'mmasl' not in str(node['type']):
@@ -144,9 +139,7 @@ def say_shared_names(dataset) -> None:
 
 def enable_tta(cfg: Config) -> None:
     """Set test-time augmentation: the config's own, or averaging over horizontal flips."""
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
+    dataset = next(innermost(cfg.test_dataloader.dataset))
     detection = cfg.get('default_scope') == 'mmdet'
     if 'tta_model' not in cfg:
         average = {'type': 'mmpretrain.AverageClsScoreTTA'}
@@ -181,6 +174,8 @@ def main(argv=None) -> None:
     check_out(args)
     cfg = cli.load_config(args)
     preflight.check_scope(cfg)
+    if args.split == 'val':
+        take_validation(cfg)
     preflight.check_sections(cfg, 'test')
     merge_args(cfg, args)
     preflight.check_strategy(cfg)

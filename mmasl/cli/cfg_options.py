@@ -45,6 +45,11 @@ def apply_cfg_options(cfg: Config, options: dict) -> None:
     """Merge ``--cfg-options`` into ``cfg`` after checking every key."""
     for key in options:
         check_key(cfg, key)
+    merge_options(cfg, options)
+
+
+def merge_options(cfg: Config, options: dict) -> None:
+    """Merge ``options`` into ``cfg`` unchecked. A new ``data_root`` moves the paths that were made from the old one."""
     if 'data_root' in options:
         move_data_root(cfg, options['data_root'])
     cfg.merge_from_dict(options)

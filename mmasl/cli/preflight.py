@@ -213,7 +213,7 @@ def check_data(cfg: Config, job: str) -> None:
         for path, node in walk(cfg.get(field), (field,)):
             name = type_name(node.get('type', 'metric'))
             if 'thr' in node and is_ours(find_component(node['type'], cfg.get('default_scope'), path)):
-                check_thresholds(cfg, node['thr'], '.'.join(path))
+                check_thresholds(cfg, node['thr'], f'{".".join(path)}.')
             check_exists(cfg, node.get('ann_file'), (*path, 'ann_file'), name)
             if name.split('.')[-1] == 'CocoMetric' and is_local(node.get('ann_file')):
                 evaluators.append((node['ann_file'], '.'.join(path)))
@@ -228,13 +228,13 @@ def check_data(cfg: Config, job: str) -> None:
         check_evaluator(file, path, [entry for entry in to_read if entry[2].startswith(f'{split}_')])
 
 
-def check_thresholds(cfg: Config, thr: float | str | list[float], where: str) -> None:
-    """Raise if the metric at ``where`` has neither one threshold nor one for each class."""
+def check_thresholds(cfg: Config, thr: float | str | list[float], where: str) -> float | list[float]:
+    """Return the threshold, or one for each class of the model; raise if ``thr``, set at ``where``, has neither."""
     model = cfg.model.get('module', cfg.model)  # --tta wraps the model
     try:
-        read_thresholds(thr, (model.get('head') or {}).get('num_classes'))
+        return read_thresholds(thr, (model.get('head') or {}).get('num_classes'))
     except ValueError as error:
-        raise UserError(f'{where}.{error}') from error
+        raise UserError(f'{where}{error}') from error
 
 
 def check_dataset(cfg: Config, node: dict, path: tuple[str, ...]) -> type[BaseDataset] | None:
@@ -276,7 +276,7 @@ def is_local(path) -> bool:
 
 def check_exists(cfg: Config, file, path: tuple[str, ...], name: str, how: str = '') -> None:
     """Raise if ``file`` is a local path that does not exist."""
-    if not is_local(file) or Path(file).expanduser().exists():
+    if not is_local(file) or Path(file).exists():
         return
     key = '.'.join(path)
     # One option changes all paths if the config file made them from one variable.

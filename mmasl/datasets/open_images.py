@@ -3,6 +3,7 @@
 import csv
 import io
 from array import array
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -119,6 +120,8 @@ class OpenImages(Published, MultiLabelDataset):
             if unknown:
                 raise DataError(f'{self.trainable_file}: {unknown[0]} is no class of {self.classes_file}')
             names = {name: names[name] for name in trainable}
+        times = Counter(names.values())  # some names stand for several classes
+        names = {key: name if times[name] == 1 else f'{name} ({key})' for key, name in names.items()}
         if self.CLASSES is None:
             self._metainfo['classes'] = tuple(names.values())
             return {name.encode(): label for label, name in enumerate(names)}

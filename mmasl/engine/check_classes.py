@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral
 
@@ -49,7 +50,7 @@ def check_classes(model: nn.Module, datasets: Mapping[str, object], trained_on: 
             raise UserError(f'{key}: it has no picture{"" if classes is None else f" with one of {shown(classes)}"}')
         if classes is not None:
             named[key] = tuple(classes)
-            twice = [name for name in classes if named[key].count(name) > 1]
+            twice = [name for name, times in Counter(named[key]).items() if times > 1]
             if twice:
                 raise UserError(f"{key}: its classes have '{twice[0]}' twice; each class needs a name of its own")
     if any(hasattr(model, part) for part in OTHER_HEADS):

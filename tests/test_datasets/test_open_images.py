@@ -76,6 +76,18 @@ def test_subsets_and_worker_copies(miniature):
     assert list(pickle.loads(pickle.dumps(full))) == list(full)
 
 
+def test_classes_with_one_name_are_told_apart(miniature_copy):
+    root = miniature_copy('open_images')
+    names = root / 'oidv6-class-descriptions.csv'
+    lines = names.read_text().splitlines()
+    key, name = lines[1].split(',')
+    other = lines[2].split(',')[0]
+    names.write_text('\n'.join([*lines[:2], f'{other},{name}', *lines[3:]]))
+    classes = build(root, trainable_file=None).metainfo['classes']
+    assert {f'{name} ({key})', f'{name} ({other})'} < set(classes) and len(set(classes)) == len(classes) == 48
+    assert build(root, trainable_file=None, classes=[f'{name} ({other})']).metainfo['classes'] == (f'{name} ({other})',)
+
+
 def test_what_is_wrong_is_said(miniature_copy):
     root = miniature_copy('open_images')
     with pytest.raises(ValueError, match="unverified: expected 'negative' or 'ignored', got 'positive'"):

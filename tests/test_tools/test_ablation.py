@@ -137,7 +137,7 @@ def test_detectors(tmp_path):
             "--lines: expected key=value,value,... or key+key=value,value,..., got '+b=1'",
         ),
         (['--x', f'{LOSS}.gama_neg=1'], f"--cfg-options: no key 'gama_neg' in {LOSS} (mmasl.AsymmetricLoss); did you "),
-        (['--x', f'{LOSS}.gamma_neg=1', '--report'], 'ablation: no trial is finished in work_dirs/ablation/'),
+        (['--x', f'{LOSS}.gamma_neg=1', '--report'], 'expected finished cells in work_dirs/ablation/'),
     ],
 )
 def test_refusals(argv, text, tmp_path, capsys):

@@ -22,11 +22,17 @@ def data(tmp_path, monkeypatch):
     np.savez('my.npz', train_x=x[:100], train_y=y[:100], test_x=x[100:], test_y=y[100:])
 
 
-QUICK = ['--folds', '3', '--epochs', '2', '--hidden', '--trials', '2']
+QUICK = ['--folds', '3', '--epochs', '2', '--hidden', '--trials', '3']
 
 
 def test_every_loss_has_as_many_trials():
     assert {len(trials) for trials in tool.LADDER.values()} == {6}
+
+
+def test_few_trials_have_the_same_rates_for_every_loss_with_parameters():
+    args = tool.parse_args(['my.npz', '--trials', '3'])
+    chosen = {name: [rate for _, rate in tool.chosen_trials(name, args)] for name in tool.LADDER}
+    assert {tuple(sorted(rates)) for name, rates in chosen.items() if name != tool.BASELINE} == {tool.RATES}
 
 
 def test_a_fold_is_measured_with_what_is_best_on_the_others():
@@ -70,7 +76,7 @@ def test_a_run_and_its_continuation(data, capsys, monkeypatch):
 
 def test_refusals(data, capsys):
     refuse = Refusals('studies/choose_loss', capsys)
-    assert refuse('my.npz', '--trials', '4') == '--trials must divide 6, got 4'
+    assert refuse('my.npz', '--dropout', '50') == '--dropout must lie in [0, 1), got 50.0'
     assert refuse('my.npz', '--folds', '2') == '--folds must lie in 3 ... 100, got 2'
     assert 'absent.npz: expected a .npz with' in refuse('absent.npz')
     np.savez('rare.npz', train_x=np.zeros((4, 2)), train_y=[[1], [0], [0], [0]], test_x=np.zeros((1, 2)), test_y=[[1]])

@@ -75,6 +75,8 @@ def test_refusals(trained, tmp_path, capsys):
     torch.save(dict(state_dict={name: 2 * value for name, value in state.items()}), 'weights.pth')  # trained on
     assert 'same_name has features of' in refuse(config, 'same_name', '--checkpoint', 'weights.pth', *NO_WORKERS)
     assert 'absent.pth does not exist' in refuse(config, 'new', '--checkpoint', 'absent.pth')
+    train = ['--cfg-options', 'train_dataloader.dataset.num_scenes=8']
+    assert 'out has features of' in refuse(config, 'out', *NO_WORKERS, *train)
     (tmp_path / 'detector').mkdir()
     detector = write_config(tmp_path / 'detector', DETECTION)
     assert 'expected a classifier of MMPretrain, got mmdet' in refuse(detector, 'new')

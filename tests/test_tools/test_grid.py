@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from experiment import train_and_test, trial_spec
-from grid import finished, gather, read_cells, run_cells, run_grid
+from grid import finished, gather, keep_cell, read_cells, run_cells, run_grid
 
 from mmasl.errors import UserError
 from tests.test_tools.tool_runs import CLASSIFICATION, write_config
@@ -72,6 +72,27 @@ def test_gathered_cells_are_finished_on_another_machine(cells, tmp_path):
     assert [cell['result']['double'] for cell in read_cells(folder, file)] == [2, 18, 6]  # the newer one counts
 
 
+def test_the_newer_of_two_days_counts(cells, tmp_path):
+    folder, file = tmp_path / 'cells', tmp_path / 'results.jsonl'
+    grid(cells, tmp_path)
+    newer = dict(json.loads((folder / 'cell1.json').read_text()), result=dict(double=5), date='2999-01-01')
+    file.write_text(json.dumps(newer) + '\n')  # came with a checkout
+    assert [cell['result']['double'] for cell in gather(folder, file)] == [5, 4, 6]
+
+
+def test_what_another_grid_has_finished_is_not_run_again(cells, tmp_path):
+    run = double, tmp_path / 'cells', 'cell1'
+    assert keep_cell(*run, cells['cell1']) == keep_cell(*run, cells['cell1'])
+    assert keep_cell(*run, dict(cells['cell1'], value=4))['result']['double'] == 8
+    assert runs(tmp_path) == ['1', '4']
+
+
+def test_nothing_is_not_gathered(tmp_path):
+    with pytest.raises(UserError, match='expected finished cells in .*, found none: run the grid first'):
+        gather(tmp_path / 'cells', tmp_path / 'results.jsonl')
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_spec_is_the_same_after_json(tmp_path):
     spec = dict(value=1.0, trace=str(tmp_path / 'trace'), bounds=(1.0, 3.0))
     for same in (spec, dict(spec, value=1)):
@@ -131,3 +152,13 @@ def test_a_specification_says_what_differs_from_the_config(tmp_path):
     assert trial_spec(config, seed=4, seed_keys=['randomness.seed'], shown=shown) == spec | dict(seed=4)
     other = trial_spec(config, {'optim_wrapper.optimizer.lr': 0.1}, 3, label='x')
     assert other['settings'] != spec['settings'] and other['label'] == 'x'
+
+
+def test_a_specification_follows_the_preprocessor_outside_the_model_and_the_moved_data(tmp_path):
+    more = "data_root = 'old/'\ndata_preprocessor = dict(mean=[1.0])\ntrain_dataloader['dataset']['root'] = data_root\n"
+    config = write_config(tmp_path, CLASSIFICATION, more)
+    settings = {
+        trial_spec(config, changes)['settings']
+        for changes in ({}, {'data_preprocessor.mean': [2.0]}, {'data_root': 'new'})
+    }
+    assert len(settings) == 3

@@ -13,7 +13,9 @@ from ladder_report import by_row
 from ladder_studies import DIGIT_SCENES, DIGIT_SCENES_DET, PHOTOS, PHOTOS_DET
 
 from mmasl.datasets.miniatures import Size, make_miniature
+from mmasl.errors import UserError
 from mmasl.files import write_json
+from tests.test_tools.tool_runs import Refusals
 
 
 def cell(loss, seed, value, missing=0.0, regime='ft', split='test', lr=3e-3):
@@ -46,7 +48,7 @@ def test_rows_are_in_the_order_of_the_ladder():
 
 
 def test_cells_of_different_settings_are_not_averaged():
-    with pytest.raises(ValueError, match=r"cells of \('ft', 0.0, 'ce'\) were made with different settings"):
+    with pytest.raises(UserError, match=r"cells of \('ft', 0.0, 'ce'\) were made with different settings"):
         by_row(DIGIT_SCENES, [cell('ce', 0, 1.0), cell('ce', 1, 1.0, lr=1.0)])
 
 
@@ -76,13 +78,23 @@ def test_report_is_written_between_the_markers(tmp_path):
     assert (tmp_path / 'images' / 'digit_scenes.png').stat().st_size > 1000
 
 
-def test_a_report_of_nothing_and_half_a_pair_of_markers_are_refused(tmp_path):
-    with pytest.raises(ValueError, match='expected finished cells in'):
-        ladder.main(['digit_scenes', 'report', *paths(tmp_path)])
+def test_a_report_of_nothing_and_half_a_pair_of_markers_are_refused(tmp_path, capsys):
+    refuse = Refusals('studies/ladder', capsys)
+    assert refuse('digit_scenes', 'report', *paths(tmp_path)).startswith('expected finished cells in')
+    assert not (tmp_path / 'results.jsonl').exists()
+    write_json(tmp_path / 'cells' / 'trial.json', cell('ce', 100, 40.0, split='val'))
+    assert 'run the grid first' in refuse('digit_scenes', 'report', *paths(tmp_path))
     page = tmp_path / 'page.md'
     page.write_text('<!-- a: end -->')
-    with pytest.raises(ValueError, match="expected a line '<!-- a: begin"):
+    with pytest.raises(UserError, match="expected a line '<!-- a: begin"):
         report.write_page(page, dict(a='text'), 'me')
+
+
+def test_a_misspelt_regime_is_refused(capsys):
+    refuse = Refusals('studies/ladder', capsys)
+    assert refuse('photos', 'grid', '--data-root', 'voc=data') == '--data-root: photos reads no data of voc'
+    said = refuse('digit_scenes', 'grid', '--data-root', 'ft=data')  # these scenes are composed
+    assert said == '--data-root: digit_scenes reads no data of ft'
 
 
 def test_seeds_are_complete_one_after_the_other(monkeypatch):
@@ -185,7 +197,7 @@ def test_trials_are_of_held_out_labels_that_miss_as_many(tmp_path):
     assert 'data_root' not in str(spec)  # results of one machine count on another
 
 
-def test_the_grid_takes_the_best_trial(tmp_path):
+def test_the_grid_takes_the_best_trial(tmp_path, capsys):
     args = arguments(tmp_path)
     assert not ladder_cells.refining(PHOTOS, args)
     for name, spec in ladder_cells.tuning(PHOTOS, args).items():
@@ -205,14 +217,16 @@ def test_the_grid_takes_the_best_trial(tmp_path):
     assert settings['voc07', 'asl', 0.4]['criterion']['clip'] == 0.2  # of equally good trials the first by name
     complete = ladder_cells.grid(PHOTOS, arguments(tmp_path, missing=[0.0]))['voc07_asl_missing00_seed0']
     assert complete == make_spec(PHOTOS, 'voc07', 'asl', 0)  # without a trial: the config's
+    assert capsys.readouterr().out.count('0 missing: no trial has these --rates and --epochs') == len(LOSSES)
 
 
 def test_settings_of_complete_data_serve_where_there_are_no_others(tmp_path):
     args = arguments(tmp_path, missing=[0.0])
     name, spec = next(iter(ladder_cells.tuning(PHOTOS, args).items()))
     keep(args, name, spec, 1.0)
-    cells = ladder_cells.grid(PHOTOS, arguments(tmp_path, missing=[0.4, 0.0]))
+    cells = ladder_cells.grid(PHOTOS, arguments(tmp_path, missing=[0.4, 0.0, 0.405]))
     assert cells['voc07_ce_missing40_seed0']['lr'] == spec['lr'] == cells['voc07_ce_missing00_seed0']['lr']
+    assert cells['voc07_ce_missing40.5_seed0']['missing'] == 0.405
 
 
 def test_a_cell_reads_the_data_of_this_machine(tmp_path):

@@ -132,6 +132,15 @@ def test_configs_without_a_test(trained, refuse):
     assert 'bare.py has no test_dataloader, test_cfg, test_evaluator' in refuse('bare.py', checkpoint)
 
 
+def test_validation_of_a_config_without_a_test(trained):
+    config, checkpoint, validated = trained
+    nothing = ', '.join(f'test_{part}=None' for part in ('dataloader', 'evaluator', 'cfg'))
+    Path('no_test.py').write_text(f"_base_ = '{config}'\n" + nothing.replace(', ', '\n') + '\n')
+    out = ['--out', 'metrics.json', '--out-item', 'metrics']
+    assert main(['no_test.py', checkpoint, '--split', 'val', *out]) == 0
+    assert json.loads(Path('metrics.json').read_text()) == validated
+
+
 def test_drawing(trained, refuse):
     config, checkpoint, _ = trained
     if 'detection' in config:

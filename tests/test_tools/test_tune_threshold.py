@@ -83,7 +83,11 @@ def test_refusals(dumped, capsys, tmp_path):
         'other.pkl'
     )
     assert '--out thr.txt: the name must end in .json' in refuse(dump, '--out', 'thr.txt')
-    assert '--floor: expected a precision' in refuse(dump, '--objective', 'precision', '--floor', '2')
+    assert refuse(dump, '--floor', '2') == '--floor must lie in (0, 1], got 2.0'
+    sample = dict(pred_score=torch.tensor([0.3, 0.6]), num_classes=2)
+    labels = [[0], [], []]  # one half has no positive
+    Path('few.pkl').write_bytes(pickle.dumps([dict(sample, gt_label=torch.tensor(row).long()) for row in labels]))
+    assert refuse('few.pkl') == 'few.pkl: targets: expected at least one positive label, got none'
     refuse = Refusals('test', capsys)
     assert '--thr absent.json: expected a number or a file' in refuse(config, checkpoint, '--thr', 'absent.json')
     Path('two.json').write_text('{"thr": [0.1, 0.2]}')

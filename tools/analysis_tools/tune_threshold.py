@@ -108,18 +108,21 @@ def draw(path: Path, scores: np.ndarray, targets: np.ndarray, thr: np.ndarray) -
 @command
 def main(argv=None) -> None:
     args = parse_args(argv)
+    if not 0 < args.floor <= 1:
+        raise UserError(f'--floor must lie in (0, 1], got {args.floor}')
     if not args.out.endswith('.json'):
         raise UserError(f'--out {args.out}: the name must end in .json')
     scores, targets = read_dump(args.dump)
     how = dict(objective=args.objective, per_class=args.per_class, floor=args.floor)
     try:
         thr = choose_thresholds(scores, targets, **how)
+        held_out = measure_held_out(scores, targets, **how)
     except ValueError as error:
-        raise UserError(f'--{error}') from error
+        raise UserError(f'{args.dump}: {error}') from error
     results = {
         'thresholds of 0.5': measure(scores, targets, np.full(scores.shape[1], 0.5)),
         'chosen here': measure(scores, targets, thr),
-        'chosen on one half, used on the other': measure_held_out(scores, targets, **how),
+        'chosen on one half, used on the other': held_out,
     }
     content = dict(thr=thr.tolist() if args.per_class else float(thr[0]), **how, dump=args.dump, samples=len(scores))
     if args.objective != 'precision':

@@ -51,6 +51,7 @@ from mmasl.cli import checkpoints, preflight
 from mmasl.cli import run as cli
 from mmasl.cli.cfg_options import apply_cfg_options
 from mmasl.datasets.features import INDEX
+from mmasl.engine.check_classes import innermost
 from mmasl.files import atomic_file, write_json
 
 
@@ -59,11 +60,7 @@ def build_dataset(cfg: Config, split: str) -> Dataset:
     loaders = [cfg.get(f'{name}_dataloader') for name in (split, 'test')]
     if None in loaders:
         raise UserError(f'{cfg.filename} needs a {split}_dataloader, and a test_dataloader for the pipeline')
-    dataset, test = (copy.deepcopy(loader.dataset) for loader in loaders)
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    while 'dataset' in test:
-        test = test.dataset
+    dataset, test = (copy.deepcopy(next(innermost(loader.dataset))) for loader in loaders)
     dataset.update(pipeline=test.pipeline, test_mode=True)
     return DATASETS.build(dataset)
 
@@ -81,8 +78,9 @@ def build_model(cfg: Config, args) -> torch.nn.Module:
 
 
 def digest(cfg: Config, model: torch.nn.Module) -> str:
-    """Return a digest of preprocessing, pipeline and the weights before the last layer, on which features depend."""
-    parts = [str(cfg.get(key)).encode() for key in ('model', 'data_preprocessor', 'test_dataloader')]
+    """Return a digest of preprocessing, data and the weights before the last layer, on which features depend."""
+    loaders = [f'{split}_dataloader' for split in SPLITS]
+    parts = [str(cfg.get(key)).encode() for key in ('model', 'data_preprocessor', *loaders)]
     weights = {name: value for name, value in model.state_dict().items() if not name.startswith('head.')}
     parts += [value.cpu().numpy().tobytes() for _, value in sorted(weights.items())]
     return hashlib.sha256(b''.join(parts)).hexdigest()[:12]
@@ -100,13 +98,15 @@ def extract(
     features = features[-1] if isinstance(features, tuple | list) else features
     if features.ndim != 2:
         raise UserError(f'model.head: expected vectors (N, D) before its last layer, got {tuple(features.shape)}')
-    targets = np.zeros((len(features), model.head.num_classes), np.int8)
+    targets = np.zeros((len(features), model.head.num_classes), np.float32)
     for row, sample in zip(targets, data['data_samples'], strict=True):
         if 'gt_score' in sample:
             row[:] = sample.gt_score.cpu().numpy()
         else:
             row[sample.gt_label.cpu().numpy()] = 1
-    return features.float().cpu().numpy(), targets
+    if not np.isin(targets, (-1, 0, 1)).all():
+        raise UserError('gt_score: expected 1, 0 and -1 (unknown), got soft labels, which features cannot have')
+    return features.float().cpu().numpy(), targets.astype(np.int8)
 
 
 def write_array(path: Path, array: np.ndarray) -> None:

@@ -31,6 +31,7 @@ from mmasl.cli import preflight
 from mmasl.cli.cfg_options import apply_cfg_options
 from mmasl.cli.components import type_name
 from mmasl.cli.run import read_config
+from mmasl.engine.check_classes import innermost
 
 SCRIPT = "authors' script"
 
@@ -125,9 +126,7 @@ def pipeline(loader: str) -> Callable[[Config], str]:
     """Return a function that describes the transforms of a data loader, without loading and packing."""
 
     def describe(cfg: Config) -> str:
-        dataset = cfg[loader].dataset
-        while 'dataset' in dataset:
-            dataset = dataset.dataset
+        dataset = next(innermost(cfg[loader].dataset))
         parts = [
             f'{name_of(node)}({arguments(node)})'
             for node in dataset.pipeline

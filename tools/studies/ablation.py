@@ -25,7 +25,7 @@ from typing import NamedTuple
 import report
 from ablation_report import draw, markdown, table_2
 from experiment import run_trial, trial_spec
-from grid import finished, gather, run_grid
+from grid import check_failures, finished, gather, run_grid
 from mmengine.config import Config, DictAction
 
 from mmasl.cli.cfg_options import apply_cfg_options, check_key
@@ -251,8 +251,7 @@ def main(argv=None) -> None:
     if not args.report:
         failures = run_grid(cells, args, run_trial, describe, args.slurm)
     write_report(args, ablations)
-    if failures:
-        raise UserError(f'{failures} trials failed; their output is in {args.cells}.log')
+    check_failures(failures, args)
 
 
 if __name__ == '__main__':

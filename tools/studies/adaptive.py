@@ -17,13 +17,14 @@ from pathlib import Path
 import report
 from adaptive_steps import WINDOW, settling, steps_cell, thin
 from experiment import ROOT, run_trial
-from grid import gather, read_cells, run_grid
+from grid import check_failures, gather, read_cells, run_grid
 from ladder_cells import TUNING_SEED, make_spec
 from ladder_report import by_row
 from ladder_studies import DIGIT_SCENES
 from mmengine.logging import MessageHub
 
 from mmasl.analysis.report import plus_minus, pyplot, table
+from mmasl.errors import command, positive
 
 # Trials and targets keep the step size that was the default when they ran: it is 250 / number of steps here.
 COMMON = dict(step_size=0.1)
@@ -193,10 +194,11 @@ def _steps(cells, args):
     return table(['λ', *(f'batch {batch:,}' for batch in batches)], body)
 
 
-def main(argv=None) -> int:
+@command
+def main(argv=None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('stage', choices=[*STAGES, 'report'])
-    parser.add_argument('--seeds', type=int, default=1, help='targets: number of seeds')
+    parser.add_argument('--seeds', type=positive, default=1, help='targets: number of seeds')
     parser.add_argument(
         '--ladder', type=Path, default=report.RESULTS / f'{DIGIT_SCENES.name}.jsonl', help="the ladder's cells"
     )
@@ -204,9 +206,9 @@ def main(argv=None) -> int:
     args = parser.parse_args(argv)
     if args.stage == 'report':
         write_report(args)
-        return 0
+        return
     function = steps_cell if args.stage == 'steps' else train_cell
-    return 1 if run_grid(STAGES[args.stage](args), args, function, describe) else 0
+    check_failures(run_grid(STAGES[args.stage](args), args, function, describe), args)
 
 
 if __name__ == '__main__':

@@ -56,7 +56,7 @@ def parse_args(argv=None):
     parser = Parser(description=__doc__)
     parser.add_argument('data', help='.npz file or folder with features')
     parser.add_argument('--losses', nargs='+', choices=OTHERS, default=OTHERS, help='losses beside cross-entropy')
-    parser.add_argument('--trials', type=int, default=6, help='trials of each loss, 1 to 6')
+    parser.add_argument('--trials', type=int, choices=(3, 6), default=6, help='trials of each loss (default: 6)')
     parser.add_argument('--folds', type=int, default=5, help='number of folds, at least 3')
     parser.add_argument('--epochs', type=positive, default=20, help='length of a training')
     parser.add_argument(
@@ -163,11 +163,10 @@ def draw(path: Path, values: dict[str, np.ndarray]) -> None:
 
 
 def check_args(args) -> None:
-    for name, value, low, high in (('trials', args.trials, 1, 6), ('folds', args.folds, 3, 100)):
-        if not low <= value <= high:
-            raise UserError(f'--{name} must lie in {low} ... {high}, got {value}')
-    if 6 % args.trials:
-        raise UserError(f'--trials must divide 6, got {args.trials}')
+    if not 3 <= args.folds <= 100:
+        raise UserError(f'--folds must lie in 3 ... 100, got {args.folds}')
+    if not 0 <= args.dropout < 1:
+        raise UserError(f'--dropout must lie in [0, 1), got {args.dropout}')
 
 
 @command
@@ -212,7 +211,7 @@ def main(argv=None) -> None:
     print(
         f'{BASELINE}: p of training positives is above that of held-out ones by {excess:.2f}: it memorises {memorises}'
     )
-    edges = [name for name, (_, lr) in settings.items() if lr == max(rate for _, rate in LADDER[name])]
+    edges = [name for name, (_, lr) in settings.items() if lr == max(rate for _, rate in chosen_trials(name, args))]
     if edges:
         print(f'note: the best learning rate of {", ".join(edges)} is the highest tried; more --epochs may matter more')
     print(f'{verdict} ({args.folds} folds, {args.trials} trials a loss; {out / "choose_loss.json"})')

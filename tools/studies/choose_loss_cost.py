@@ -19,6 +19,7 @@ from sklearn.datasets import load_breast_cancer, load_digits, make_multilabel_cl
 
 from mmasl.analysis.report import plus_minus, spread, table
 from mmasl.datasets.features import read_features
+from mmasl.errors import UserError, positive
 from mmasl.files import write_json
 
 LOOPS, STRAIGHT = (0, 4, 6, 8, 9), (1, 4, 7)
@@ -106,7 +107,8 @@ def cost(name: str, data: dict, hidden: list[int], out: Path, seeds: int) -> dic
     out.mkdir(parents=True, exist_ok=True)
     np.savez(out / 'data.npz', **data)
     options = [str(out / 'data.npz'), '--trials', '3', '--out', str(out), '--hidden', *map(str, hidden)]
-    choose_loss.main(options)
+    if choose_loss.main(options):
+        raise UserError(f'{name}: choose_loss.py failed')
     args = choose_loss.parse_args(options)
     report = choose_loss.read_report(out)
     runs = [
@@ -129,7 +131,7 @@ def cost(name: str, data: dict, hidden: list[int], out: Path, seeds: int) -> dic
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--features', type=Path, help='folder with voc and coco; without it, seven data sets')
-    parser.add_argument('--seeds', type=int, default=3)
+    parser.add_argument('--seeds', type=positive, default=3)
     parser.add_argument('--out', type=Path, default=Path('work_dirs/choose_loss_cost'))
     args = parser.parse_args(argv)
     results = []

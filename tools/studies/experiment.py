@@ -12,6 +12,9 @@ from pathlib import Path
 from mmengine import Config
 from mmengine.runner import Runner, TestLoop
 
+from mmasl.cli.cfg_options import merge_options
+from mmasl.engine.check_classes import innermost
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -44,7 +47,7 @@ def train_and_test(
     if split not in ('val', 'test'):
         raise ValueError(f"split must be 'val' or 'test', got {split!r}")
     cfg = Config.fromfile(config)
-    cfg.merge_from_dict(overrides or {})
+    merge_options(cfg, overrides or {})
     cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='mmasl.StopAtNaNHook')]
     cfg.randomness = dict(seed=seed)
     cfg.log_level = logging.getLevelName(logging.WARNING)
@@ -89,9 +92,10 @@ def trial_spec(
     path = Path(config).resolve()
     cfg = Config.fromfile(path)
     overrides = {key: value for key, value in (overrides or {}).items() if value_at(cfg, key) != value}
-    cfg.merge_from_dict(overrides)
+    merge_options(cfg, overrides)
     parts = [f'{part}_{kind}' for part in ('train', split) for kind in ('dataloader', 'evaluator', 'cfg')]
     parts += ['model', 'optim_wrapper', 'param_scheduler', 'custom_hooks', 'load_from', 'auto_scale_lr']
+    parts += ['data_preprocessor'] if 'data_preprocessor' in cfg else []
     text = json.dumps({part: cfg.get(part) for part in parts}, sort_keys=True, default=str)
     for place in (ROOT, path.parent):  # the place of the repository does not matter
         text = text.replace(str(place), '')
@@ -137,11 +141,7 @@ def _run(cfg, work_dir, evaluate_training):
     values = {name.rsplit('/', 1)[-1]: float(value) for name, value in values.items()}
     if evaluate_training:
         dataset = copy.deepcopy(cfg.train_dataloader.dataset)
-        _innermost(dataset).pipeline = _innermost(cfg.test_dataloader.dataset).pipeline
+        next(innermost(dataset)).pipeline = next(innermost(cfg.test_dataloader.dataset)).pipeline
         loop = TestLoop(runner, dict(cfg.test_dataloader, dataset=dataset), cfg.test_evaluator)
         values.update({f'train_{name.rsplit("/", 1)[-1]}': float(value) for name, value in loop.run().items()})
     return values
-
-
-def _innermost(dataset):
-    return _innermost(dataset.dataset) if 'dataset' in dataset else dataset

@@ -25,9 +25,10 @@ import torch
 from experiment import ROOT
 from feature_training import drop_positives, measure, train
 from features_report import write_report
-from grid import gather, run_grid
+from grid import check_failures, gather, run_grid
 
 from mmasl.datasets.features import read_features
+from mmasl.errors import command, positive
 
 SHOWN = ('mAP', 'CF1', 'OF1', 'delta_p', 'pt_pos', 'pt_neg')
 DEFAULTS = dict(
@@ -237,19 +238,20 @@ def cell_name(spec: dict) -> str:
     return f'{spec["data"]}_{spec["split"]}_missing{round(100 * spec["missing"]):02d}_seed{spec["seed"]}_{digest}'
 
 
-def main(argv=None) -> int:
+@command
+def main(argv=None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('stage', choices=[*STAGES, 'report'])
     parser.add_argument('--features', type=Path, default=Path('data/features'), help='has the folders voc and coco')
-    parser.add_argument('--seeds', type=int, default=5)
+    parser.add_argument('--seeds', type=positive, default=5)
     parser.add_argument('--out', type=Path, default=ROOT / 'docs', help='report: folder of choose.md')
     report.add_paths(parser, 'features', figures=False)
     args = parser.parse_args(argv)
     if args.stage == 'report':
         write_report(gather(args.cells, args.results), args.out)
-        return 0
+        return
     cells = {cell_name(spec): spec for spec in STAGES[args.stage](args.seeds)}
-    return 1 if run_grid(cells, args, partial(run_cell, args.features), describe) else 0
+    check_failures(run_grid(cells, args, partial(run_cell, args.features), describe), args)
 
 
 def describe(result: dict) -> str:

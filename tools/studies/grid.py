@@ -22,7 +22,7 @@ _THREAD_VARIABLES = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS
 
 
 def read_cells(folder: Path, file: Path | None = None) -> list[dict]:
-    """Return all finished cells. Cells in ``folder`` replace cells of the same name in the gathered ``file``.
+    """Return all finished cells. A cell in ``folder`` replaces one of its name in ``file`` that is not of a later day.
 
     Args:
         folder: It has one JSON file for each cell that ran. It may be absent.
@@ -38,7 +38,9 @@ def read_cells(folder: Path, file: Path | None = None) -> list[dict]:
             cell = json.loads(path.read_text(encoding='utf-8'))
         except json.JSONDecodeError:  # writing it was interrupted
             continue
-        cells[cell['cell']] = cell
+        gathered = cells.get(cell['cell'], {})  # the file may have come with a newer checkout
+        if (cell.get('date') or '') >= (gathered.get('date') or ''):
+            cells[cell['cell']] = cell
     return [cells[name] for name in sorted(cells)]
 
 
@@ -66,8 +68,14 @@ def finished(cells: dict[str, dict], folder: Path, file: Path | None = None) -> 
 
 
 def gather(folder: Path, file: Path) -> list[dict]:
-    """Write all finished cells into ``file``, one line each, and return them; see :func:`read_cells`."""
+    """Write all finished cells into ``file``, one line each, and return them; see :func:`read_cells`.
+
+    Raises:
+        UserError: If there are none.
+    """
     cells = read_cells(folder, file)
+    if not cells:
+        raise UserError(f'expected finished cells in {folder} or {file}, found none: run the grid first')
     with atomic_file(file) as part:
         text = ''.join(json.dumps(cell, ensure_ascii=False, separators=(',', ':')) + '\n' for cell in cells)
         Path(part).write_text(text, encoding='utf-8')
@@ -75,7 +83,13 @@ def gather(folder: Path, file: Path) -> list[dict]:
 
 
 def keep_cell(function: Callable[[dict], dict], folder: Path, name: str, spec: dict) -> dict:
-    """Run a cell and write its result. This happens in the process of the cell, so it survives the end of the grid."""
+    """Run a cell and write its result. This happens in the process of the cell, so it survives the end of the grid.
+
+    If another grid has run the cell since this one started, its result is returned.
+    """
+    kept = finished({name: spec}, folder).get(name)
+    if kept and kept['cell'] == name:
+        return kept
     start = time.perf_counter()
     result = function(spec)
     cell = dict(cell=name, spec=spec, result=result, seconds=round(time.perf_counter() - start, 1))
@@ -151,6 +165,12 @@ def run_grid(
             line = f'{describe(cell["result"])}  ({cell["seconds"]:.0f} s, {minutes:.0f} min left)'
             print(f'[{number}/{len(left)}] {time.strftime("%H:%M")} {name}: {line}', flush=True)
     return failures
+
+
+def check_failures(failures: int, args: argparse.Namespace) -> None:
+    """Raise if cells of a grid have failed."""
+    if failures:
+        raise UserError(f'{failures} cells failed; their output is in {args.cells}.log')
 
 
 def _in_processes(run, left, workers, log):

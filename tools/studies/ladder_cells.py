@@ -149,7 +149,7 @@ def trial(study: Study, args: argparse.Namespace, regime: str, loss: str, missin
     changes = dict(lr=lr) if args.epochs is None else dict(lr=lr, epochs=args.epochs)
     spec = make_spec(study, regime, loss, TUNING_SEED, missing, 'val', criterion=criterion, **changes)
     name = f'tune_{regime}_{loss}_lr{lr}_ep{spec["epochs"]}'
-    name += f'_missing{round(100 * missing):02d}' if missing else ''
+    name += f'_missing{percent(missing)}' if missing else ''
     return {name + ''.join(f'_{key}{value}' for key, value in criterion.items()): spec}
 
 
@@ -174,10 +174,24 @@ def grid(study: Study, args: argparse.Namespace) -> dict[str, dict]:
     best = best_settings(study, args, trials | refining(study, args, trials))
     for regime, seed, missing in product(args.regime, range(args.seeds), args.missing or study.missing):
         for loss in study.rows(regime, args.losses):
-            name = f'{regime}_{loss}_missing{round(100 * missing):02d}_seed{seed}'
+            if study.refined and seed == 0 and (regime, loss, missing) not in best:
+                print(
+                    f'{regime} {loss}, {missing:g} missing: no trial has these --rates and --epochs; the config decides'
+                )
+            name = f'{regime}_{loss}_missing{percent(missing)}_seed{seed}'
             settings = best.get((regime, loss, missing), {})
             cells[name] = make_spec(study, regime, loss, seed, missing, **settings)
     return cells
+
+
+def percent(share: float) -> str:
+    """Return a share as it is in the names of cells.
+
+    Example:
+        >>> [percent(share) for share in (0.0, 0.05, 0.4, 0.125)]
+        ['00', '05', '40', '12.5']
+    """
+    return f'{100 * share:g}'.zfill(2)
 
 
 def best_settings(study: Study, args: argparse.Namespace, trials: dict[str, dict]) -> dict[tuple, dict]:

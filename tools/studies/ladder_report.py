@@ -9,6 +9,7 @@ from grid import gather
 from ladder_cells import Study
 
 from mmasl.analysis.report import plus_minus, pyplot, table
+from mmasl.errors import UserError
 
 SYMBOLS = dict(
     gamma='γ',
@@ -149,13 +150,13 @@ def write_report(study: Study, args: argparse.Namespace) -> None:
     """Gather the cells, write the tables into the page, and draw the figure.
 
     Raises:
-        ValueError: If no cell of the grid is finished.
+        UserError: If no cell of the grid is finished.
     """
     cells = gather(args.cells, args.results)
     trials = [cell for cell in cells if cell['spec']['split'] == 'val']
     rows = by_row(study, [cell for cell in cells if cell['spec']['split'] == 'test'])
     if not rows:
-        raise ValueError(f'expected finished cells in {args.cells} or {args.results}, found none: run the grid first')
+        raise UserError(f'expected finished cells in {args.cells} or {args.results}, found none: run the grid first')
     text = markdown(study, rows, trials)
     report.write_page(args.page, dict(ladder=text), f'tools/studies/ladder.py {study.name} report')
     report.write_figure(draw(study, rows), args.images, study.name, args.page)

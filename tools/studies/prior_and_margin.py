@@ -16,10 +16,11 @@ from statistics import mean
 import report
 import torch
 from experiment import ROOT, run_trial, trial_spec
-from grid import finished, gather, run_grid
+from grid import check_failures, finished, gather, run_grid
 from torch.nn.modules.module import register_module_forward_hook
 
 from mmasl.analysis.report import plus_minus, pyplot, save_figure, spread, table
+from mmasl.errors import UserError, command, positive
 from mmasl.models.losses import AsymmetricLoss
 
 CONFIG = ROOT / 'configs/digit_scenes_det/fcos_digitnet_fpn_asl_1xb16_digitscenes-96px.py'
@@ -92,6 +93,8 @@ def write_report(cells: dict[str, dict], args: argparse.Namespace) -> None:
     found = {}
     for cell in finished(cells, args.cells, args.results).values():
         found.setdefault((cell['spec']['bias_prob'], cell['spec']['clip']), []).append(cell['result'])
+    if not found:
+        raise UserError(f'no cell with these arguments is finished in {args.cells}: run it without --report')
     at = [number for number in SHOWN if all(len(cell['loss']) >= number for group in found.values() for cell in group)]
     head = ['bias_prob', 'clip', *(f'loss at {n}' for n in at), *(f'active at {n}' for n in at), 'background p', 'mAP']
     rows, curves = [], {}
@@ -135,19 +138,20 @@ def draw(curves: dict[tuple, dict]):
     return figure
 
 
-def main(argv=None) -> int:
+@command
+def main(argv=None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--report', action='store_true', help='train nothing')
     parser.add_argument('--epochs', type=int, default=3)
     parser.add_argument('--scenes', type=int, default=1500, help='training scenes')
-    parser.add_argument('--seeds', type=int, default=1)
+    parser.add_argument('--seeds', type=positive, default=1)
     report.add_paths(parser, 'prior_and_margin')
     args = parser.parse_args(argv)
     cells, failures = make_cells(args.epochs, args.scenes, args.seeds), 0
     if not args.report:
         failures = run_grid(cells, args, run_cell, lambda result: f'mAP {result["mAP"]:.1f}')
     write_report(cells, args)
-    return 1 if failures else 0
+    check_failures(failures, args)
 
 
 if __name__ == '__main__':

@@ -9,7 +9,7 @@ from pathlib import Path
 from experiment import ROOT
 
 from mmasl.analysis.report import plus_minus, save_figure, spread
-from mmasl.errors import positive
+from mmasl.errors import UserError, positive
 
 RESULTS = Path(__file__).resolve().parent / 'results'
 
@@ -35,7 +35,7 @@ def by_seed(cells: list[dict], key: Callable[[dict], Hashable]) -> dict[Hashable
     """Group cells by ``key`` of their specifications. A group has its cells by seed.
 
     Raises:
-        ValueError: If the specifications of a group differ in more than the seed.
+        UserError: If the specifications of a group differ in more than the seed.
     """
     groups = defaultdict(dict)
     for cell in sorted(cells, key=lambda cell: cell['spec']['seed']):
@@ -43,7 +43,7 @@ def by_seed(cells: list[dict], key: Callable[[dict], Hashable]) -> dict[Hashable
     for name, group in groups.items():
         settings = [{k: v for k, v in cell['spec'].items() if k != 'seed'} for cell in group.values()]
         if any(setting != settings[0] for setting in settings):
-            raise ValueError(f'cells of {name} were made with different settings: run the grid again')
+            raise UserError(f'cells of {name} were made with different settings: run the grid again')
     return dict(groups)
 
 
@@ -78,7 +78,7 @@ def write_page(page: Path, tables: dict[str, str], command: str) -> None:
         command: The command in the markers.
 
     Raises:
-        ValueError: If one of the two markers of a table is missing.
+        UserError: If one of the two markers of a table is missing.
     """
     document = page.read_text(encoding='utf-8') if page.exists() else '# Results\n'
     for name, text in tables.items():
@@ -87,7 +87,7 @@ def write_page(page: Path, tables: dict[str, str], command: str) -> None:
             document += f'\n## {name}\n\n{begin}\n{end}\n'
         first, last = document.find(begin), document.find(end)
         if not 0 <= first < last:
-            raise ValueError(f'{page}: expected a line {begin!r} and after it a line {end!r}')
+            raise UserError(f'{page}: expected a line {begin!r} and after it a line {end!r}')
         document = f'{document[: first + len(begin)]}\n\n{text}\n\n{document[last:]}'
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(document, encoding='utf-8')

@@ -18,10 +18,11 @@ from pathlib import Path
 import report
 import torch
 from experiment import ROOT, train_and_test, trial_spec
-from grid import finished, gather, run_grid
+from grid import check_failures, finished, gather, run_grid
 from mmengine.config import Config
 
 from mmasl.analysis.report import pyplot, save_figure, table
+from mmasl.errors import command
 
 CONFIG = ROOT / 'configs' / 'digit_scenes_det' / 'fcos_digitnet_fpn_asl_1xb16_digitscenes-96px.py'
 MARGINS = (0.0, 0.05, 0.1, 0.2)
@@ -119,7 +120,8 @@ def draw(measured: dict[float, dict]):
     return figure
 
 
-def main(argv=None) -> int:
+@command
+def main(argv=None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--margins', nargs='+', type=float, default=MARGINS)
     parser.add_argument('--thresholds', nargs='+', type=float, default=THRESHOLDS)
@@ -133,8 +135,7 @@ def main(argv=None) -> int:
         overrides[f'{split}_dataloader.dataset.num_scenes'] = number
     make = functools.partial(trial_spec, CONFIG, seed=args.seed, thresholds=list(args.thresholds))
     cells = {f'm{m:g}': make({**overrides, f'{LOSS}.clip': m}, margin=m) for m in args.margins}
-    if run_grid(cells, args, train_and_measure, describe):
-        return 1
+    check_failures(run_grid(cells, args, train_and_measure, describe), args)
     gather(args.cells, args.results)
     done = finished(cells, args.cells, args.results).values()
     measured = {cell['spec']['margin']: cell['result'] for cell in done}
@@ -143,7 +144,6 @@ def main(argv=None) -> int:
         quantiles = ', '.join(f'{q} %: {score:.3f}' for q, score in found['score_quantiles'].items())
         print(f'\nm = {margin:g} (scores of all points and classes: {quantiles})')
         print(table(list(found['rows'][0]), [[f'{value:g}' for value in row.values()] for row in found['rows']]))
-    return 0
 
 
 if __name__ == '__main__':

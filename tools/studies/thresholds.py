@@ -13,9 +13,10 @@ import numpy as np
 import report
 import torch
 from adaptive_steps import features
-from grid import finished, gather, run_grid
+from grid import check_failures, finished, gather, run_grid
 
 from mmasl.analysis.report import plus_minus, spread, table
+from mmasl.errors import UserError, command, positive
 from mmasl.evaluation import label_counts, precision_recall_f1
 from mmasl.evaluation.thresholds import choose_thresholds
 from mmasl.models.losses import AsymmetricLoss
@@ -66,14 +67,17 @@ def run_cell(spec: dict) -> dict[str, dict[str, float]]:
     return results
 
 
-def main(argv=None) -> int:
+@command
+def main(argv=None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--sizes', type=int, nargs='+', default=[100, 300, 1000, 2000])
-    parser.add_argument('--seeds', type=int, default=5)
+    parser.add_argument('--seeds', type=positive, default=5)
     parser.add_argument('--epochs', type=int, default=20)
     parser.add_argument('--scenes', type=int, nargs=3, default=[4000, 2000, 4000], help='of train, val and test')
     report.add_paths(parser, 'thresholds', figures=False)
     args = parser.parse_args(argv)
+    if max(args.sizes) > args.scenes[1]:
+        raise UserError(f'--sizes: expected at most {args.scenes[1]}, the scenes of the split, got {max(args.sizes)}')
     common = dict(sizes=args.sizes, epochs=args.epochs, scenes=args.scenes)
     cells = {
         f'{loss.lower()}_seed{seed}': dict(common, loss=loss, seed=seed)
@@ -90,7 +94,7 @@ def main(argv=None) -> int:
             for way in found[0]
         ]
         print(table([f'{loss}, test, %', 'CF1', 'OF1'], rows), '\n')
-    return 1 if failures else 0
+    check_failures(failures, args)
 
 
 if __name__ == '__main__':
