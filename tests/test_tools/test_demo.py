@@ -58,9 +58,9 @@ def test_the_settings_are_the_best_of_the_stored_trials():
 
 
 def test_a_training_that_fails_is_reported_in_one_line(tmp_path):
-    done = demo(tmp_path / 'demo', '--epochs', '1', '--scenes', '0')
+    done = demo(tmp_path / 'demo', '--epochs', '1', '--scenes', '32', '--seed', '-1')
     assert done.returncode == 1
-    assert 'ASL failed: ' in done.stderr and 'num_scenes' in done.stderr and 'trainings.log' in done.stderr
+    assert 'ASL failed: ' in done.stderr and 'Seed' in done.stderr and 'trainings.log' in done.stderr
     assert 'Traceback' not in done.stdout + done.stderr
 
 
