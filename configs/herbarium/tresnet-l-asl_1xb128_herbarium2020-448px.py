@@ -1,5 +1,5 @@
-# This is the multi-label loss with one positive per image (issue 68 of the authors' repository). Appendix G with the
-# backbone and the schedule is not public; we took those of MS-COCO.
+# This is the multi-label loss with one positive per image (issue 68 of the authors' repository). Our copy of
+# the paper lacks appendix G, so backbone and schedule are those of MS-COCO.
 _base_ = [
     '../_base_/models/tresnet_l_asl.py',
     '../_base_/datasets/herbarium2020_bs128_448.py',

@@ -1,4 +1,4 @@
-# We use the settings of MS-COCO, because appendix E is not public.
+# We use the settings of MS-COCO, because our copy of the paper lacks appendix E.
 _base_ = [
     '../_base_/models/tresnet_l_asl.py',
     '../_base_/datasets/nus_wide_bs128_448.py',

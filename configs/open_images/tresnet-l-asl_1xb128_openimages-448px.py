@@ -1,4 +1,5 @@
-# The settings are those of MS-COCO, except the length: appendix F is not public, and an epoch has 9 million images.
+# The settings are those of MS-COCO, except the length: our copy of the paper lacks appendix F, and an epoch has 9
+# million images.
 _base_ = [
     '../_base_/models/tresnet_l_asl.py',
     '../_base_/datasets/open_images_bs128_448.py',

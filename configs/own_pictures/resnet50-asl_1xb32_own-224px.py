@@ -48,6 +48,7 @@ optim_wrapper = dict(
     paramwise_cfg=dict(bias_decay_mult=0.0, flat_decay_mult=0.0),
 )
 param_scheduler = dict(type='mmasl.OneCycleLR', by_epoch=True, pct_start=0.2, convert_to_iter_based=True)
+auto_scale_lr = dict(base_batch_size=32)  # the batch for which lr is meant
 train_cfg = dict(by_epoch=True, max_epochs=epochs, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()

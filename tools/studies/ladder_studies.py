@@ -125,7 +125,9 @@ PHOTOS_DET = dataclasses.replace(
     name='photos_det',
     title='the losses of digit_scenes_det on MS-COCO',
     config='{regime}_efficientnet-lite0_fpn_{loss}_1xb8_coco14-160px.py',
-    metrics=DIGIT_SCENES_DET.metrics | {'mAP_l': ('bbox_mAP_l', 100.0), 'delta_p': ('delta_p', 1.0)},
+    metrics=DIGIT_SCENES_DET.metrics
+    | {'mAP_l': ('bbox_mAP_l', 100.0)}
+    | {name: (name, 1.0) for name in ('delta_p', 'gamma_neg')},
     shown=DIGIT_SCENES_DET.shown | {'mAP_l': 1, 'delta_p': 3},
     val_overrides={'fcos': _LISTS, 'gfl': _LISTS},
     data_roots=(f'{_TRAIN}.data_root', f'{_VAL}.data_root', 'test_dataloader.dataset.data_root'),

@@ -1,5 +1,5 @@
-# Open Images V6, human-verified image labels (appendix F is not public; the authors' later work has 9,605 trainable
-# classes)
+# Open Images V6, human-verified image labels (our copy of the paper lacks appendix F; the authors' later work
+# has 9,605 trainable classes)
 _base_ = './pipelines/asl_448.py'
 
 data_root = 'data/open_images'

@@ -1,4 +1,5 @@
-# one cycle of the learning rate; the backbone has a tenth of it
+# One cycle of the learning rate; the backbone has a tenth of it. A custom key replaces the other rules, so all
+# parameters of the backbone have weight decay. Outside it, biases and 1-d parameters have none.
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=2e-3, weight_decay=1e-2),  # the peak of the cycle
     paramwise_cfg=dict(bias_decay_mult=0.0, flat_decay_mult=0.0, custom_keys={'backbone': dict(lr_mult=0.1)}),
