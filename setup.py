@@ -1,5 +1,6 @@
 """Packaging of mmasl. Imports neither torch nor mmasl; the pinned development stack is in ``requirements/``."""
 
+import contextlib
 import os
 import re
 import runpy
@@ -59,8 +60,8 @@ class BuildLibraries(build_ext):
         if not all(Path(self.get_ext_fullpath(kernel.name)).exists() for kernel in self.extensions):
             print(NOT_COMPILED, file=sys.stderr)
             if 'PIP_BUILD_TRACKER' in os.environ:
-                # pip shows nothing of a build that succeeds, so this writes beside it.
-                with open(f'/proc/{os.getppid()}/fd/2', 'a') as terminal:
+                # pip shows nothing of a build that succeeds, so this writes beside it, unless that is a socket.
+                with contextlib.suppress(OSError), open(f'/proc/{os.getppid()}/fd/2', 'a') as terminal:
                     terminal.write(NOT_COMPILED)
 
 

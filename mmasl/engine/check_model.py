@@ -12,6 +12,7 @@ from torch import nn
 
 from mmasl.errors import UserError
 from mmasl.models.losses import AsymmetricQualityLoss, SoftmaxAsymmetricLoss
+from mmasl.models.losses.loss_module import LossModule
 
 # Heads that accept a loss_cls but do not use it as a loss of logits, by the name of their class or of a base class.
 UNFIT_HEADS = {
@@ -55,9 +56,11 @@ def check_model(model: nn.Module) -> None:
 
 
 def check_class_weight(head: nn.Module, name: str) -> None:
-    """Raise if the number of a loss's class weights differs from the number of classes of ``head``."""
+    """Raise if the number of class weights of a loss of this package does not fit ``head``."""
     for loss_name, loss in head.named_children():
-        weight, classes = getattr(loss, 'class_weight', None), getattr(head, 'num_classes', None)
+        weight = loss.class_weight if isinstance(loss, LossModule) else None
+        softmax = isinstance(loss, SoftmaxAsymmetricLoss)  # a detection head has a channel for background then
+        classes = (count_channels(head) if softmax else None) or getattr(head, 'num_classes', None)
         if weight is not None and isinstance(classes, int) and len(weight) != classes:
             key = f'model.{name}.{loss_name}'.replace('loss_module', 'loss')  # the name in the config
             raise UserError(f'{key}.class_weight: expected {classes} weights, one per class, got {len(weight)}')

@@ -80,8 +80,8 @@ def run_loss(
 def logits_of(probability: Tensor) -> Tensor:
     """Return the logits of probabilities in float64; float32 would lose digits of p next to 1 and next to a margin.
 
-    Exactly 0 and 1 are replaced by the nearest number inside. At 0 this is 1e-12, or the smallest normal number of the
-    dtype if that is larger. Autograd does not see the replacement, so a positive at p = 0 has a gradient, which its
+    1 is replaced by the nearest number inside, and numbers below 1e-12 by 1e-12, or by the smallest normal number of
+    the dtype if that is larger. Autograd does not see the replacement, so a positive at p = 0 has a gradient, which its
     dtype can hold.
 
     Args:
@@ -166,7 +166,7 @@ def _why_not(op: Op, backend: str, pred: Tensor, *others: Tensor | None) -> str 
     if reason is not None or backend == 'compile':
         return reason
     for other in others:
-        if other is not None and other.requires_grad:
+        if other is not None and other.requires_grad and torch.is_grad_enabled():
             return 'a target or weight requires grad, which only the reference differentiates'
     return triton_unavailable(pred) if backend == 'triton' else None
 

@@ -58,13 +58,14 @@ def asymmetric_loss(
         reduction: ``'none'``, ``'sum'``, or ``'mean'``, which divides the sum by ``avg_factor`` if given, and otherwise
             by the number of labels that are not ignored.
         avg_factor: Number or one-element tensor >= 0; 0 divides by float32's epsilon, as OpenMMLab's losses do. It has
-            no effect for ``'none'``.
+            no effect for ``'none'``, and no gradient flows to it.
         alpha: Static weight of focal loss in [0, 1], which multiplies positives by alpha and negatives by 1 - alpha.
             None applies no weight.
         class_weight: Weight of each class, (C,), which multiplies every row.
         detach_focus: Do not differentiate the focusing weights, as in the authors' script.
         activated: ``pred`` contains probabilities p in [0, 1] instead of logits, as TOOD passes them. The loss is then
-            computed in float64 (not by Triton); p of exactly 0 and 1 has a finite loss and gradient.
+            computed in float64 (not by Triton); p below 1e-12 counts as 1e-12, so 0 and 1 have a finite loss
+            and gradient.
         check_target_range: Whether to check the values of ``target``, of probabilities, and of ``gamma_neg`` and
             ``clip`` in tensors. None checks on the CPU. It does not check on a GPU, where reading would wait for the
             device, nor inside torch.compile, torch.jit.trace and the transforms of torch.func, which cannot record it.
@@ -96,7 +97,8 @@ def asymmetric_loss(
         tensor(0.1520, grad_fn=<...>)
     """
     if isinstance(gamma_neg, Tensor) or isinstance(clip, Tensor):
-        computed = pred.detach().double() if activated else pred  # the constants get its dtype
+        # the constants get its dtype
+        computed = pred.new_empty((), dtype=torch.float64).expand(pred.shape) if activated else pred
         asymmetry = _asymmetry_of_tensors(computed, check_target_range, gamma_pos, gamma_neg, clip, alpha, detach_focus)
     else:
         asymmetry = make_asymmetry(gamma_pos, gamma_neg, clip, alpha, detach_focus)

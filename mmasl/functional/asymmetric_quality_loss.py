@@ -55,8 +55,8 @@ def asymmetric_quality_loss(
     ``iou_weighted``. If all qualities are 0 or 1, the loss is :func:`asymmetric_loss`.
 
     Args:
-        pred: Logits z (N, ..., C), or (N,) of one class, of a floating dtype. Half precision is computed in float32,
-            positives in float64.
+        pred: Logits z (N, ..., C), or (N,) of one class, of a floating dtype. Half precision is computed in float32;
+            positives in float64 if 0 < gamma_pos < 2, where y - p cancels visibly (by the reference always).
         target: ``(labels, scores)`` of shape (N, ...) or (N, ..., 1). The labels are class indices: 0 to C-1, C for
             background, -1 for a row that is ignored entirely. The scores are the qualities of these classes, floats in
             [0, 1]. Or dense scores of the shape of ``pred``, -1 for ignored; or labels alone, which have quality 1. A

@@ -52,7 +52,7 @@ def softmax_asymmetric_loss(
         reduction: ``'none'`` returns a loss per row, ``'sum'`` their sum, and ``'mean'`` divides the sum by
             ``avg_factor`` if given, and otherwise by the number of rows that are not ignored.
         avg_factor: Number or one-element tensor >= 0; 0 divides by float32's epsilon, as OpenMMLab's losses do. It has
-            no effect for ``'none'``.
+            no effect for ``'none'``, and no gradient flows to it.
         class_weight: (C,), v of the equation. As in MMPretrain's cross-entropy, and unlike in torch's, ``'mean'`` does
             not divide by it.
         ignore_index: Class index of ignored rows. It is -1 in all losses of mmasl and for the targets of mmasl's mixup;

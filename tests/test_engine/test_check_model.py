@@ -149,6 +149,22 @@ def test_class_weights_of_another_number():
     check_model(model)
 
 
+def test_class_weights_with_a_channel_for_background():
+    weights = dict(class_weight=[1.0] * (NUM_CLASSES + 1))
+    cfg = small_config('RetinaNet').bbox_head
+    check_model(built_head(cfg, type='CrossEntropyLoss', **weights))
+    head = dict(type='Shared2FCBBoxHead', in_channels=4, fc_out_channels=4, roi_feat_size=1, num_classes=NUM_CLASSES)
+    for number in (NUM_CLASSES, NUM_CLASSES + 1):
+        loss = dict(type='mmasl.SoftmaxAsymmetricLoss', class_weight=[1.0] * number)
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            model = nn.ModuleDict({'bbox_head': MODELS.build(dict(head, loss_cls=loss))})
+        if number == NUM_CLASSES:
+            with pytest.raises(UserError, match=f'expected {NUM_CLASSES + 1} weights, one per class, got {number}'):
+                check_model(model)
+        else:
+            check_model(model)
+
+
 @pytest.mark.parametrize('head', ['MultiLabelLinearClsHead', 'CSRAClsHead'])
 def test_a_softmax_loss_on_a_multi_label_head(tmp_path, capsys, head):
     more = f"model['head'].update(type='{head}', loss=dict(type='mmasl.SoftmaxAsymmetricLoss'))\n"

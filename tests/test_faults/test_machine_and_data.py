@@ -13,6 +13,7 @@ from mmengine.registry import HOOKS
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from mmasl.engine.hooks.stop_at_nan_hook import not_finite
 from mmasl.errors import hint_for
 from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, Refusals, write_config
 
@@ -145,6 +146,11 @@ def test_logits_that_are_not_finite(tmp_path, capsys, text, said):
     assert [path.name for path in (tmp_path / 'wd').glob('*.pth')] == ['epoch_1.pth']
     weights = torch.load('wd/epoch_1.pth', weights_only=False)['state_dict']
     assert all(weight.isfinite().all() for weight in weights.values())
+
+
+def test_a_class_that_a_head_masks_is_no_fault():
+    logits = torch.tensor([[0.0, 1.0, -torch.inf, 0.0], [torch.nan, 0.0, 0.0, torch.inf]])
+    assert not_finite('loss', logits) == ('loss', [0, 3], 4)
 
 
 # --- folders -----------------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """What the public function of every loss promises with every backend; what is special to a loss is in its own file."""
 
+import functools
+
 import pytest
 import torch
 from torch.nn.functional import one_hot
@@ -178,6 +180,9 @@ def test_a_weight_that_requires_grad_gets_one_from_auto_and_an_error_from_the_ot
         for backend in ('cpu', 'plain'):
             with pytest.raises(ValueError, match='requires grad, which only the reference differentiates'):
                 family.function(logits, target, weight, backend=backend)
+            with torch.no_grad():  # no gradient can flow, so none is missing
+                ours = family.function(logits, target, weight, reduction='sum', backend=backend)
+                torch.testing.assert_close(ours, (full(family, elements).sum(1) * weight).sum())
 
 
 @families
@@ -254,3 +259,15 @@ def test_bad_input(family, change, error, text):
 def test_range_checks_can_be_switched_off(family):
     for target in (torch.full((1, 2), 1.5), torch.tensor([7])):
         assert family.function(torch.zeros(1, 2), target, check_target_range=False).isfinite()
+
+
+@families
+@pytest.mark.parametrize('name', ['reference', 'plain', 'cpu'])
+def test_another_default_device_changes_nothing(family, name):
+    pred = torch.linspace(-4, 4, 3000 * CLASSES).reshape(-1, CLASSES).requires_grad_()
+    for target in family.targets(len(pred), CLASSES).values():
+        for reduction in ('mean', 'none'):
+            run = functools.partial(family.function, pred, target, reduction=reduction, backend=name)
+            expected = run()
+            with torch.device('meta'):
+                agree(run(), expected, pred)

@@ -94,6 +94,22 @@ def test_any_number_of_negatives_above_the_margin(vectorised, clip, active):
             assert_close(actual, gradient.double(), torch.float32, f'gradient of {size} logits')
 
 
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64], ids=str)
+def test_margins_of_zero_beside_others_in_several_blocks(vectorised, dtype):
+    """Positives leave a block. In a class without a margin, what takes their places is no negative."""
+    generator = torch.Generator().manual_seed(0)
+    pred = torch.randn(4096, 2, generator=generator, dtype=dtype).abs()
+    pred[0, 1] = -5  # one negative below its margin
+    target = torch.ones(4096, 2)
+    target[0] = 0
+    constants = (target, None, None, 1.0, Asymmetry(0, 4, torch.tensor([0.0, 0.5], dtype=dtype)), True)
+    leaf = pred.requires_grad_()
+    loss, expected = (f(leaf, *constants) for f in (vectorised, asymmetric_loss_reference))
+    assert_close(loss.detach(), expected.detach().double(), dtype, 'loss')
+    (actual,), (gradient,) = (torch.autograd.grad(x, leaf) for x in (loss, expected))
+    assert_close(actual, gradient.double(), dtype, 'gradient')
+
+
 @pytest.mark.parametrize('label', [0, 1])
 @pytest.mark.parametrize('clip', [torch.tensor(0.05), torch.tensor([0.05, 0.0])], ids=['one', 'of each class'])
 def test_a_nan_logit_shows_where_constants_are_tensors(run, clip, label):

@@ -76,6 +76,14 @@ def test_kernels_that_fail_are_warned_of_once_and_replaced(broken, reason):
         run(*arguments())
 
 
+@pytest.mark.parametrize('scale', [1e-6, torch.tensor(1e-6)], ids=['number', 'tensor'])
+def test_a_large_avg_factor_hides_no_wrong_gradient(scale):
+    pred, target, weight, class_weight, _, *rest = arguments()
+    scale = scale.to(DEVICE) if isinstance(scale, torch.Tensor) else scale
+    fault = find_fault(OP._replace(triton=wrong_gradient), pred, target, weight, class_weight, scale, *rest[:-1])
+    assert fault.startswith('gradient: Tensor-likes are not close!')
+
+
 def test_auto_takes_checked_kernels_and_a_named_backend_the_kernels_themselves(monkeypatch):
     pred = torch.zeros(1, 2, device='cuda' if GPU else 'meta')
     monkeypatch.setattr(_run, 'fastest', lambda pred: 'triton')

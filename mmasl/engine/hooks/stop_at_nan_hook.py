@@ -18,6 +18,8 @@ from mmasl.registry import HOOKS
 class StopAtNaNHook(Hook):
     """Stops the training at the first loss or logit that is NaN or infinite, before a checkpoint of it is written.
 
+    A logit of -inf is allowed, because heads mask classes with it.
+
     The hook also looks at the logits, because a loss with a margin compares them, and a comparison with NaN is false.
     ``tools/train.py`` adds the hook to every config.
 
@@ -72,7 +74,7 @@ class StopAtNaNHook(Hook):
 def not_finite(name: str, logits: torch.Tensor) -> tuple[str, list[int], int]:
     """Return the name, the classes (columns) that have logits that are not finite, and the number of classes."""
     num_classes = logits.shape[-1] if logits.ndim > 1 else 1
-    bad = ~logits.isfinite().reshape(-1, num_classes).all(0)
+    bad = ~(logits < math.inf).reshape(-1, num_classes).all(0)  # -inf is how a head masks a class
     return name, bad.nonzero().flatten().tolist(), num_classes
 
 

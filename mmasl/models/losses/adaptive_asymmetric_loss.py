@@ -185,15 +185,6 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
     def _close_batch(self, grad: Tensor) -> None:
         self._batch_is_open = False
 
-    def _apply(self, fn, recurse=True):
-        """Keep the precision of the state in a half-precision model, which would round the steps to zero."""
-        before = dict(self._buffers)
-        super()._apply(fn, recurse)
-        for name, buffer in self._buffers.items():
-            if buffer is not None and buffer.dtype != before[name].dtype:
-                self._buffers[name] = before[name].to(buffer.device)
-        return self
-
 
 def _in_backward() -> bool:
     """Return whether this call is the second forward pass of activation checkpointing."""

@@ -60,6 +60,15 @@ class LossModule(nn.Module):
         """Return the target that the function takes."""
         return target
 
+    def _apply(self, fn, recurse=True):
+        """Keep the precision of the buffers in a half-precision model, which would round weights and steps."""
+        before = dict(self._buffers)
+        super()._apply(fn, recurse)
+        for name, buffer in self._buffers.items():
+            if buffer is not None and buffer.dtype != before[name].dtype:
+                self._buffers[name] = before[name].to(buffer.device)
+        return self
+
     def _describe(self, *names: str) -> str:
         """Return the parameters for the repr: those in ``names`` and those that differ from their defaults."""
         defaults: dict = {}
@@ -72,7 +81,9 @@ class LossModule(nn.Module):
         for name in dict.fromkeys((*names, *defaults)):
             value = getattr(self, name, defaults.get(name))
             if isinstance(value, Tensor):
-                shown.append(f'{name}={value.tolist() if value.numel() < 5 else tuple(value.shape)}')
+                shown.append(
+                    f'{name}={value.tolist() if value.numel() < 5 and not value.is_meta else tuple(value.shape)}'
+                )
             elif name in names or value != defaults[name]:
                 shown.append(f'{name}={value!r}')
         return ', '.join(shown)

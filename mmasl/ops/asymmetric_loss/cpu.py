@@ -86,7 +86,9 @@ def _class_constants(asymmetry: Asymmetry, columns: int, dtype: torch.dtype) -> 
         hi, lo = margin_logit_tensor(clip)
     else:
         hi, lo = margin_logit(clip, dtype) if clip else (-math.inf, 0.0)
-    table = torch.empty(4, columns, dtype=dtype)
+    table = torch.empty(4, columns, dtype=dtype, device='cpu')
     for row, value in zip(table, (gamma, clip, hi, lo), strict=True):
         row[:] = value
+    # The lowest logit stands for entries that have left the block, so it must be inactive without a margin too.
+    table[2].clamp_(min=torch.finfo(dtype).min)
     return table

@@ -19,7 +19,7 @@ template <class T> struct Constants {
 };
 
 template <class T> struct OfClass {  // the constants that differ between entries on the negative side
-  T gamma, clip, distance;  // from the margin's logit, which is -inf for margin 0
+  T gamma, clip, distance;  // from the margin's logit, which is the lowest number for margin 0
 };
 
 // Both sides need only quotients of exp(-|z|), so that an entry needs one division:

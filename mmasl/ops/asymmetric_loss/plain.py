@@ -35,8 +35,8 @@ def compute_plain(pred: Tensor, given: Given, reduce: bool, check: bool, with_sl
     if rows <= step:
         loss, slope = _block(pred, target, ignores, weight, class_weight, asymmetry, reduce, with_slope)
     else:
-        loss = torch.zeros((), dtype=torch.float64) if reduce else torch.empty(pred.shape, dtype=dtype)
-        slope = torch.empty(pred.shape, dtype=dtype) if with_slope else None
+        loss = pred.new_zeros((), dtype=torch.float64) if reduce else pred.new_empty(pred.shape, dtype=dtype)
+        slope = pred.new_empty(pred.shape, dtype=dtype) if with_slope else None
         for start in range(0, rows, step):
             at = slice(start, start + step)
             of_rows = None if weight is None else weight[at]

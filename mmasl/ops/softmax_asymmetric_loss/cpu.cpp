@@ -26,7 +26,7 @@ struct Tally {  // of a row
 
 constexpr int64_t CHUNK = 1024;     // so many entries are summed in T, and these sums in double
 constexpr double UNIT = CHUNK;  // of a sum of CHUNK losses: 1,024 losses of 3e38 do not overflow, and small ones stay normal
-constexpr double ROW_SUM_ERROR = 1e-2;  // as in target.py
+constexpr double ROW_SUM_ERROR = 1e-2;  // as in reference.py
 
 template <class T> constexpr T LARGEST = std::numeric_limits<T>::max();
 

@@ -24,7 +24,7 @@ def compute_cpu(
     target, weight, class_weight, scale, asymmetry = given
     rows, columns = pred.shape
     dtype = torch.float64 if pred.dtype == torch.float64 else torch.float32
-    loss = torch.empty(() if reduce else (rows,), dtype=dtype)
+    loss = pred.new_empty(() if reduce else (rows,), dtype=dtype)
     slope = torch.empty_like(pred, dtype=dtype, memory_format=torch.contiguous_format) if with_slope else None
     if columns == 0:
         return Computed(loss.zero_(), slope)

@@ -177,3 +177,15 @@ def test_the_one_of_the_detr_family_is_a_quality_focal_loss_of_mmdetection(scope
     assert isinstance(detr, upstream) and isinstance(detr, AsymmetricQualityLoss) and not isinstance(ours, upstream)
     pred, target = torch.zeros(2, 3), (torch.tensor([1, 3]), torch.tensor([0.7, 0.0]))
     torch.testing.assert_close(detr(pred, target, avg_factor=2), ours(pred, target, avg_factor=2), rtol=0, atol=0)
+
+
+@modules
+def test_class_weights_stay_wide_in_a_model_of_half_precision(loss):
+    module = loss(class_weight=[0.3, 1e5, 1e-3])
+    for half in (module.half(), module.bfloat16()):
+        assert half.class_weight.tolist() == torch.tensor([0.3, 1e5, 1e-3]).tolist()
+
+
+@modules
+def test_a_module_without_values_has_a_repr(loss):
+    assert 'class_weight=(3,)' in repr(loss(class_weight=[1.0, 2.0, 3.0]).to('meta'))
