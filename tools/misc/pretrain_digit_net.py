@@ -8,9 +8,11 @@ weights (float16, 0.5 MB, no optimizer) beside the config. ``--cfg-options train
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from mmasl.cli.flags import CfgOptions, Parser
+from mmasl.errors import command
 
 FOLDER = Path(__file__).resolve().parents[2] / 'configs' / 'digit_scenes'
 WEIGHTS = FOLDER / 'digitnet_digitscenes-single-48px.pth'
@@ -32,6 +34,7 @@ import torch
 from mmengine import Config
 from mmengine.runner import Runner
 
+from mmasl.cli.cfg_options import apply_cfg_options
 from mmasl.files import atomic_file
 
 CONFIG = FOLDER / 'digitnet_pt-1xb64_digitscenes-single-48px.py'
@@ -45,13 +48,13 @@ def export(model: torch.nn.Module, path: Path, accuracy: float) -> None:
         torch.save(dict(state_dict=state, meta=dict(config=CONFIG.stem, val_top1=accuracy)), part)
 
 
-def main() -> None:
-    args = parse_args()
-
+@command
+def main(argv=None) -> None:
+    args = parse_args(argv)
     config = Config.fromfile(CONFIG)
     config.work_dir = args.work_dir
     config.randomness = dict(seed=args.seed)
-    config.merge_from_dict(args.cfg_options)
+    apply_cfg_options(config, args.cfg_options)
     config.train_cfg.val_interval = config.train_cfg.max_epochs  # the last epoch is the one that is kept
     runner = Runner.from_cfg(config)
     runner.train()
@@ -61,4 +64,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())
