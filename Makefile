@@ -8,7 +8,7 @@ PINS := requirements/$(STACK).txt
 MMCV := $(shell grep -oE '^(onedl-)?mmcv==[^ ]+' $(PINS))
 SITE := $(VENV)/lib/python3*/site-packages
 UV := $(VENV)/bin/uv
-UV_INSTALL := $(UV) pip install --python $(VENV)/bin/python --no-deps $(if $(WHEELHOUSE),--find-links $(WHEELHOUSE))
+UV_INSTALL := $(UV) pip install --python $(VENV)/bin/python --no-deps $(if $(WHEELHOUSE),--find-links '$(WHEELHOUSE)')
 
 .PHONY: packages install demo demo-photos demo-det test test-all bench bench-gpu docs wheel lint check format requirements
 
@@ -24,7 +24,8 @@ packages: $(UV)  # all but mmcv, which comes with or without compiled ops
 	@[ '$(origin PYTHON)' = file ] || [ "$$($(PYTHON) -V)" = "$$($(VENV)/bin/python -V)" ] || \
 	{ echo "error: $(VENV) has $$($(VENV)/bin/python -V). Remove it, or give another: VENV=.venv-other" >&2; exit 1; }
 	@grep -v '^$(MMCV)' $(PINS) | $(UV_INSTALL) -r -
-	@echo '-e .' | $(UV_INSTALL) --no-build-isolation -r -
+	@[ -e mmasl/.mim/tools ] && { [ -e mmasl/ops/softmax_asymmetric_loss/_cpu.so ] || ! command -v g++ > /dev/null; } || \
+	again='--reinstall-package mmasl'; echo '-e .' | $(UV_INSTALL) --no-build-isolation $$again -r -
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] not in "$(PYTHONS)".split())' || \
@@ -34,7 +35,7 @@ $(UV):
 
 demo-photos: packages  ## the main job on photographs, Pascal VOC 2007 in DATA, which is downloaded if it is missing
 	@[ -d $(SITE)/mmcv ] || $(UV_INSTALL) $(MMCV)
-	$(VENV)/bin/python tools/demo_photos.py $(DATA)
+	$(VENV)/bin/python tools/demo_photos.py $(if $(DATA),'$(DATA)')
 
 demo-det: install  ## the detection job: focal loss and ASL in FCOS
 	$(VENV)/bin/python tools/demo_det.py
@@ -58,10 +59,12 @@ bench-gpu: install  ## a GPU in under eight minutes: the tests that are for one,
 	$(VENV)/bin/python tools/benchmarks/gpu.py
 
 docs: install  ## the documentation as pages in docs/_build; a warning or a dead link is an error
+	@$(VENV)/bin/python -c 'import sphinx' 2>&- || \
+	{ echo 'error: the pages need Python 3.11 or 3.12. Run: make docs PYTHON=python3.11 VENV=.venv-3.11' >&2; exit 1; }
 	$(VENV)/bin/python -m sphinx -q -W --keep-going -c docs . docs/_build
 	@echo file://$(CURDIR)/docs/_build/docs/index.html
 
-wheel: install  ## a wheel with the compiled library, for every Python 3 on Linux
+wheel: packages  ## a wheel with the compiled library, for every Python 3 on Linux
 	rm -rf build/wheel && $(VENV)/bin/python -m build --wheel --no-isolation --outdir build/wheel
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/auditwheel repair --plat manylinux_2_28_$(shell uname -m) -w dist build/wheel/*.whl
 

@@ -2,11 +2,14 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import mmasl
 
 ROOT = Path(__file__).parents[1]
 STACKS = ('onedl', 'openmmlab')
@@ -83,12 +86,12 @@ def test_an_environment_of_another_python_is_refused(tmp_path):
 # ---- mmcv with ops
 
 STUB = r"""#!/bin/bash
-echo "$@" >> {log}
+echo "$@" >> '{log}'
 case "$*" in
-    -c*sysconfig*) echo {site} {include} cp311 ;;
-    *pip*\ download\ *) mkdir -p {cache}/part && cd {cache}/part && mkdir m && tar czf mmcv.tar.gz m && rm -r m ;;
+    -c*sysconfig*) printf '%s\n' '{site}' '{include}' cp311 ;;
+    *pip*\ download\ *) mkdir -p '{cache}/part' && cd '{cache}/part' && mkdir m && tar czf mmcv.tar.gz m && rm -r m ;;
     *pip\ wheel\ *) [ -z "$BROKEN" ] || {{ echo "x.cpp:1: fatal error: no"; exit 1; }}
-        echo ' [3/78] c++ x'; touch {cache}/build/{wheel} ;;
+        echo ' [3/78] c++ x'; touch '{cache}/build/{wheel}' ;;
     *_ext*) [ -z "$UNLOADABLE" ] ;;
 esac
 """
@@ -100,7 +103,9 @@ class Installer:
 
     def __init__(self, folder):
         self.site, self.include, self.log = (folder / name for name in ('site', 'include', 'log'))
-        self.cache = folder / f'xdg/mmasl/wheels/torch2.11.0+cu130-cp311-linux_{os.uname().machine}'
+        cuda = Path('/dev/nvidia0').exists() and (os.environ.get('CUDA_HOME') or shutil.which('nvcc'))
+        name = f'torch2.11.0+cu130-cp311-linux_{os.uname().machine}' + '-cuda' * bool(cuda)
+        self.cache = folder / 'xdg/mmasl/wheels' / name
         self.house, self.python = folder / 'house', folder / 'python'
         for path in (self.site / 'torch', self.site / 'mmcv', self.include, self.house):
             path.mkdir(parents=True)
@@ -110,7 +115,8 @@ class Installer:
         self.python.write_text(STUB.format(**paths))
         self.python.chmod(0o755)
         self.environment = dict(os.environ, XDG_CACHE_HOME=str(folder / 'xdg'))
-        self.environment.pop('WHEELHOUSE', None)
+        for name in ('WHEELHOUSE', 'FORCE_CUDA'):
+            self.environment.pop(name, None)
 
     def run(self, **environment):
         """The exit status, the output, and the commands that Python got, but for the question where things are."""
@@ -127,7 +133,7 @@ class Installer:
 
 @pytest.fixture
 def installer(tmp_path):
-    return Installer(tmp_path)
+    return Installer(tmp_path / 'a folder')
 
 
 def test_compiled_ops_that_are_in_place_are_left_alone(installer):
@@ -196,4 +202,4 @@ def test_setup_py_needs_no_torch():
         "runpy.run_path('setup.py', run_name='__main__')"
     )
     done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.split()[-1:] == ['0.1.0'], done.stderr
+    assert done.stdout.split()[-1:] == [mmasl.__version__], done.stderr

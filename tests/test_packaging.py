@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -47,9 +48,11 @@ def run(*command, cwd, **environment):
 
 @pytest.fixture(scope='module')
 def built(tmp_path_factory):
-    """The sdist, and the wheel that is made from it."""
+    """The sdist of a copy without what other builds left, and the wheel that is made from it."""
     out = tmp_path_factory.mktemp('dist')
-    run(sys.executable, '-m', 'build', '--no-isolation', '--outdir', out, ROOT, cwd=out)
+    left = ('.*', '*.egg-info', '*.so', 'build', 'dist', 'work_dirs', '__pycache__')
+    source = shutil.copytree(ROOT, out / 'source', ignore=shutil.ignore_patterns(*left))
+    run(sys.executable, '-m', 'build', '--no-isolation', '--outdir', out, source, cwd=out)
     return next(out.glob('*.tar.gz')), next(out.glob('*.whl'))
 
 

@@ -9,6 +9,7 @@ from glob import glob
 from pathlib import Path
 
 import pytest
+from mmengine import registry
 
 from tests.test_tools.tool_runs import load_main
 
@@ -39,10 +40,24 @@ def test_snippet_runs(page, snippet):
     for head in ('head', 'bbox_head') if isinstance(model, dict) else ():
         for key, loss in model.get(head, {}).items():
             if isinstance(loss, dict):
-                from mmengine.registry import MODELS
-
                 loss.pop('_delete_', None)  # the config reader takes it, not the loss
-                assert type(MODELS.build(loss)).__module__.startswith('mmasl.models.losses'), key
+                assert type(registry.MODELS.build(loss)).__module__.startswith('mmasl.models.losses'), key
+    names.pop('__builtins__')
+    registries = [value for value in vars(registry).values() if isinstance(value, registry.Registry)]
+    unknown = [kind for kind in own_types(names) if not any(one.get(kind) for one in registries)]
+    assert not unknown
+    bases = names.get('_base_', [])
+    assert all((ROOT / base).exists() for base in ([bases] if isinstance(bases, str) else bases))
+
+
+def own_types(node):
+    """Yield the names of this package's components in a config."""
+    if isinstance(node, dict):
+        if str(node.get('type', '')).startswith('mmasl.'):
+            yield node['type']
+        node = list(node.values())
+    for part in node if isinstance(node, list | tuple) else ():
+        yield from own_types(part)
 
 
 @pytest.mark.parametrize('page', PAGES, ids=str)
@@ -64,9 +79,11 @@ def test_code_fits_its_box_on_the_site(page):
     assert not wide, f'{page}, code of more than 88 columns, which scrolls sideways: {wide}'
 
 
-def test_make_targets_exist():
+@pytest.mark.parametrize('page', PAGES, ids=str)
+def test_make_targets_exist(page):
     targets = set(re.findall(r'^([\w-]+):', (ROOT / 'Makefile').read_text(encoding='utf-8'), re.MULTILINE))
-    assert set(re.findall(r'`?(?:^|`)(?:WHEELHOUSE=dir )?make (\w+)', README, re.MULTILINE)) <= targets
+    text = (ROOT / page).read_text(encoding='utf-8')
+    assert set(re.findall(r'(?:^|`)(?:WHEELHOUSE=dir )?make ([a-z-]+)', text, re.MULTILINE)) <= targets
 
 
 OWN_PICTURES = (ROOT / 'docs' / 'own_pictures.md').read_text(encoding='utf-8')

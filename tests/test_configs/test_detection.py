@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
 RESULTS = ROOT / 'tools' / 'studies' / 'results' / 'digit_scenes_det.jsonl'
 DIGITS = 'digit_scenes_det/{}_digitnet_fpn_{}_1xb16_digitscenes-96px.py'
+PHOTOS = 'photos_det/{}_efficientnet-lite0_fpn_{}_1xb8_coco14-160px.py'
 ENHANCED = 'coco_detection/fcos_tresnet-m_fpn_gn-head-center-normbbox-centeronreg-giou_{}-1x_coco.py'
 TWINS = {
     ENHANCED: ('fl', 'asl'),
@@ -17,6 +18,8 @@ TWINS = {
     DIGITS.format('fcos', '{}'): ('fl', 'asl'),
     DIGITS.format('atss', '{}'): ('fl', 'asl'),
     DIGITS.format('gfl', '{}'): ('qfl', 'aql'),
+    PHOTOS.format('fcos', '{}'): ('fl', 'asl'),
+    PHOTOS.format('gfl', '{}'): ('qfl', 'aql'),
 }
 MMDET = {
     'coco_detection/fcos_r50-caffe_fpn_gn-head_asl-1x_coco.py': 'fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py',
@@ -34,6 +37,16 @@ def load(path):
     """The config as a dict, without the scopes that MMEngine notes where a base is another package's."""
     cfg = json.dumps(Config.fromfile(path).to_dict())
     return json.loads(cfg, object_hook=lambda part: {key: part[key] for key in part if key != '_scope_'})
+
+
+@pytest.mark.parametrize('data', ['voc07', 'coco14'])
+def test_photographs_differ_in_the_loss_alone(data):
+    cfgs = [load(path) for path in sorted((CONFIGS / 'photos').glob(f'*_{data}-*.py'))]
+    for cfg in cfgs:
+        cfg['model']['head'].pop('loss')
+        cfg.pop('loss', None)
+        cfg['custom_hooks'] = [hook for hook in cfg['custom_hooks'] if hook['type'] != 'mmasl.AsymmetryHook']
+    assert len(cfgs) == 8 and all(cfg == cfgs[0] for cfg in cfgs)
 
 
 @pytest.mark.parametrize('name', TWINS)

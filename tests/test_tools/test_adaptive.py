@@ -71,7 +71,8 @@ def course(target, length=250):
     return dict(gamma_neg=[4.0] * 50 + [5.0] * (length - 50), delta_p=gaps)
 
 
-def test_report(tmp_path):
+def test_report(tmp_path, monkeypatch):
+    monkeypatch.setattr(adaptive, 'ROOT', tmp_path)  # whose work_dirs is empty
     cells = tmp_path / 'cells'
 
     def write(name, stage, result, **spec):

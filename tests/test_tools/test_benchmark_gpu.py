@@ -13,8 +13,8 @@ from tests.test_ops.triton_device import use_interpreter
 def dry_run(tmp_path):
     use_interpreter()
 
-    def run(*arguments):
-        assert gpu.main(['--device', 'cpu', '--out', str(tmp_path), *arguments]) == 0
+    def run(*arguments, status=0):
+        assert gpu.main(['--device', 'cpu', '--out', str(tmp_path), *arguments]) == status
         return json.loads((tmp_path / 'dry-run.json').read_text()), (tmp_path / 'dry-run.md').read_text()
 
     return run
@@ -40,9 +40,10 @@ def test_every_section_writes_its_part(dry_run, monkeypatch):
 def test_a_wrong_kernel_has_no_speed(dry_run, monkeypatch):
     monkeypatch.setattr(gpu, 'SPEED', [('128x80', torch.float32)])
     monkeypatch.setattr(gpu, 'gate', lambda case: ['the gradient is wrong'])
-    result, _ = dry_run('--sections', 'speed')
+    result, text = dry_run('--sections', 'speed', status=1)
     assert result['speed'] == {}
-    assert "speed 128x80 float32 was left out: the gate failed: ['the gradient is wrong']" in result['left_out']
+    assert result['failed'] == ["speed 128x80 float32: the gate failed: ['the gradient is wrong']"]
+    assert '## Failed' in text
 
 
 def test_it_stops_in_time_and_says_what_is_missing(dry_run):

@@ -61,6 +61,17 @@ def test_every_backend_of_both_losses_passes_the_gate(few):
         assert len(case.ours) >= 2 and loss_cases.gate(case) == []
 
 
+def test_a_loss_of_zero_does_not_pass_the_gate(monkeypatch):
+    """Though it is divided by all rows, the gate sees only a part of them."""
+    monkeypatch.setattr(loss_cases, 'GATED_LOGITS', 16 * 80)
+    case = loss_cases.make_case('358400x80', 'trained', 'cpu', torch.bfloat16, ['mmasl plain'], rows=4096)
+    right = case.contenders['mmasl plain']
+    assert loss_cases.gate(case) == []
+    case.contenders['mmasl plain'] = lambda pred, target: right(pred, target) - right(pred, target).detach()
+    (failure,) = loss_cases.gate(case)
+    assert 'mmasl plain: error of the loss' in failure
+
+
 def test_the_gpu_workloads_pass_the_gate_in_the_interpreter(few):
     use_interpreter()
     names = ['mmasl triton', 'mmasl triton, range checks']

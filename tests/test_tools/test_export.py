@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+import torch
+from mmdet.apis import init_detector
+from mmdet.structures import DetDataSample
 from mmengine import Config
 
 from mmasl.apis import MultiLabelInferencer
@@ -42,10 +45,11 @@ model['head'].update(type='LinearClsHead', loss=dict(type='CrossEntropyLoss'))
 model['data_preprocessor'].update(to_onehot=False)
 train_dataloader['dataset'].update(single=True)
 """
+COLORS = "model['data_preprocessor'].update({}=True, mean=[130.0, 120.0, 110.0], std=[60.0, 64.0, 70.0])\n"
 TEXTS = {
-    'classifier': CLASSIFICATION,
+    'classifier': CLASSIFICATION + COLORS.format('to_rgb'),
     'single_classifier': CLASSIFICATION + SINGLE_LABEL,
-    'fcos': DETECTION,
+    'fcos': DETECTION + COLORS.format('bgr_to_rgb'),
     'atss': DETECTION + ATSS,
 }
 
@@ -86,6 +90,22 @@ def test_probabilities_of_the_inferencer(trained):
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
     classes = json.loads(session.get_modelmeta().custom_metadata_map['classes'])
     assert tuple(classes) == DigitScenes.METAINFO['classes']
+
+
+def test_raw_outputs_of_the_detector(trained):
+    config, checkpoint = trained
+    if 'classifier' in config:
+        pytest.skip('about detectors')
+    assert main([config, checkpoint, 'model.onnx', '--size', '64', '64']) == 0
+    pictures = np.random.default_rng(0).uniform(0, 255, (2, 3, 64, 64)).astype(np.float32)
+    outputs = onnxruntime.InferenceSession('model.onnx').run(None, {'pictures': pictures})
+    model = init_detector(Config.fromfile(config), checkpoint, device='cpu')
+    batch = dict(inputs=list(torch.from_numpy(pictures)), data_samples=[DetDataSample(), DetDataSample()])
+    data = model.data_preprocessor(batch)
+    with torch.no_grad():
+        expected = [level for part in model(data['inputs'], mode='tensor') for level in part]
+    for output, value in zip(outputs, expected, strict=True):
+        np.testing.assert_allclose(output, value, rtol=1e-3, atol=1e-4)
 
 
 def test_refusals(trained, capsys, monkeypatch):

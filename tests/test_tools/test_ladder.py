@@ -7,10 +7,10 @@ import ladder
 import ladder_cells
 import pytest
 import report
-from grid import finished, run_grid
+from grid import finished, read_cells, run_grid
 from ladder_cells import TUNING_SEED, make_spec, run_cell
-from ladder_report import by_row
-from ladder_studies import DIGIT_SCENES, DIGIT_SCENES_DET, PHOTOS, PHOTOS_DET
+from ladder_report import by_row, markdown
+from ladder_studies import DIGIT_SCENES, DIGIT_SCENES_DET, PHOTOS, PHOTOS_DET, STUDIES
 
 from mmasl.datasets.miniatures import Size, make_miniature
 from mmasl.errors import UserError
@@ -142,6 +142,14 @@ def test_what_is_stored_is_not_run_again():
     args.cells, args.results = Path('absent'), report.RESULTS / 'digit_scenes.jsonl'
     cells = ladder_cells.grid(DIGIT_SCENES, args)
     assert set(finished(cells, Path('absent'), report.RESULTS / 'digit_scenes.jsonl')) == set(cells)
+
+
+@pytest.mark.parametrize('study', STUDIES.values(), ids=lambda study: study.name)
+def test_the_page_has_the_tables_of_the_stored_cells(study):
+    cells = read_cells(Path('absent'), report.RESULTS / f'{study.name}.jsonl')
+    trials, tests = ([cell for cell in cells if cell['spec']['split'] == split] for split in ('val', 'test'))
+    if tests:
+        assert markdown(study, by_row(study, tests), trials) in (study.folder / 'README.md').read_text(encoding='utf-8')
 
 
 def test_the_detection_study_compares_the_losses_of_each_detector():

@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -49,7 +51,21 @@ def run_in_processes(argv: list[str], world_size: int) -> None:
             finally:
                 os._exit(status)
         children.append(child)
-    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * world_size
+    assert wait(children) == [0] * world_size
+
+
+def wait(children: list[int], seconds: float = 300) -> list[int]:
+    """Return the exit status of each process. If one fails or the time is over, the others are killed."""
+    statuses, end = {}, time.monotonic() + seconds
+    while len(statuses) < len(children):
+        for child in set(children) - set(statuses):
+            pid, status = os.waitpid(child, os.WNOHANG)
+            if pid:
+                statuses[child] = os.waitstatus_to_exitcode(status)
+            elif any(statuses.values()) or time.monotonic() > end:
+                os.kill(child, signal.SIGKILL)
+        time.sleep(0.05)
+    return [statuses[child] for child in children]
 
 
 def outcome(work_dir: str) -> tuple[dict, dict]:

@@ -10,6 +10,7 @@ included, in units of the logits' bytes.
 """
 
 import argparse
+import statistics
 import sys
 from functools import partial
 from pathlib import Path
@@ -91,7 +92,7 @@ def measure(case: Case, repeats: int) -> list[dict]:
         dict(
             target=case.workload,
             loss=name,
-            ns_median=round(1e9 * samples[len(samples) // 2] / case.numel, 3),
+            ns_median=round(1e9 * statistics.median(samples) / case.numel, 3),
             ns_min=round(1e9 * samples[0] / case.numel, 3),
             times_faster=round(theirs / samples[0], 2),
             peak_memory=round(peak_memory(case, name), 3),

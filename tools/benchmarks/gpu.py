@@ -37,6 +37,7 @@ if __name__ == '__main__' and parse_args().device == 'cpu':  # --help and mistak
     os.environ['TRITON_INTERPRET'] = '1'  # Triton reads it when it is imported
 
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -74,7 +75,7 @@ class Run:
         info = machine(args.device, torch.get_num_threads())
         if self.dry:
             info |= dict(name='dry-run', gpu='no GPU (a dry run in the interpreter, whose times mean nothing)')
-        self.result = dict(machine=info, left_out=[])
+        self.result = dict(machine=info, failed=[], left_out=[])
         args.out.mkdir(parents=True, exist_ok=True)
         self.stem = args.out / info['name']
 
@@ -100,6 +101,11 @@ class Run:
             self.result['left_out'].append(line)
             self.write()
 
+    def fail(self, line: str) -> None:
+        self.say(line)
+        self.result['failed'].append(line)
+        self.write()
+
     def write(self) -> None:
         self.result['seconds'] = round(time.monotonic() - self.start, 1)
         write_json(self.stem.with_name(f'{self.stem.name}.json'), self.result)
@@ -121,12 +127,18 @@ def run_tests(run: Run) -> None:
         except subprocess.TimeoutExpired:
             finished = False
             process.send_signal(signal.SIGINT)  # pytest then reports what it has run
-            process.wait(timeout=60)
+            try:
+                process.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
         if not xml.is_file():
-            return run.leave_out('tests', f'pytest ended with status {process.returncode} and no report')
+            return run.fail(f'tests: pytest ended with status {process.returncode} and no report')
         counts = ElementTree.parse(xml).getroot().find('testsuite').attrib
     counts = {key: int(counts[key]) for key in ('tests', 'failures', 'errors', 'skipped')}
     run.result['tests'] = dict(counts, finished=finished)
+    if counts['failures'] or counts['errors'] or not counts['tests']:
+        run.fail(f'tests: {counts["failures"] + counts["errors"]} of {counts["tests"]} failed')
     run.write()
 
 
@@ -162,7 +174,7 @@ def run_speed(run: Run) -> None:
         runnable(run, case)
         wrong = gate(case)
         if wrong or OURS not in case.contenders:
-            run.leave_out(f'speed {workload} {name}', f'the gate failed: {wrong}')
+            run.fail(f'speed {workload} {name}: the gate failed: {wrong or "no kernel runs"}')
             continue
         of_dtype = results.setdefault(name, dict(machine=run.result['machine'], dtype=name, rows=[]))
         of_dtype['rows'] += measure(case, 0 if run.dry else 2, 1 if run.dry else None)
@@ -172,12 +184,12 @@ def run_speed(run: Run) -> None:
 
 def measure(case: Case, seconds: float, rounds: int | None) -> list[dict]:
     times = time_interleaved(case, seconds, rounds)
-    eager = eager_seconds(case, [OURS, BCE]) if case.pred.is_cuda else {}
+    eager = eager_seconds(case, [name for name in (OURS, BCE) if name in times]) if case.pred.is_cuda else {}
     rows = []
     for name, samples in times.items():
         per_logit = sorted(1e9 * s / case.numel for s in samples)
         row = dict(workload=case.workload, regime=case.regime, contender=name, rounds=len(per_logit))
-        row |= dict(ns_median=per_logit[len(per_logit) // 2], ns_min=per_logit[0], ns_max=per_logit[-1])
+        row |= dict(ns_median=statistics.median(per_logit), ns_min=per_logit[0], ns_max=per_logit[-1])
         row |= dict(peak_memory=peak_memory(case, name))
         row |= {'ns_eager': 1e9 * eager[name] / case.numel} if name in eager else {}
         rows.append(row)
@@ -213,6 +225,8 @@ def run_graph(run: Run) -> None:
             eager = eager_seconds(case, [OURS, BCE])
             rows.append({'workload': workload} | {f'eager_us {name}': 1e6 * eager[name] for name in eager})
             rows[-1] |= replayed(case)
+            if rows[-1].get('same_bits') is False:
+                run.fail(f'graph {workload}: the replay has other bits than eager mode')
             run.write()
 
 
@@ -261,6 +275,8 @@ def report(result: dict) -> str:
         head = list(dict.fromkeys(key for row in result['graph'] for key in row))
         body = [[_cell(row.get(key, '')) for key in head] for row in result['graph']]
         parts.append(f'## CUDA graph of forward + backward\n\n{markdown_table(head, body)}')
+    if result['failed']:
+        parts.append('## Failed\n\n' + '\n'.join(f'- {line}' for line in result['failed']))
     if result['left_out']:
         parts.append('## Left out\n\n' + '\n'.join(f'- {line}' for line in result['left_out']))
     return '\n\n'.join(parts) + '\n'
@@ -282,8 +298,7 @@ def main(argv=None) -> int:
     run.write()
     print(report(run.result))
     run.say(f'wrote {run.stem}.json and .md')
-    tests = run.result.get('tests', {})
-    return 1 if tests.get('failures') or tests.get('errors') else 0
+    return 1 if run.result['failed'] else 0
 
 
 if __name__ == '__main__':

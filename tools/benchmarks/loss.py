@@ -17,6 +17,7 @@ reuse small buffers, and page faults are most of the time of a large copy.
 """
 
 import argparse
+import statistics
 import sys
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def measure(case: Case, seconds: float, repeats: int | None) -> list[dict]:
                 'regime': case.regime,
                 'contender': name,
                 'rounds': len(per_logit),
-                'ns_median': per_logit[len(per_logit) // 2],
+                'ns_median': statistics.median(per_logit),
                 'ns_min': per_logit[0],
                 'ns_max': per_logit[-1],
                 'peak_memory': peak_memory(case, name),

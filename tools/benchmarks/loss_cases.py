@@ -196,15 +196,15 @@ def gate(case: Case) -> list[str]:
         leaf = pred.clone().requires_grad_()
         loss = case.contenders[name](leaf, target)
         (grad,) = torch.autograd.grad(loss, leaf)
-        # The tolerance is meant for the gradient before the division by avg_factor.
+        # The tolerances are meant for the gradient before the division by avg_factor, and for the mean over these rows.
         times = len(case.pred)
-        errors = {
-            'loss': largest_error(loss.detach(), exact.detach(), torch.promote_types(pred.dtype, torch.float32)),
-            'gradient': largest_error(grad.double() * times, exact_grad * times, pred.dtype),
+        pairs = {
+            'loss': (loss.detach(), exact.detach(), times / rows, torch.promote_types(pred.dtype, torch.float32)),
+            'gradient': (grad, exact_grad, times, pred.dtype),
         }
-        failures += [
-            f'{case.workload} {case.regime}, {name}: error of the {what} {error:.2g} exceeds {TOLERANCE[pred.dtype]:g}'
-            for what, error in errors.items()
-            if not error <= TOLERANCE[pred.dtype]
-        ]
+        for what, (actual, expected, factor, dtype) in pairs.items():
+            error = largest_error(actual.double() * factor, expected * factor, dtype)
+            if not error <= TOLERANCE[dtype]:
+                where = f'{case.workload} {case.regime}, {name}'
+                failures.append(f'{where}: error of the {what} {error:.2g} exceeds {TOLERANCE[dtype]:g}')
     return failures

@@ -1,7 +1,7 @@
 """Measure time and memory of ``mmasl.MultiLabelMetric`` on as many samples and classes as the test set of Open Images.
 
 The scores are distributed like those of a trained model: few labels pass the threshold. All labels of a sample are
-annotated, or with ``--unverified ignored`` about seven of them. The command stores the run and prints a table.
+annotated. The command stores the run and prints a table.
 
     python tools/benchmarks/metrics_at_scale.py
 """

@@ -8,8 +8,8 @@ set -euo pipefail
 python=$1 name=${2%==*} version=${2#*==}
 fail() { echo "error: $1" >&2; exit 1; }
 
-read -r site include tag <<< "$("$python" -c 'import sys, sysconfig
-print(sysconfig.get_path("purelib"), sysconfig.get_path("include"), "cp%d%d" % sys.version_info[:2])')"
+{ read -r site; read -r include; read -r tag; } < <("$python" -c 'import sys, sysconfig
+print(sysconfig.get_path("purelib"), sysconfig.get_path("include"), "cp%d%d" % sys.version_info[:2], sep="\n")')
 file=${name//-/_}-$version
 [ -d "$site/$file.dist-info" ] && compgen -G "$site/mmcv/_ext*.so" > /dev/null && exit
 
@@ -27,6 +27,7 @@ build() {
     [ -e "$include/Python.h" ] || fail "mmcv needs Python.h to be built. Run: apt-get install python${tag/cp3/3.}-dev"
     mkdir -p "$cache"
     exec 9> "$cache/lock" && flock 9
+    [ -z "$(find_wheel "$cache")" ] || return 0  # another process has built it meanwhile
     # one compiler per core and per 2 GiB of memory, which the largest files take
     jobs=$(awk -v cores="$(nproc)" '/MemTotal/ {n = int($2 / 2097152); print n < 1 ? 1 : n < cores ? n : cores}' /proc/meminfo)
     export MAX_JOBS=${MAX_JOBS:-$jobs} CFLAGS=${CFLAGS:--O2 -g0}

@@ -51,6 +51,7 @@ def worker(rank, folder):
     dist.init_process_group('gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=WORLD)
     half = slice(rank * ROWS // 2, (rank + 1) * ROWS // 2)
     torch.save([trace(DistributedDataParallel, half, settings) for settings in SETTINGS], f'{folder}/rank{rank}')
+    dist.barrier()  # the store of the first process must outlive the others
     dist.destroy_process_group()
 
 
