@@ -128,7 +128,7 @@ def check_labels(key: str, dataset, num_classes: int, needed: bool, unique: bool
 
 
 def innermost(dataset) -> Iterator:
-    """Yield the data sets that ``dataset`` wraps, or itself."""
+    """Yield the data sets that ``dataset`` wraps, or itself; of a config it yields configs."""
     inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
     if inner == [None]:
         yield dataset

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from feature_training import measure, train
+from feature_training import fixed, measure, train
 from grid import finished, keep_cell
 from tqdm import tqdm
 
@@ -26,10 +26,6 @@ from mmasl.files import write_json
 
 BASELINE = 'cross-entropy'
 RATES = (3e-4, 1e-3, 3e-3)
-
-
-def fixed(gamma_pos: float, gamma_neg: float, clip: float) -> dict:
-    return dict(type='mmasl.AsymmetricLoss', gamma_pos=gamma_pos, gamma_neg=gamma_neg, clip=clip)
 
 
 def adaptive(target: float) -> dict:

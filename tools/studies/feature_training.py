@@ -20,6 +20,11 @@ from mmasl.registry import MODELS
 POINTS = 10  # a course has about so many
 
 
+def fixed(gamma_pos: float, gamma_neg: float, clip: float) -> dict:
+    """Return the config of an asymmetric loss with these constants."""
+    return dict(type='mmasl.AsymmetricLoss', gamma_pos=gamma_pos, gamma_neg=gamma_neg, clip=clip)
+
+
 class Stack(nn.Module):
     """Several classifiers (``runs``) of one shape and one start, on the same inputs."""
 

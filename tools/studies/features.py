@@ -23,7 +23,7 @@ import numpy as np
 import report
 import torch
 from experiment import ROOT
-from feature_training import drop_positives, measure, train
+from feature_training import drop_positives, fixed, measure, train
 from features_report import write_report
 from grid import check_failures, gather, run_grid
 
@@ -38,10 +38,6 @@ EPOCHS = dict(coco=12, voc=20)
 RATES = dict(voc=[3e-4, 1e-3], coco=[1e-3, 3e-3, 1e-2])
 HIDDEN = dict(hidden=[512], dropout=0.0)
 MISSING = (0.0, 0.4)
-
-
-def fixed(gamma_pos: float, gamma_neg: float, clip: float) -> dict:
-    return dict(type='mmasl.AsymmetricLoss', gamma_pos=gamma_pos, gamma_neg=gamma_neg, clip=clip)
 
 
 def adaptive(target: float = 0.1, start: float = 2.0, clip: float = 0.05, relative_step: float = 40, **more) -> dict:

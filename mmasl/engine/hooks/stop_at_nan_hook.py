@@ -72,7 +72,7 @@ class StopAtNaNHook(Hook):
 
 
 def not_finite(name: str, logits: torch.Tensor) -> tuple[str, list[int], int]:
-    """Return the name, the classes (columns) that have logits that are not finite, and the number of classes."""
+    """Return the name, the classes (columns) with a logit that is NaN or inf, and the number of classes."""
     num_classes = logits.shape[-1] if logits.ndim > 1 else 1
     bad = ~(logits < math.inf).reshape(-1, num_classes).all(0)  # -inf is how a head masks a class
     return name, bad.nonzero().flatten().tolist(), num_classes
