@@ -1,6 +1,7 @@
 """Classifiers on features train side by side as alone, and the cells of their study become the pages."""
 
 import argparse
+import collections
 import functools
 import inspect
 import os
@@ -12,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 from feature_training import drop_positives, measure, train
-from features_report import write_report
+from features_report import regime, write_report
 from grid import gather, run_grid
 
 from mmasl.cli.cfg_options import apply_cfg_options
 from mmasl.cli.run import read_config
 from mmasl.datasets.features import INDEX
+from mmasl.errors import UserError
 from mmasl.files import write_json
 from mmasl.models.classifiers import FeatureClassifier
 from tests.test_tools.tool_runs import TOOLS, load_main
@@ -120,16 +122,34 @@ def small(specs):
 
 
 def test_every_stage_has_cells_of_its_own_and_design_never_sees_the_test_split():
-    stages = {name: [str(spec) for spec in stage(2)] for name, stage in features.STAGES.items()}
-    names = [name for cells in stages.values() for name in cells]
+    stages = [features.tune(2), features.regimes(2, measured_rates(1e-3)), features.paper(2), features.design(2)]
+    names = [features.cell_name(spec) for stage in stages for spec in stage]
     assert len(set(names)) == len(names)
-    assert {spec['split'] for spec in features.design(2)} == {'val'}
+    assert {spec['split'] for stage in (features.tune(2), features.design(2)) for spec in stage} == {'val'}
 
 
-def test_cells_run_once_and_become_pages(folder, capsys):
+def measured_rates(best):
+    """Return runs of all regimes in which the rate ``best`` is."""
+    runs = collections.defaultdict(lambda: collections.defaultdict(dict))
+    for spec in features.tune(1):
+        levels = {rate: {0: dict(mAP=-abs(rate - best), mAP_seen=-abs(rate - best))} for rate in spec['rates']}
+        runs[regime(spec)]['val'] = dict.fromkeys(spec['losses'], levels)
+    return runs
+
+
+def test_the_map_takes_the_rate_that_is_best_on_the_validation_split():
+    for best in (1e-3, 3e-3):
+        specs = list(features.regimes(2, measured_rates(best)))
+        assert len(specs) == 2 * len(list(features.tune(1)))
+        assert all(set(spec['rates'].values()) == {best} and spec['split'] == 'test' for spec in specs)
+    with pytest.raises(UserError, match='expected the cells of the stage tune'):
+        list(features.regimes(1, {}))
+
+
+def test_cells_run_once_and_become_pages(folder, capsys, monkeypatch):
     file, pages = folder / 'features.jsonl', folder / 'docs'
-    specs = [spec for stage in (features.rows, features.paper) for spec in stage(1)]
-    specs = small(spec for spec in specs if spec['data'] == 'voc' or len(spec['losses']) > 20)
+    monkeypatch.setattr(features, 'REGIMES', {'voc': [{}, features.HIDDEN]})
+    specs = small([*features.tune(1), *features.regimes(1, measured_rates(1e-3)), *features.paper(1)])
     lengths = [{**spec, 'batch_size': 16} for spec in features.design(1) if spec.get('steps') == 500]
     specs += [{**spec, 'steps': 8} for spec in lengths]
     settings = [spec for spec in features.design(1) if 'by medians' in spec['losses'] and spec['data'] == 'voc']

@@ -170,11 +170,12 @@ def train(
         runs: The config of the loss (asymmetric, fixed or adaptive) and the learning rate of each.
         spec: ``seed``, ``hidden``, ``dropout``, ``weight_decay``, ``batch_size``, ``steps`` or ``epochs``, and ``ema``
             (None, or the share of the averaged weights that is kept from step to step).
-        held: Held-out inputs and labels, for losses whose statistic is ``'held-out'``.
+        held: Held-out inputs and labels, for losses whose statistic is ``'held-out'``, and for the course.
 
     Returns:
         The classifiers in evaluation mode; and some steps (``step``), with ``gamma_neg``, ``pt_pos`` and ``pt_neg`` of
-        each run on the training batches of these steps.
+        each run on the training batches of these steps, and with ``held`` the ``held_pt_pos`` of the first 500
+        held-out samples.
     """
     torch.manual_seed(spec['seed'])
     views = x if x.dim() == 3 else x.unsqueeze(0)
@@ -192,14 +193,14 @@ def train(
     generator = torch.Generator().manual_seed(spec['seed'])
 
     @torch.no_grad()
-    def held_out():
-        chosen = torch.randint(len(held[1]), (batch_size,), generator=generator)
+    def held_out(chosen=None):
+        chosen = torch.randint(len(held[1]), (batch_size,), generator=generator) if chosen is None else chosen
         model.eval()
         logits = model(held[0][chosen])
         model.train()
         return logits, held[1][chosen]
 
-    course = {'step': [], 'gamma_neg': [], 'pt_pos': [], 'pt_neg': []}
+    course = {name: [] for name in ('step', 'gamma_neg', 'pt_pos', 'pt_neg', *(['held_pt_pos'] if held else []))}
     for step in range(total):
         if step % per_epoch == 0:
             order = torch.randperm(len(y))
@@ -220,7 +221,10 @@ def train(
             torch._foreach_lerp_(averages, list(model.parameters()), 1 - spec['ema'])
         if step % -(-total // POINTS) == 0 or step == total - 1:
             positive, positives, negative, negatives = gap_sums(logits, y[rows])
-            found = asymmetry.gamma_neg, positive / positives, negative / negatives
+            found = [asymmetry.gamma_neg, positive / positives, negative / negatives]
+            if held:
+                positive, positives, *_ = gap_sums(*held_out(slice(500)))
+                found.append(positive / positives)
             for name, value in zip(course, (torch.tensor(step), *found), strict=True):
                 course[name].append(value.clone())
         asymmetry.step(logits, y[rows], step + 1, held_out)

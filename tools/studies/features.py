@@ -1,7 +1,7 @@
 """Losses on frozen features of photographs. A cell trains small classifiers with many losses side by side.
 
-    python tools/studies/features.py rows     # compares the losses, with a linear and a hidden layer
-    python tools/studies/features.py map      # compares them in regimes that memorise more or less
+    python tools/studies/features.py tune     # tries learning rates on validation splits
+    python tools/studies/features.py map      # compares the losses in regimes that memorise more or less
     python tools/studies/features.py paper    # repeats Fig. 4 to 7 and Table 3 on MS-COCO
     python tools/studies/features.py design   # compares the settings of adaptive asymmetry
     python tools/studies/features.py report   # writes tables and the map from the finished cells
@@ -24,18 +24,18 @@ import report
 import torch
 from experiment import ROOT
 from feature_training import drop_positives, fixed, measure, train
-from features_report import write_report
-from grid import check_failures, gather, run_grid
+from features_report import best_rate, collect, regime, write_report
+from grid import check_failures, gather, read_cells, run_grid
 
 from mmasl.datasets.features import read_features
-from mmasl.errors import command, positive
+from mmasl.errors import UserError, command, positive
 
 SHOWN = ('mAP', 'CF1', 'OF1', 'delta_p', 'pt_pos', 'pt_neg')
 DEFAULTS = dict(
     split='test', images=None, missing=0.0, views=1, hidden=[], dropout=0.2, weight_decay=1e-2, batch_size=64, ema=None
 )
 EPOCHS = dict(coco=12, voc=20)
-RATES = dict(voc=[3e-4, 1e-3], coco=[1e-3, 3e-3, 1e-2])
+RATES = dict(linear=[1e-3, 3e-3, 1e-2], hidden=[3e-4, 1e-3, 3e-3])  # tried for every loss
 HIDDEN = dict(hidden=[512], dropout=0.0)
 MISSING = (0.0, 0.4)
 
@@ -63,28 +63,16 @@ LOSSES = {
     'adaptive from 1': adaptive(start=1.0),
     'adaptive from 1 to 0': adaptive(0.0, 1.0),
 }
-NO_MARGIN = {'adaptive from 0, m=0': adaptive(start=0.0, clip=0.0)}
 
 
 def some(*names: str) -> dict[str, dict]:
     return {name: LOSSES[name] for name in names}
 
 
-UNDER_HIDDEN = some(
-    'CE',
-    'focal',
-    'ASL 4/.05',
-    'ASL 2/.2',
-    'CE, m=.05',
-    'adaptive',
-    'adaptive from 0',
-    'adaptive from 1',
-    'adaptive from 1 to 0',
-)
-MAPPED = some('CE', 'focal', 'ASL 4/.05', 'ASL 2/.2', 'CE, m=.05', 'adaptive', 'adaptive from 0') | NO_MARGIN
-MAPPED_ALONE = ('adaptive from 1', 'ASL 1/.05', 'adaptive from 1 to 0')  # tried later, each in cells of its own
 REGIMES = {  # in these, models memorise more or less
     'voc': [
+        dict(),
+        HIDDEN,
         dict(hidden=[512], dropout=0.5),
         dict(hidden=[512], dropout=0.8),
         dict(dropout=0.5),
@@ -99,6 +87,8 @@ REGIMES = {  # in these, models memorise more or less
         dict(hidden=[512, 512], dropout=0.5),
     ],
     'coco': [
+        dict(),
+        HIDDEN,
         dict(hidden=[512], dropout=0.5),
         dict(hidden=[512], dropout=0.8),
         dict(dropout=0.5),
@@ -132,25 +122,28 @@ CHANGES = {
 }
 
 
-def make_spec(data: str, losses: dict[str, dict], rates: list[float], seed: int, **changes) -> dict:
-    """Return everything that a cell depends on."""
+def make_spec(data: str, losses: dict[str, dict], rates: list[float] | dict[str, float], seed: int, **changes) -> dict:
+    """Return everything that a cell depends on. ``rates`` has those that all losses take, or the rate of each loss."""
     length = {} if 'steps' in changes else dict(epochs=EPOCHS.get(data, 20))
     return dict(DEFAULTS, data=data, losses=losses, rates=rates, seed=seed, **length) | changes
 
 
-def rows(seeds: int) -> Iterator[dict]:
-    """Yield cells of a linear classifier, also on the validation split to choose its rate, and of a hidden layer."""
-    for seed, missing, data in product(range(seeds), MISSING, ('coco', 'voc')):
-        for split in ('test', 'val')[: 2 if seed < 2 else 1]:
-            yield make_spec(data, LOSSES, RATES[data], seed, split=split, missing=missing)
-        for losses in (UNDER_HIDDEN, some('ASL 1/.05')):
-            yield make_spec(data, losses, [1e-3], seed, missing=missing, **HIDDEN)
+def tune(seeds: int) -> Iterator[dict]:
+    """Yield cells that try the rates of all losses in each regime, on the validation split."""
+    for seed, data, missing in product(range(seeds), REGIMES, MISSING):
+        for changes in REGIMES[data]:
+            rates = RATES['hidden' if 'hidden' in changes else 'linear']
+            yield make_spec(data, LOSSES, rates, seed, split='val', missing=missing, courses=['CE'], **changes)
 
 
-def regimes(seeds: int) -> Iterator[dict]:
-    for seed, data in product(range(seeds), REGIMES):
-        for changes, missing, losses in product(REGIMES[data], MISSING, (MAPPED, *map(some, MAPPED_ALONE))):
-            yield make_spec(data, losses, [1e-3], seed, missing=missing, **changes)
+def regimes(seeds: int, runs: dict) -> Iterator[dict]:
+    """Yield cells that train each loss with its best rate of ``tune`` and measure on the test split."""
+    for seed, spec in product(range(seeds), tune(1)):
+        found = runs.get(regime(spec), {}).get('val', {})
+        if not found.keys() >= LOSSES.keys():
+            raise UserError('expected the cells of the stage tune, found none for some regimes: run it first')
+        best = {name: best_rate(found[name], spec['rates']) for name in LOSSES}
+        yield {key: value for key, value in spec.items() if key != 'courses'} | dict(split='test', seed=seed, rates=best)
 
 
 def paper_losses() -> dict[str, dict]:
@@ -180,7 +173,7 @@ def design(seeds: int) -> Iterator[dict]:
             yield make_spec(data, losses, [rate], seed, split='val', missing=missing, steps=steps, batch_size=batch)
 
 
-STAGES = dict(rows=rows, map=regimes, paper=paper, design=design)
+STAGES = dict(tune=tune, map=regimes, paper=paper, design=design)
 
 
 @lru_cache(maxsize=4)
@@ -204,17 +197,18 @@ def run_cell(folder: Path, spec: dict) -> dict:
         chosen = torch.from_numpy(np.random.default_rng(spec['seed']).permutation(len(y))[: spec['images']])
         x, y = x[:, chosen], y[chosen]
     y = drop_positives(y, spec['missing'], spec['seed'])
-    runs = [(loss, rate) for rate, loss in product(spec['rates'], spec['losses'].values())]
-    names = [dict(loss=name, lr=rate) for rate, name in product(spec['rates'], spec['losses'])]
+    losses, rates = spec['losses'], spec['rates']
+    pairs = list(rates.items()) if isinstance(rates, dict) else [(name, rate) for rate, name in product(rates, losses)]
+    runs = [(losses[name], rate) for name, rate in pairs]
     model, courses = train(x, y, runs, spec, (held_x, drop_positives(held_y, spec['missing'], spec['seed'])))
     steps = courses.pop('step')
     chosen = np.random.default_rng(0).permutation(len(y))[:2000]
     thirds = np.array_split(np.argsort(-(y == 1).sum(0).numpy(), kind='stable'), 3)
     held_scores, scores = model.scores(held_x), model.scores(x[0, chosen])
     results = []
-    for index, name in enumerate(names):
+    for index, (name, rate) in enumerate(pairs):
         held_out, learned = measure(held_scores[index], held_y), measure(scores[index], y[chosen])
-        result = dict(name, **{key: round(float(held_out[key]), 3) for key in SHOWN})
+        result = dict(loss=name, lr=rate, **{key: round(float(held_out[key]), 3) for key in SHOWN})
         result['groups'] = [round(float(np.nanmean(held_out['AP'][third])), 3) for third in thirds]
         result['train'] = {key: round(float(learned[key]), 3) for key in SHOWN}
         if spec['missing'] and spec['split'] == 'val':  # a user knows the labels of this measure only
@@ -222,7 +216,7 @@ def run_cell(folder: Path, spec: dict) -> dict:
             result['mAP_seen'] = round(measure(held_scores[index], seen)['mAP'], 3)
         course = {key: [round(value, 3) for value in values[index]] for key, values in courses.items()}
         result['gamma_neg'] = course['gamma_neg'][-1]
-        if spec['seed'] == 0:  # one seed shows the shape, and courses are most of a cell
+        if spec['seed'] == 0 and name in spec.get('courses', losses):  # one seed shows the shape
             result['course'] = course
         results.append(result)
     return dict(steps=steps, runs=results)
@@ -246,7 +240,8 @@ def main(argv=None) -> None:
     if args.stage == 'report':
         write_report(gather(args.cells, args.results), args.out)
         return
-    cells = {cell_name(spec): spec for spec in STAGES[args.stage](args.seeds)}
+    measured = (collect(read_cells(args.cells, args.results)),) if args.stage == 'map' else ()
+    cells = {cell_name(spec): spec for spec in STAGES[args.stage](args.seeds, *measured)}
     check_failures(run_grid(cells, args, partial(run_cell, args.features), describe), args)
 
 

@@ -1,6 +1,7 @@
 """The tables and the map of regimes, from the cells of ``features.py``."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import mean
 
@@ -42,14 +43,18 @@ def collect(cells: list[dict]) -> dict:
     return runs
 
 
+def best_rate(by_rate: dict[float, dict[int, dict]], rates: Iterable[float]) -> float:
+    """Return the one of ``rates`` that is best on the validation split, by the labels that a user knows."""
+    levels = {rate: mean(run.get('mAP_seen', run['mAP']) for run in by_rate[rate].values()) for rate in rates}
+    return max(levels, key=levels.get)
+
+
 def tuned(splits: dict) -> dict[str, dict[int, dict]]:
     """Return for each loss its test runs by seed, at the rate that is best on the validation split if this was run."""
     chosen = {}
     for loss, by_rate in splits['test'].items():
-        rates = splits['val'].get(loss, {})
-        rates = {rate: mean(run.get('mAP_seen', run['mAP']) for run in runs.values()) for rate, runs in rates.items()}
-        rates = {rate: value for rate, value in rates.items() if rate in by_rate}
-        chosen[loss] = by_rate[max(rates, key=rates.get) if rates else next(iter(by_rate))]
+        rates = [rate for rate in splits['val'].get(loss, {}) if rate in by_rate]
+        chosen[loss] = by_rate[best_rate(splits['val'][loss], rates) if rates else next(iter(by_rate))]
     return chosen
 
 
