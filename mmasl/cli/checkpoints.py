@@ -13,7 +13,7 @@ from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
 from torch.distributed.fsdp import FullyShardedDataParallel, StateDictType
 
 from mmasl.cli.components import type_name, walk
-from mmasl.errors import UserError, did_you_mean
+from mmasl.errors import UserError, did_you_mean, first_names
 
 # The state of OneCycleLR has a method of this class. Without it MMEngine prints a long warning about an unsafe file.
 if hasattr(torch.serialization, 'add_safe_globals'):  # torch 2.4 and later
@@ -141,8 +141,7 @@ def shape(value) -> tuple[int, ...]:
 
 def listed(names: list[str], what: str) -> str:
     """Return the number of ``names`` and the first of them as text."""
-    more = ', ...' if len(names) > 3 else ''
-    return f'{len(names)} {what} ({", ".join(names[:3])}{more})' if names else ''
+    return f'{len(names)} {what} ({first_names(names, 3)})' if names else ''
 
 
 def origin(checkpoint: dict) -> str:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 from mmengine.fileio import get
 
-from mmasl.errors import DataError, did_you_mean
+from mmasl.errors import DataError, did_you_mean, first_names
 
 # Outlines make up nine tenths of a file and of the time and memory that parsing takes. A JSON string cannot contain
 # this key with unescaped quotes, so the expression removes outlines only.
@@ -45,13 +45,13 @@ def read_coco(file: str, **needed: Sequence[str]) -> dict[str, list[dict]]:
         for number, entry in enumerate(content[section]):
             missing = sorted(key for key in wanted if entry.get(key) is None)
             if missing:
-                raise DataError(f'{file}: {section}[{number}] ({shown(entry)}) has no {", ".join(missing)}')
+                raise DataError(f'{file}: {section}[{number}] ({brief(entry)}) has no {", ".join(missing)}')
             for key in wanted & _NUMBERS.keys():
                 values = entry[key] if isinstance(entry[key], list) else [entry[key]]
                 if len(values) != _NUMBERS[key] or not all(type(value) in (int, float) for value in values):
                     few = 'a number' if _NUMBERS[key] == 1 else f'{_NUMBERS[key]} numbers'
                     raise DataError(
-                        f'{file}: {section}[{number}] ({shown(entry)}) has {entry[key]!r} as {key}; expected {few}'
+                        f'{file}: {section}[{number}] ({brief(entry)}) has {entry[key]!r} as {key}; expected {few}'
                     )
         ids = Counter(entry['id'] for entry in content[section]) if 'id' in wanted else Counter()
         twice = [id_ for id_, count in ids.items() if count > 1]
@@ -66,7 +66,7 @@ def read_coco(file: str, **needed: Sequence[str]) -> dict[str, list[dict]]:
         for number, annotation in enumerate(content['annotations']):
             if annotation[key] not in listed:
                 raise DataError(
-                    f'{file}: annotations[{number}] ({shown(annotation)}) has the {key} {annotation[key]!r}, which is '
+                    f'{file}: annotations[{number}] ({brief(annotation)}) has the {key} {annotation[key]!r}, which is '
                     f'not the id of one of its {section}'
                 )
     return content
@@ -118,10 +118,9 @@ def check_names(file: str, found: Mapping[str, int], classes: Sequence[str]) -> 
         if meant:
             raise DataError(f"{file}: '{name}' is no class, but '{meant}' is; they need the same spelling")
     if found and len(others) == len(found):
-        few, more = ', '.join(map(str, classes[:5])), ', ...' if len(classes) > 5 else ''
         raise DataError(
-            f'{file}: none of its names is one of the {len(classes)} classes ({few}{more}); to take its own: '
-            f'metainfo=dict(classes=({", ".join(map(repr, found))},))'
+            f'{file}: none of its names is one of the {len(classes)} classes ({first_names(classes)}); to take its '
+            f'own: metainfo=dict(classes=({", ".join(map(repr, found))},))'
         )
     unused = [name for name in classes if not found.get(name)]
     listed = ', '.join(
@@ -144,6 +143,6 @@ def plain(name: str) -> str:
     return re.sub(r'[\s_-]', '', name).lower()
 
 
-def shown(entry: dict) -> str:
+def brief(entry: dict) -> str:
     """Return the strings and integers of ``entry``, by which a user can find it in the file."""
     return ', '.join(f'{key} {value!r}' for key, value in entry.items() if isinstance(value, str | int))[:80]

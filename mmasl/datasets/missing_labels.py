@@ -15,7 +15,8 @@ class MissingLabels:
     """Removes some of the positive labels of a training set, as in partially annotated data.
 
     It wraps any multi-label data set of MMPretrain and any data set of MMDetection; the arguments are those of
-    :class:`mmasl.datasets.DigitScenes`. The labels that a sample loses depend only on ``seed`` and its index, not on
+    :class:`mmasl.datasets.DigitScenes`. Other wrappers (``ConcatDataset``, ``RepeatDataset``, ...) go around it and not
+    into it. The labels that a sample loses depend only on ``seed`` and its index, not on
     workers or access order. Labels that are missing at one rate are missing at every higher rate. All images stay, even
     those without any label left. A missing label becomes a negative: it is removed from ``gt_label`` and from the lists
     like it (``gt_label_small``, ...), is 0 in ``gt_score``, and all boxes of its class are removed from ``instances``.
@@ -33,8 +34,8 @@ class MissingLabels:
         seed (int): 0 to 2**32 − 1. Another seed removes other labels.
 
     Raises:
-        ValueError: If an argument is out of range, the data set is in test mode, or a sample has no labels to remove
-            (with ``missing_unit='box'``, no boxes).
+        ValueError: If an argument is out of range, the data set is in test mode or is itself a wrapper, or a sample has
+            no labels to remove (with ``missing_unit='box'``, no boxes).
 
     Example:
         >>> import tempfile
@@ -58,6 +59,11 @@ class MissingLabels:
         if missing_rate and getattr(self.dataset, 'test_mode', False):
             raise ValueError(
                 f'missing_rate is for training only, got {missing_rate} for a data set with test_mode=True'
+            )
+        if missing_rate and (hasattr(self.dataset, 'dataset') or hasattr(self.dataset, 'datasets')):
+            raise ValueError(
+                f'missing_rate: {self._name} is a wrapper and reads the samples of its own data sets: put '
+                f'MissingLabels inside, around each of them, and {self._name} around it'
             )
         if missing_rate:
             self.dataset.get_data_info = self.get_data_info  # its pipeline and its get_cat_ids read this

@@ -9,7 +9,7 @@ from numbers import Integral
 from mmengine.logging import print_log
 from torch import nn
 
-from mmasl.errors import UserError, did_you_mean
+from mmasl.errors import UserError, did_you_mean, first_names
 
 # MMDetection's models with one of these parts have heads for other classes than the data on purpose: detectors that
 # read the names of the classes as text, trackers that detect one of many classes, and panoptic models.
@@ -47,7 +47,9 @@ def check_classes(model: nn.Module, datasets: Mapping[str, object], trained_on: 
                 f"{key}: its classes are the string {classes!r}, so each letter is one; write a tuple: ('{classes}',)"
             )
         if len(dataset) == 0:
-            raise UserError(f'{key}: it has no picture{"" if classes is None else f" with one of {shown(classes)}"}')
+            raise UserError(
+                f'{key}: it has no picture{"" if classes is None else f" with one of {first_names(classes)}"}'
+            )
         if classes is not None:
             named[key] = tuple(classes)
             twice = [name for name, times in Counter(named[key]).items() if times > 1]
@@ -63,7 +65,7 @@ def check_classes(model: nn.Module, datasets: Mapping[str, object], trained_on: 
         if wrong:
             options = ' '.join(f'{name}={len(classes)}' for name in wrong)
             raise UserError(
-                f'{wrong[0]} is {counts[wrong[0]]}, but {key} has {len(classes)} classes ({shown(classes)}): '
+                f'{wrong[0]} is {counts[wrong[0]]}, but {key} has {len(classes)} classes ({first_names(classes)}): '
                 f'write --cfg-options {options}, or set other classes in its metainfo'
             )
     if not counts:
@@ -96,7 +98,7 @@ def check_same(key: str, classes: tuple[str, ...], other: str, others: tuple[str
         longer, shorter = (classes, others) if len(classes) > len(others) else (others, classes)
         raise UserError(
             f'{key} has {len(classes)} classes and {other} has {len(others)}: only one of them has '
-            f'{shown(longer[len(shorter) :])}; set metainfo=dict(classes=(...)) in both'
+            f'{first_names(longer[len(shorter) :])}; set metainfo=dict(classes=(...)) in both'
         )
 
 
@@ -160,8 +162,3 @@ def largest_label(key: str, dataset, num_classes: int, unique: bool) -> int:
             )
         largest = max([largest, *labels])
     return largest
-
-
-def shown(names: Sequence[str]) -> str:
-    """Return the first few ``names``."""
-    return ', '.join(map(str, names[:5])) + (', ...' if len(names) > 5 else '')

@@ -29,7 +29,7 @@ def average_precision(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
         >>> average_precision(np.array([[0.9], [0.8], [0.8], [0.1]]), np.array([[1], [0], [1], [-1]]))
         array([0.83333333])
     """
-    _check(scores, targets)
+    check_scores(scores, targets)
     result = np.full(scores.shape[1], np.nan)
     # One contiguous row per class; only the scores are sorted, and only positives are looked up in them.
     scores, targets = np.ascontiguousarray(scores.T), np.ascontiguousarray(targets.T)
@@ -79,7 +79,7 @@ def label_counts(
         raise ValueError('thr and topk: expected at least one of them, got None for both')
     if topk is not None and topk < 1:
         raise ValueError(f'topk: expected an integer above 0 or None, got {topk}')
-    _check(scores, targets)
+    check_scores(scores, targets)
     valid, positive = targets >= 0, targets == 1
     predicted = valid.copy() if thr is None else valid & (scores >= thr)
     if topk is not None:
@@ -146,7 +146,7 @@ def probability_gap(scores: np.ndarray, targets: np.ndarray) -> dict[str, float]
         >>> probability_gap(np.array([[0.75, 0.25], [0.5, 0.5]]), np.array([[1, 0], [0, -1]]))
         {'pt_pos': 0.75, 'pt_neg': 0.625, 'delta_p': 0.125}
     """
-    _check(scores, targets, probabilities=True)
+    check_scores(scores, targets, probabilities=True)
     return _overall_gap(_probability_sums(scores, targets))
 
 
@@ -199,7 +199,7 @@ def multilabel_metrics(
     step = max(1, BLOCK_ELEMENTS // max(num_classes, 1))
     for start in range(0, num_samples, step):
         block = np.asarray(scores[start : start + step]), np.asarray(targets[start : start + step])
-        _check(*block, probabilities=True)
+        check_scores(*block, probabilities=True)
         sums += _probability_sums(*block)
         for name, rule in rules.items():
             counts[name] = counts[name] + label_counts(*block, *rule)
@@ -219,7 +219,8 @@ def multilabel_metrics(
     return {**overall, 'AP': ap, 'class_gap': _gap(sums)}
 
 
-def _check(scores: np.ndarray, targets: np.ndarray, probabilities: bool = False) -> None:
+def check_scores(scores: np.ndarray, targets: np.ndarray, probabilities: bool = False) -> None:
+    """Raise ValueError unless both have the shape (N, C), scores are finite and targets are 0, 1 or -1."""
     if scores.ndim != 2 or scores.shape != targets.shape:
         raise ValueError(
             f'scores and targets: expected both in the shape (N, C), got {scores.shape} and {targets.shape}'

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmasl.evaluation.functional import check_targets
+from mmasl.evaluation.functional import check_scores
 
 OBJECTIVES = ('CF1', 'OF1', 'precision')
 
@@ -40,8 +40,8 @@ def choose_thresholds(
         ``(C,)`` float64, in [0, 1].
 
     Raises:
-        ValueError: For another objective or floor, shapes that do not match, targets other than 0, 1 and -1, or when
-            no class has a positive.
+        ValueError: For another objective or floor, shapes that do not match, scores outside [0, 1], targets other than
+            0, 1 and -1, or when no class has a positive.
 
     Example:
         >>> scores = np.array([[0.2, 0.9], [0.1, 0.7], [0.3, 0.6], [0.1, 0.5]])
@@ -53,11 +53,7 @@ def choose_thresholds(
         raise ValueError(f'objective: expected one of {OBJECTIVES}, got {objective!r}')
     if not 0 < floor <= 1:
         raise ValueError(f'floor: expected a precision in (0, 1], got {floor}')
-    if scores.ndim != 2 or scores.shape != targets.shape:
-        raise ValueError(
-            f'scores and targets: expected both in the shape (N, C), got {scores.shape} and {targets.shape}'
-        )
-    check_targets(targets)
+    check_scores(scores, targets, probabilities=True)
     if not (targets == 1).any():
         raise ValueError('targets: expected at least one positive label, got none')
     common = _common_threshold(scores, targets, objective, floor)

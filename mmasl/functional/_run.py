@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -20,11 +19,11 @@ from mmasl.functional._validate import (
 )
 from mmasl.ops import Op
 from mmasl.ops.triton_check import checked_triton
-from mmasl.ops.triton_support import triton_unavailable
+from mmasl.ops.triton_support import DTYPES, triton_unavailable
 
 SMALLEST = 1e-12  # a probability; it bounds 1/p, and torch's binary_cross_entropy has this bound too
-BACKENDS = ('auto', 'reference', 'plain', 'cpu', 'triton', 'compile')
-WARNED: list[Op] = []  # the op whose first call on the CPU warned that losses are slow, if there was one
+BACKENDS = ('auto', 'reference', 'plain', 'cpu', 'triton')
+WARNED: list[Op] = []  # the op whose first call warned that losses are slow, if there was one
 
 
 def run_loss(
@@ -140,21 +139,26 @@ def choose_backend(op: Op, backend: str, pred: Tensor, target: Tensor, *weights:
     if backend == 'auto':
         for each in (fastest(pred), 'plain'):
             if _why_not(op, each, pred, target, *weights) is None:
-                if each == 'plain' and pred.is_cpu:
-                    _warn_of_slow_losses(op)
+                if each == 'plain':
+                    _warn_of_slow_losses(op, pred)
                 return checked_triton(op) if each == 'triton' else getattr(op, each)
         return op.reference
     reason = _why_not(op, backend, pred, target, *weights)
     if reason is not None:
         raise ValueError(f"backend: {backend!r} cannot be used because {reason}; expected 'auto' or 'reference'")
-    return _compile(op) if backend == 'compile' else getattr(op, backend)
+    return getattr(op, backend)
 
 
-def _warn_of_slow_losses(op: Op) -> None:
-    """Warn that the CPU library is missing, once in a process whatever number of losses it uses."""
-    if not WARNED:
-        WARNED.append(op)
-        warnings.warn(f'the CPU library of the losses is {op.library.status}', stacklevel=5)
+def _warn_of_slow_losses(op: Op, pred: Tensor) -> None:
+    """Warn that the compiled loss cannot be used, once in a process whatever number of losses it uses."""
+    if WARNED or not (pred.is_cpu or (pred.is_cuda and pred.dtype in DTYPES)):  # Triton never computes in float64
+        return
+    WARNED.append(op)
+    if pred.is_cpu:
+        reason = f'the CPU library of the losses is {op.library.status}'
+    else:
+        reason = f'the losses run in torch operations, because {triton_unavailable(pred)}'
+    warnings.warn(reason, stacklevel=5)
 
 
 def _why_not(op: Op, backend: str, pred: Tensor, *others: Tensor | None) -> str | None:
@@ -163,21 +167,9 @@ def _why_not(op: Op, backend: str, pred: Tensor, *others: Tensor | None) -> str 
     if backend == 'cpu' and not (pred.is_cpu and op.library.reason is None):
         return op.library.reason if pred.is_cpu else f'pred is on {pred.device}'
     reason = why_torch_only(pred)
-    if reason is not None or backend == 'compile':
+    if reason is not None:
         return reason
     for other in others:
         if other is not None and other.requires_grad and torch.is_grad_enabled():
             return 'a target or weight requires grad, which only the reference differentiates'
     return triton_unavailable(pred) if backend == 'triton' else None
-
-
-@cache
-def _compile(op: Op) -> Callable:
-    compiled = torch.compile(op.reference)
-
-    def run(pred, target, weight, class_weight, scale, asymmetry, reduce, check):
-        if check:  # it reads values, which is impossible in a graph
-            op.check_target(target, pred.shape[1], asymmetry)
-        return compiled(pred, target, weight, class_weight, scale, asymmetry, reduce)
-
-    return run

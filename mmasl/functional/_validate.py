@@ -58,6 +58,8 @@ def sum_scale(reduction: str, avg_factor: float | Tensor | None) -> float | Tens
 def check_pred(pred: Tensor) -> None:
     if not isinstance(pred, Tensor) or pred.dtype not in FLOATS:
         raise TypeError(f'pred: expected a floating-point tensor of logits, of 16 bits or more, got {_kind(pred)}')
+    if pred.device.type == 'mps':
+        raise ValueError('pred: expected logits on a CPU or on a CUDA GPU, got mps, which has no float64 for the sums')
     if pred.dim() == 0:
         raise ValueError('pred: expected logits of shape (N, ..., C), or (N,) of one class, got a single number')
 
@@ -170,7 +172,7 @@ def flatten_weight(pred: Tensor, weight: Tensor | None) -> Tensor | None:
     hint = channels_hint('weight', pred, weight)
     raise ValueError(
         f'weight: expected shape {tuple(pred.shape[:1])} (a row), {tuple(pred.shape)} or ({pred.numel()},) (an '
-        f'element) for pred of shape {tuple(pred.shape)}, got {tuple(weight.shape)}{hint}; weights a class go in '
+        f'element) for pred of shape {tuple(pred.shape)}, got {tuple(weight.shape)}{hint}; per-class weights go in '
         'class_weight'
     )
 

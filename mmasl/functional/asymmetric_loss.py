@@ -70,11 +70,10 @@ def asymmetric_loss(
             ``clip`` in tensors. None checks on the CPU. It does not check on a GPU, where reading would wait for the
             device, nor inside torch.compile, torch.jit.trace and the transforms of torch.func, which cannot record it.
         backend: ``'reference'`` uses torch's autograd. ``'cpu'`` (compiled), ``'triton'`` and ``'plain'`` (torch
-            operations on any device) use the analytic gradient. ``'compile'`` runs the reference under torch.compile.
-            ``'auto'`` takes the fastest of the first four that can do the work. On a GPU, its first call compares
-            Triton with the reference; if they differ, it warns and does not use Triton. Inside the transforms and
-            tracers named above, ``'auto'`` takes the reference. A named backend that cannot do the work raises the
-            reason.
+            operations on any device) use the analytic gradient. ``'auto'`` takes the fastest one that can do the work.
+            On a GPU, its first call compares Triton with the reference; if they differ, it warns and does not use
+            Triton. Inside the transforms and tracers named above, ``'auto'`` takes the reference. A named backend that
+            cannot do the work raises the reason.
 
     Returns:
         Tensor: a scalar, or the shape of ``pred`` for ``'none'``, in float32 (float64 for float64 ``pred``). An empty

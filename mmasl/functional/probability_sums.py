@@ -81,7 +81,9 @@ def _indexed(probability, target, kept):
     num_classes = probability.shape[1]
     sums = probability.new_zeros(2, num_classes, dtype=torch.float64)
     if num_classes:
-        column = target.clamp(0, num_classes - 1)
+        # Most rows of a detector are background; one column for all of them would make a GPU add their zeros in turns.
+        other = torch.arange(len(target), device=target.device) % num_classes
+        column = torch.where((target >= 0) & (target < num_classes), target, other)
         own = column.unsqueeze(1)
         positive = (target == column) & kept.expand_as(probability).gather(1, own).squeeze(1)
         values = torch.stack([probability.gather(1, own).squeeze(1), torch.ones_like(probability[:, 0])])

@@ -137,6 +137,6 @@ def _flatten_row_weight(pred: Tensor, weight: Tensor | None) -> Tensor | None:
     if isinstance(weight, Tensor) and weight.shape not in (rows, (*rows, 1), pred.shape[:1]):
         raise ValueError(
             f'weight: expected a weight for each row, of shape {tuple(rows)}, for pred of shape {tuple(pred.shape)}, '
-            f'got {tuple(weight.shape)}; weights a class go in class_weight'
+            f'got {tuple(weight.shape)}; per-class weights go in class_weight'
         )
     return flatten_weight(pred, weight)

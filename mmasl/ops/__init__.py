@@ -13,5 +13,4 @@ class Op(NamedTuple):
     plain: Callable
     cpu: Callable
     triton: Callable
-    check_target: Callable  # raises for a value out of range; it takes (target, number of classes, asymmetry)
     library: Library  # the compiled library that ``cpu`` calls

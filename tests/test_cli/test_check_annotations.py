@@ -28,9 +28,7 @@ def coco() -> dict:
                 'id': 3 * image + number,
                 'image_id': image,
                 'category_id': number,
-                'bbox': [9, 9, 20, 20],
-                'area': 400,
-                'iscrowd': 0,
+                **BOX,
             }
             for image in range(3)
             for number in (1, 2, 3)

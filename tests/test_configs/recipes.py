@@ -7,7 +7,7 @@ import pytest
 from mmengine.config import Config, ConfigDict
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
-# For each folder: its miniature, the data set within it, and the number of classes there where it is another one.
+# For each folder: its miniature, the data set within it, and the miniature's number of classes if it differs.
 FOLDERS = {
     'coco_multilabel': ('coco', '', None),
     'voc': ('voc', 'VOC2007', None),

@@ -16,7 +16,6 @@ TWINS = {
     ENHANCED: ('fl', 'asl'),
     'coco_detection/atss_tresnet-m_fpn_{}-1x_coco.py': ('fl', 'asl'),
     DIGITS.format('fcos', '{}'): ('fl', 'asl'),
-    DIGITS.format('atss', '{}'): ('fl', 'asl'),
     DIGITS.format('gfl', '{}'): ('qfl', 'aql'),
     PHOTOS.format('fcos', '{}'): ('fl', 'asl'),
     PHOTOS.format('gfl', '{}'): ('qfl', 'aql'),

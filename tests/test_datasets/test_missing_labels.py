@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pytest
 from mmdet.registry import DATASETS as DETECTION
-from mmengine.dataset import BaseDataset
+from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 
 from mmasl.datasets import CocoMultiLabel, DigitScenes, Features, MissingLabels, VOCMultiLabel
 
@@ -138,6 +138,17 @@ def test_boxes(miniature, unit):
 def test_bad_arguments(kwargs, message):
     with pytest.raises(ValueError, match=message):
         MissingLabels(Labels(), **kwargs)
+
+
+def test_wrappers_go_around_it():
+    for wrapped in (ConcatDataset([Labels(), Labels()]), RepeatDataset(Labels(), 2), MissingLabels(Labels())):
+        with pytest.raises(ValueError, match=f'{type(wrapped).__name__} is a wrapper .* put MissingLabels inside'):
+            MissingLabels(wrapped, missing_rate=0.4)
+    part = MissingLabels(Labels(), missing_rate=0.4)
+    cfg = dict(type=MissingLabels, dataset=dict(type=Labels), missing_rate=0.4)
+    assert part[500]['gt_label'] != Labels()[500]['gt_label']
+    for around in (ConcatDataset([cfg, cfg]), RepeatDataset(cfg, 2)):
+        assert around[1500]['gt_label'] == part[500]['gt_label']
 
 
 def test_data_sets_without_labels_to_drop():

@@ -67,6 +67,8 @@ def test_a_precision_that_nothing_has_and_a_class_without_positives():
         (dict(floor=0.0), r'floor: expected a precision in \(0, 1\], got 0.0'),
         (dict(targets=np.zeros((3, 2))), r'both in the shape \(N, C\), got \(12, 2\) and \(3, 2\)'),
         (dict(targets=np.zeros((12, 2))), 'at least one positive label'),
+        (dict(scores=np.full((12, 2), np.nan)), 'scores: expected finite values, got nan'),
+        (dict(scores=np.full((12, 2), 1.5)), r'expected probabilities in \[0, 1\], got values from 1.5 to 1.5'),
     ],
 )
 def test_bad_arguments(changes, text):

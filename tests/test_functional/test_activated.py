@@ -7,10 +7,8 @@ from mmasl import asymmetric_loss, asymmetric_quality_loss
 from mmasl.compat import nextafter
 from mmasl.models.losses import AdaptiveAsymmetricLoss
 from mmasl.testing import GAMMA_NEG, GAMMA_POS, assert_close, exact_asymmetric_loss, exact_asymmetric_quality_loss
-from tests.test_ops.families import agree
+from tests.test_ops.families import agree, dtypes
 
-DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-dtypes = pytest.mark.parametrize('dtype', DTYPES, ids=str)
 backends = pytest.mark.parametrize('backend', ['reference', 'plain', 'cpu'])
 
 

@@ -125,18 +125,6 @@ def test_torch_compile_takes_constants_in_tensors(logits, labels, shape):
         agree(compiled(logits, labels, **constants), asymmetric_loss(logits, labels, **constants), logits)
 
 
-def test_the_compile_backend_gives_the_same(logits, labels):
-    for target in (labels, torch.randint(-1, 7, (16,))):
-        arguments = dict(avg_factor=16, class_weight=torch.rand(6))
-        agree(
-            asymmetric_loss(logits, target, **arguments, backend='compile'),
-            asymmetric_loss(logits, target, **arguments),
-            logits,
-        )
-    with pytest.raises(ValueError, match='got 7 at row 0'):
-        asymmetric_loss(logits, torch.full((16,), 7), backend='compile')
-
-
 BAD = {
     'index above C': (
         dict(target=torch.tensor([0, 1, 2, 4])),

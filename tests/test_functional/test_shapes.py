@@ -56,6 +56,15 @@ def test_a_binary_classifier_ignores_and_refuses_as_the_others(loss, pred):
         loss(pred[0], target[0])
 
 
+@multi_label
+def test_a_device_without_float64_is_refused(loss, pred):
+    class OnMps(torch.Tensor):
+        device = torch.device('mps')
+
+    with pytest.raises(ValueError, match='expected logits on a CPU or on a CUDA GPU, got mps, which has no float64'):
+        loss(pred.detach().as_subclass(OnMps), torch.ones(5))
+
+
 def test_what_knows_the_number_of_classes_takes_one_dimension_as_one_class(pred):
     target = torch.tensor([1, -1, 0, 1, 0])
     close(probability_sums(pred, target), probability_sums(pred[:, None], target[:, None]))

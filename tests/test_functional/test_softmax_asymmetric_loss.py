@@ -6,7 +6,6 @@ import torch.nn.functional as F  # noqa: N812
 from timm.loss.asymmetric_loss import AsymmetricLossSingleLabel
 
 from mmasl import softmax_asymmetric_loss
-from mmasl.functional import _run
 from tests.test_ops.families import agree, reductions
 from tests.test_ops.triton_device import quiet
 
@@ -107,16 +106,6 @@ def test_a_target_that_requires_grad_gets_one_from_auto_and_an_error_from_the_cp
     torch.testing.assert_close(target.grad, -logits.detach().log_softmax(1))
     with pytest.raises(ValueError, match='requires grad, which only the reference differentiates'):
         softmax_asymmetric_loss(logits, target, backend='cpu')
-
-
-def test_the_compile_backend_checks_single_labels(monkeypatch):
-    monkeypatch.setattr(_run, '_compile', _run._compile.__wrapped__)  # not its cache
-    monkeypatch.setattr(torch, 'compile', lambda function: function)
-    pred = torch.zeros(2, 3)
-    loss = softmax_asymmetric_loss(pred, torch.tensor([2, 0]), label_smoothing=0, backend='compile')
-    torch.testing.assert_close(loss, torch.tensor(3.0).log())
-    with pytest.raises(ValueError, match=r'lie in \[0, 2\] .* got 3 at row 0'):
-        softmax_asymmetric_loss(pred, torch.tensor([3, 0]), backend='compile')
 
 
 def row(*values):

@@ -3,16 +3,17 @@
 import shutil
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from mmasl.functional import _run
-from mmasl.ops.asymmetric_loss import LIBRARY, OP, cpu
+from mmasl.ops.asymmetric_loss import OP, cpu
 from mmasl.ops.cpu_library import LEVELS, load
 
 FOLDER = Path(cpu.__file__).parent
-compiled = pytest.mark.skipif(LIBRARY.run is None, reason=str(LIBRARY.reason))
+compiled = pytest.mark.skipif(OP.library.run is None, reason=str(OP.library.reason))
 
 
 def test_a_folder_without_a_library(tmp_path):
@@ -56,6 +57,20 @@ def test_a_missing_library_is_warned_of_once(monkeypatch):
         assert _run.choose_backend(missing, 'plain', pred, pred) is missing.plain
     with pytest.raises(ValueError, match="backend: 'cpu' cannot be used because cpu.cpp was not compiled: nowhere"):
         _run.choose_backend(missing, 'cpu', pred, pred)
+
+
+def test_a_gpu_without_kernels_is_warned_of_once(monkeypatch):
+    monkeypatch.setattr(_run, 'WARNED', [])
+    monkeypatch.setattr(_run, 'triton_unavailable', lambda pred: 'the package triton is not installed')
+    pred = SimpleNamespace(is_cpu=False, is_cuda=True, dtype=torch.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        _run._warn_of_slow_losses(OP, pred)
+    pred.dtype = torch.bfloat16
+    with pytest.warns(UserWarning, match='in torch operations, because the package triton is not installed') as found:
+        for _ in range(2):
+            _run._warn_of_slow_losses(OP, pred)
+    assert len(found) == 1
 
 
 @compiled

@@ -157,7 +157,8 @@ def test_more_than_two_to_the_31_logits(name):
     torch.testing.assert_close(gradient[-tail:], expected[1:], rtol=0, atol=0)
     assert gradient[:-tail].eq(expected[0]).all()
     one = function(pred[:1], target[:1], reduction='sum', backend='triton').item()
-    assert total == pytest.approx(one * (rows - tail - 1) + few, rel=1e-5)
+    # every thread adds the same float32 again and again, so the rounding is systematic
+    assert total == pytest.approx(one * (rows - tail - 1) + few, rel=1e-4)
 
 
 @pytest.mark.skipif(GPU, reason='the other tests compile')

@@ -14,7 +14,7 @@ try:
     TRITON = int(version('triton').split('.')[0])
 except PackageNotFoundError:
     TRITON = 0
-INTERPRETER = not GPU and TRITON >= 3  # which Triton 2 has not
+INTERPRETER = not GPU and TRITON >= 3  # Triton 2 has no interpreter
 
 gpu = pytest.mark.gpu  # worth running where a GPU is: python -m pytest -m gpu
 quiet = pytest.mark.filterwarnings('ignore::RuntimeWarning:triton', 'ignore:Conversion of an array with ndim > 0')

@@ -61,6 +61,13 @@ def test_every_backend_of_both_losses_passes_the_gate(few):
         assert len(case.ours) >= 2 and loss_cases.gate(case) == []
 
 
+def test_float16_passes_the_gate_however_many_rows_divide_its_gradient(monkeypatch):
+    monkeypatch.setattr(loss_cases, 'GATED_LOGITS', 1000 * 80)
+    for rows in (44_800, 358_400):
+        case = loss_cases.make_case(f'{rows}x80', 'trained', 'cpu', torch.float16, ['mmasl plain'])
+        assert len(case.pred) == rows and loss_cases.gate(case) == []
+
+
 def test_a_loss_of_zero_does_not_pass_the_gate(monkeypatch):
     """Though it is divided by all rows, the gate sees only a part of them."""
     monkeypatch.setattr(loss_cases, 'GATED_LOGITS', 16 * 80)

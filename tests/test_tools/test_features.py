@@ -12,8 +12,9 @@ import features
 import numpy as np
 import pytest
 import torch
+from feature_runs import regime
 from feature_training import drop_positives, measure, train
-from features_report import regime, write_report
+from features_report import write_report
 from grid import gather, run_grid
 
 from mmasl.cli.cfg_options import apply_cfg_options

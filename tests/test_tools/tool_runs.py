@@ -95,7 +95,7 @@ def load_main(tool: str):
 
 
 def write_config(folder: Path, text: str, more: str = '') -> str:
-    """Write a config and return its path; its name is one of a kind, since MMEngine's loggers go by it."""
+    """Write a config and return its path; its name is unique, because MMEngine names its loggers after it."""
     file = folder / f'{folder.name}.py'
     file.write_text(text + more)
     return str(file)

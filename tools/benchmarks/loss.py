@@ -17,14 +17,13 @@ reuse small buffers, and page faults are most of the time of a large copy.
 """
 
 import argparse
-import statistics
 import sys
 from pathlib import Path
 
 import torch
-from loss_cases import BCE, CROSS_ENTROPY, REGIMES, WORKLOADS, Case, gate, make_case
+from loss_cases import BCE, CROSS_ENTROPY, REGIMES, WORKLOADS, gate, make_case
 from loss_report import RESULTS, bar_table, bars, compare, draw, keep_run, machine, read_runs, run_name, table
-from loss_timing import eager_seconds, peak_memory, time_interleaved
+from loss_timing import measure, peak_memory
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,34 +71,6 @@ def parse_args(argv=None):
     return args
 
 
-def measure(case: Case, seconds: float, repeats: int | None) -> list[dict]:
-    """Return one row per contender: the median, min and max of ns per logit over the rounds, and peak extra memory."""
-    times = time_interleaved(case, seconds, repeats)
-    rows = []
-    for name, samples in times.items():
-        per_logit = sorted(1e9 * s / case.numel for s in samples)
-        rows.append(
-            {
-                'workload': case.workload,
-                'regime': case.regime,
-                'contender': name,
-                'rounds': len(per_logit),
-                'ns_median': statistics.median(per_logit),
-                'ns_min': per_logit[0],
-                'ns_max': per_logit[-1],
-                'peak_memory': peak_memory(case, name),
-            }
-        )
-        if name in case.ours:
-            rows[-1]['peak_memory_scaled'] = peak_memory(case, name, upstream=2.0)
-    if case.pred.is_cuda:
-        eager = eager_seconds(case, [name for name in times if name in case.ours or name in (BCE, CROSS_ENTROPY)])
-        for row in rows:
-            if row['contender'] in eager:
-                row['ns_eager'] = 1e9 * eager[row['contender']] / case.numel
-    return rows
-
-
 def run(args, threads: int) -> dict | None:
     """Return the result of all workloads, or None if the gate failed."""
     torch.set_num_threads(threads)
@@ -114,16 +85,18 @@ def run(args, threads: int) -> dict | None:
         if failures:
             print('\n'.join(['the correctness gate failed, so no speed is reported:', *failures]), file=sys.stderr)
             return None
-        result['rows'] += measure(case, args.seconds, args.repeats)
+        rows = measure(case, args.seconds, args.repeats, (*case.ours, BCE, CROSS_ENTROPY))
+        for row in rows:
+            if row['contender'] in case.ours:
+                row['peak_memory_scaled'] = peak_memory(case, row['contender'], upstream=2.0)
+        result['rows'] += rows
     result['machine']['load_after'] = machine(args.device, threads)['load']
     result['bars'] = bars(result)
     return result
 
 
 def text_of(result: dict) -> str:
-    """Return the tables of a run; the first runs were stored without targets."""
-    text = table(result)
-    return f'{text}\n### Targets\n\n{bar_table(result["bars"])}' if 'bars' in result else text
+    return f'{table(result)}\n### Targets\n\n{bar_table(result["bars"])}'
 
 
 def write_page() -> None:

@@ -222,12 +222,15 @@ def _on_gpu(rows: _Rows, half: bool) -> Iterator[tuple]:
     ours, large = 'mmasl triton', ('358400x80', '1024x32000')
     for where, value in rows.ratios(large, MMPRETRAIN, ours):
         yield f'{where}: times faster than {MMPRETRAIN}', value, '≥ 15', lambda v: v >= 15
-    for workload, limit, least in (('1024x32000', 0.35, 0.85), ('358400x80', 0.25, 0.7)):
+    # A pass moves more bytes a logit than the copy, because the backward pass reads the inputs again.
+    dense, index = (14 / 6, 6.2 / 4) if half else (20 / 12, 12.2 / 8)
+    for workload, limit, least, more in (('1024x32000', 0.35, 0.85, dense), ('358400x80', 0.25, 0.7, index)):
         for where, value in rows.ratios((workload,), ours, BCE):
             yield f'{where}: time ÷ {BCE}', value, f'≤ {limit}', lambda v, limit=limit: v <= limit
         least = 0.5 if half else least
         for where, value in rows.ratios((workload,), FLOOR, ours):
-            yield f'{where}: share of the bandwidth of a copy', value, f'≥ {least}', lambda v, least=least: v >= least
+            share = value * more
+            yield f'{where}: share of the bandwidth of a copy', share, f'≥ {least}', lambda v, least=least: v >= least
     for where, value in rows.ratios(('128x80',), ours, BCE):
         yield f'{where}, graph replay: time ÷ {BCE}', value, '≤ 0.7', lambda v: v <= 0.7
     for where, value in rows.ratios(('128x80',), ours, BCE, 'ns_eager'):

@@ -1,11 +1,13 @@
 """Times forward + backward of the contenders in turns, and measures their peak memory."""
 
+import statistics
 import time
 from collections.abc import Callable
 
 import torch
 from loss_cases import FLOOR, Case
-from torch.profiler import ProfilerActivity, profile
+
+from mmasl import testing
 
 LEAST_SECONDS = 2e-3  # least length of a timed sample; short steps are repeated
 LEAST_ROUNDS, MOST_ROUNDS = 4, 101
@@ -26,14 +28,41 @@ def step_of(case: Case, name: str, upstream: float = 1.0) -> Callable[[], object
     return step
 
 
+def measure(case: Case, seconds: float, rounds: int | None, launched: tuple[str, ...] = ()) -> list[dict]:
+    """Return a row for each contender: the median, minimum and maximum of ns per logit over the rounds, and memory.
+
+    ``captured`` says of a GPU's times whether they are those of a CUDA graph, and ``ns_eager``, for the contenders
+    ``launched``, is the time with all launches.
+    """
+    times, rows = time_interleaved(case, seconds, rounds), []
+    for name, samples in times.items():
+        per_logit = sorted(1e9 * sample / case.numel for sample in samples)
+        row = dict(workload=case.workload, regime=case.regime, contender=name, rounds=len(per_logit))
+        row |= dict(ns_median=statistics.median(per_logit), ns_min=per_logit[0], ns_max=per_logit[-1])
+        row |= dict(peak_memory=peak_memory(case, name))
+        row |= dict(captured=name in case.captured) if case.pred.is_cuda else {}
+        rows.append(row)
+    if case.pred.is_cuda:
+        eager = eager_seconds(case, [name for name in times if name in launched])
+        for row in rows:
+            if row['contender'] in eager:
+                row['ns_eager'] = 1e9 * eager[row['contender']] / case.numel
+    return rows
+
+
 def time_interleaved(case: Case, seconds: float, rounds: int | None = None) -> dict[str, list[float]]:
     """Return the seconds of one step, one sample per round for each contender; every other round is in reverse order.
 
     It runs as many rounds as fit in ``seconds``, between :data:`LEAST_ROUNDS` and :data:`MOST_ROUNDS`, or exactly
-    ``rounds``. On a GPU it replays a step from a CUDA graph if the step can be captured, and otherwise runs it eagerly.
+    ``rounds``. On a GPU it replays a step from a CUDA graph if the step can be captured, and otherwise runs it eagerly;
+    ``case.captured`` gets the names of those that it replays.
     """
-    timer = _cuda_timer if case.pred.is_cuda else _cpu_timer
-    timers = {name: timer(step_of(case, name)) for name in case.contenders}
+    timers = {}
+    for name in case.contenders:
+        step = step_of(case, name)
+        replay = capture(step) if case.pred.is_cuda else None
+        case.captured += [name] if replay else []
+        timers[name] = _cuda_timer(replay or step) if case.pred.is_cuda else _cpu_timer(step)
     samples = {name: [] for name in timers}
     least, most = (rounds, rounds) if rounds else (LEAST_ROUNDS, MOST_ROUNDS)
     start = time.perf_counter()
@@ -79,32 +108,42 @@ def _cpu_timer(step: Callable) -> Callable[[], float]:
     return sample
 
 
-def _cuda_timer(step: Callable) -> Callable[[], float]:
-    run = capture(step) or step
-
-    def sample() -> float:
+def _cuda_timer(run: Callable) -> Callable[[], float]:
+    def seconds(times: int) -> float:
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
-        run()
+        for _ in range(times):
+            run()
         end.record()
         end.synchronize()
-        return start.elapsed_time(end) / 1e3
+        return start.elapsed_time(end) / 1e3 / times
 
-    return sample
+    seconds(1)
+    times = max(1, int(LEAST_SECONDS / max(seconds(10), 1e-6)))  # else a short step is timed with its launch
+    return lambda: seconds(times)
 
 
 def capture(step: Callable) -> Callable[[], None] | None:
-    """Return a replay of the step from a CUDA graph; None if it cannot be captured, as a step that synchronises."""
-    stream = torch.cuda.Stream()
+    """Return a replay of the step from a CUDA graph; None if it cannot be captured, as a step that synchronises.
+
+    A step that synchronises is found beforehand, because torch up to 2.11 can capture nothing more in a process in
+    which a capture has failed.
+    """
+    current, stream = torch.cuda.current_stream(), torch.cuda.Stream()
     with torch.cuda.stream(stream):
         for _ in range(3):
             step()
     torch.cuda.synchronize()
     try:
+        torch.cuda.set_sync_debug_mode('error')
+        step()
+        torch.cuda.set_sync_debug_mode('default')
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             step()
     except RuntimeError:
+        torch.cuda.set_sync_debug_mode('default')
+        torch.cuda.set_stream(current)
         torch.cuda.synchronize()
         return None
     return graph.replay
@@ -121,13 +160,6 @@ def peak_memory(case: Case, name: str, upstream: float = 1.0) -> float:
         before = torch.cuda.memory_allocated()
         step()
         return (torch.cuda.max_memory_allocated() - before) / size
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-        kept = step()  # the copy must live until it is counted
-    current = peak = 0
-    for event in record.profiler.kineto_results.events():
-        if event.name() == '[memory]':
-            current += event.nbytes()
-            peak = max(peak, current)
+    peak = testing.peak_memory(step)
     case.pred.grad = None
-    del kept
     return peak / size

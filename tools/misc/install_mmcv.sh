@@ -13,9 +13,13 @@ print(sysconfig.get_path("purelib"), sysconfig.get_path("include"), "cp%d%d" % s
 file=${name//-/_}-$version
 [ -d "$site/$file.dist-info" ] && compgen -G "$site/mmcv/_ext*.so" > /dev/null && exit
 
-# Ops for CUDA are built if there are a GPU and nvcc. mmcv's own rule is any visible GPU, which fails without nvcc.
+# Ops for CUDA are built if there are a GPU and an nvcc of torch's own CUDA, since torch refuses any other. mmcv's own
+# rule is any visible GPU, which fails without nvcc.
 cuda=
-if [ "${FORCE_CUDA:-0}" = 1 ] || { [ -e /dev/nvidia0 ] && { [ -n "${CUDA_HOME:-}" ] || command -v nvcc > /dev/null; }; }; then
+nvcc=${CUDA_HOME:+$CUDA_HOME/bin/}nvcc
+found=$({ "$nvcc" --version || true; } 2> /dev/null | sed -n 's/.* release \([0-9]*\).*/\1/p')
+wanted=$(sed -n "s/^cuda\b[^']*'\([0-9]*\).*/\1/p" "$site/torch/version.py")
+if [ "${FORCE_CUDA:-0}" = 1 ] || { [ -e /dev/nvidia0 ] && [ -n "$found" ] && [ "$found" = "$wanted" ]; }; then
     cuda=-cuda
 fi
 torch=$(sed -n "s/^__version__ = '\(.*\)'/\1/p" "$site/torch/version.py")

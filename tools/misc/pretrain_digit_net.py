@@ -43,7 +43,6 @@ CONFIG = FOLDER / 'digitnet_pt-1xb64_digitscenes-single-48px.py'
 def export(model: torch.nn.Module, path: Path, accuracy: float) -> None:
     """Write the weights of ``model`` in float16 to ``path``, with their measured accuracy."""
     state = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as part:
         torch.save(dict(state_dict=state, meta=dict(config=CONFIG.stem, val_top1=accuracy)), part)
 

@@ -107,7 +107,6 @@ def main(argv=None) -> None:
     if not args.target.endswith('.pth'):
         raise UserError(f'{args.target}: the name must end in .pth')
     converted = convert(read(args.source))
-    Path(args.target).parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(args.target) as part:
         torch.save(converted, part)
     classes, state = converted['meta']['dataset_meta']['classes'], converted['state_dict']

@@ -166,7 +166,6 @@ def main(argv=None) -> None:
     model = build(cfg, args)
     example = torch.zeros(2, 3, *args.size)
     model(example)
-    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     suffix = Path(args.out).suffix
     with atomic_file(args.out) as part:  # a file that differs from torch never gets this name
         write(model, example, part, suffix, args.opset)

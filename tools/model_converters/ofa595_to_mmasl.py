@@ -7,7 +7,6 @@ Example:
 """
 
 import sys
-from pathlib import Path
 
 from mmasl.cli.flags import Parser
 from mmasl.errors import UserError, command
@@ -77,7 +76,6 @@ def main(argv=None) -> None:
     args = parse_args(argv)
     checkpoint = checkpoints.read(args.source, 'source')
     state_dict = convert(checkpoint.get('state_dict', checkpoint))
-    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(args.out) as part:
         torch.save(dict(state_dict=state_dict), part)
     print(f'{args.out}: {len(state_dict)} weights')

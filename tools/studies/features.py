@@ -23,8 +23,9 @@ import numpy as np
 import report
 import torch
 from experiment import ROOT
+from feature_runs import best_rate, collect, regime
 from feature_training import drop_positives, fixed, measure, train
-from features_report import best_rate, collect, regime, write_report
+from features_report import write_report
 from grid import check_failures, gather, read_cells, run_grid
 
 from mmasl.datasets.features import read_features
@@ -143,7 +144,9 @@ def regimes(seeds: int, runs: dict) -> Iterator[dict]:
         if not found.keys() >= LOSSES.keys():
             raise UserError('expected the cells of the stage tune, found none for some regimes: run it first')
         best = {name: best_rate(found[name], spec['rates']) for name in LOSSES}
-        yield {key: value for key, value in spec.items() if key != 'courses'} | dict(split='test', seed=seed, rates=best)
+        yield {key: value for key, value in spec.items() if key != 'courses'} | dict(
+            split='test', seed=seed, rates=best
+        )
 
 
 def paper_losses() -> dict[str, dict]:

@@ -1,90 +1,18 @@
-"""The tables and the map of regimes, from the cells of ``features.py``."""
+"""The tables of the losses, from the cells of ``features.py``. ``features_map.py`` has the map of the regimes."""
 
 from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 from statistics import mean
 
-from report import write_page
+from feature_runs import NAMES, collect, describe, difference, tuned, values
+from features_map import draw_map, fine_tuned, map_table, mapped
+from grid import read_cells
+from report import RESULTS, write_page
 
-from mmasl.analysis.report import plus_minus, pyplot, save_figure, spread, table
+from mmasl.analysis.report import plus_minus, spread, table
 
 FIXED = ('CE', 'focal', 'AF', 'margin', 'ASL 4/.05', 'ASL 2/.2', 'CE, m=.05', 'ASL 1/.05')
 ADAPTIVE = ('adaptive', 'adaptive from 1', 'adaptive from 0', 'adaptive from 1 to 0')
-NAMES = dict(voc='VOC', coco='COCO')
-
-
-def regime(spec: dict) -> tuple:
-    """Return the key of the regime in which runs are compared: the spec without losses, rates, seed and split."""
-    keys = (
-        'data',
-        'missing',
-        'hidden',
-        'dropout',
-        'images',
-        'epochs',
-        'steps',
-        'batch_size',
-        'weight_decay',
-        'ema',
-        'views',
-        'classes',
-    )
-    return tuple(str(spec.get(key)) for key in keys)
-
-
-def collect(cells: list[dict]) -> dict:
-    """Return runs[regime][split][loss][rate][seed]."""
-    runs = defaultdict(lambda: defaultdict(lambda: defaultdict(lambda: defaultdict(dict))))
-    for cell in cells:
-        spec = cell['spec']
-        for run in cell['result']['runs']:
-            runs[regime(spec)][spec['split']][run['loss']][run['lr']][spec['seed']] = run
-    return runs
-
-
-def best_rate(by_rate: dict[float, dict[int, dict]], rates: Iterable[float]) -> float:
-    """Return the one of ``rates`` that is best on the validation split, by the labels that a user knows."""
-    levels = {rate: mean(run.get('mAP_seen', run['mAP']) for run in by_rate[rate].values()) for rate in rates}
-    return max(levels, key=levels.get)
-
-
-def tuned(splits: dict) -> dict[str, dict[int, dict]]:
-    """Return for each loss its test runs by seed, at the rate that is best on the validation split if this was run."""
-    chosen = {}
-    for loss, by_rate in splits['test'].items():
-        rates = [rate for rate in splits['val'].get(loss, {}) if rate in by_rate]
-        chosen[loss] = by_rate[best_rate(splits['val'][loss], rates) if rates else next(iter(by_rate))]
-    return chosen
-
-
-def values(runs: dict[int, dict], *path: str) -> list[float]:
-    found = []
-    for run in runs.values():
-        for key in path:
-            run = run[key]
-        found.append(run)
-    return found
-
-
-def difference(runs: dict, other: dict) -> list[float]:
-    return [runs[seed]['mAP'] - other[seed]['mAP'] for seed in runs if seed in other]
-
-
-def describe(key: tuple) -> str:
-    data, missing, hidden, dropout, images, epochs, steps, _, decay, ema, views, classes = key
-    words = [
-        NAMES[data],
-        f'{100 * float(missing):g} %',
-        'linear' if hidden == '[]' else f'hidden {hidden[1:-1]}',
-        f'dropout {dropout}',
-    ]
-    words += [f'{images} images'] if images != 'None' else []
-    words += [f'{epochs} epochs'] if epochs not in ('12', '20') else []
-    words += [f'decay {decay}'] if decay != '0.01' else []
-    words += [f'EMA {ema}'] if ema != 'None' else []
-    words += ['flips'] if views != '1' else []
-    return ', '.join(words + ([f'{classes} classes'] if classes != 'None' else []))
 
 
 def rows_table(runs: dict) -> str:
@@ -128,68 +56,6 @@ def summary_table(regimes: dict) -> str:
             [name, f'{mean(found.values()):+.2f}', f'{found[worst]:+.1f} ({worst})', f'{within} of {len(found)}']
         )
     return table(['loss', 'mAP − best fixed, mean', 'worst', 'behind by 0.3 or less'], lines)
-
-
-def mapped(regimes: dict) -> list[dict]:
-    """Return a point for each regime: how much cross-entropy memorises, and the gains of other losses over it."""
-    points = []
-    for key, chosen in regimes.items():
-        ce = chosen['CE']
-        worth = {name: difference(chosen[name], ce) for name in chosen if name != 'CE'}
-        best_asl = max(('ASL 4/.05', 'ASL 2/.2'), key=lambda name: mean(worth[name]))
-        gap = mean(values(ce, 'train', 'mAP')) - mean(values(ce, 'mAP'))
-        certainty = mean(values(ce, 'train', 'pt_pos')) - mean(values(ce, 'pt_pos'))
-        points.append(
-            dict(key=key, name=describe(key), ce=spread(values(ce, 'mAP')), gap=gap, certainty=certainty)
-            | dict(train=mean(values(ce, 'train', 'mAP')), pt_pos=mean(values(ce, 'train', 'pt_pos')))
-            | dict(asl=worth[best_asl], adaptive=worth['adaptive'], focal=worth['focal'], margin=worth['CE, m=.05'])
-        )
-    return points
-
-
-def map_table(points: list[dict]) -> str:
-    head = [
-        'regime',
-        'CE',
-        'its training mAP',
-        'p_t⁺ of training',
-        '− held out',
-        'focal − CE',
-        'ASL − CE',
-        'm=.05 − CE',
-    ]
-    head.append('adaptive − CE')
-    lines = [
-        [point['name'], plus_minus(point['ce']), f'{point["train"]:.1f}', f'{point["pt_pos"]:.2f}']
-        + [f'{point["certainty"]:+.2f}']
-        + [plus_minus(spread(point[name]), sign=True) for name in ('focal', 'asl', 'margin', 'adaptive')]
-        for point in sorted(points, key=lambda point: point['certainty'])
-    ]
-    return table(head, lines)
-
-
-def draw_map(points: list[dict], path: Path) -> None:
-    figure, axes = pyplot().subplots(1, 2, figsize=(10, 4), sharex=True, sharey=True, layout='constrained')
-    for axis, (name, title) in zip(axes, (('asl', 'ASL'), ('adaptive', 'adaptive')), strict=True):
-        for point in points:
-            data, missing, _, _, images, *_ = point['key']
-            color, filled = ('C0' if missing == '0.0' else 'C3'), images in ('None', '1000')
-            gain = spread(point[name])
-            marker = dict(fmt='o' if data == 'voc' else 's', color=color, mfc=color if filled else 'none', alpha=0.8)
-            axis.errorbar(point['certainty'], gain['mean'], gain['std'] or 0, elinewidth=0.8, **marker)
-        axis.axhline(0, color='k', lw=0.8, ls=':')
-        axis.set(title=f'{title} against cross-entropy', xlabel='p$_t^+$ of training images − of held-out ones (CE)')
-    axes[0].set_ylabel('mAP beyond cross-entropy')
-    for label, look in (
-        ('VOC', dict(marker='o', color='gray')),
-        ('MS-COCO', dict(marker='s', color='gray')),
-        ('all labels', dict(marker='.', color='C0')),
-        ('40 % missing', dict(marker='.', color='C3')),
-        ('500 images', dict(marker='o', color='gray', mfc='none')),
-    ):
-        axes[0].plot([], [], ls='', label=label, **look)
-    axes[0].legend(frameon=False, fontsize=8)
-    save_figure(figure, path, ('svg',))
 
 
 def paper_table(runs: dict) -> str:
@@ -265,8 +131,9 @@ def write_report(cells: list[dict], out: Path) -> None:
     """Write the tables into choose.md and adaptive.md, and draw the map beside them."""
     runs = collect(cells)
     regimes = compared(runs)
-    points = mapped(regimes)
-    draw_map(points, out / 'choose' / 'map')
+    points = mapped(regimes, runs)
+    networks = fine_tuned(read_cells(out / 'none', RESULTS / 'photos.jsonl'))
+    draw_map(points, networks, out / 'choose' / 'map')
     choose = dict(rows=rows_table(runs), map=map_table(points), paper=paper_table(runs))
     adaptive = dict(summary=summary_table(regimes), length=steps_table(runs), design=design_table(runs))
     for page, parts in (('choose.md', choose), ('adaptive.md', adaptive)):

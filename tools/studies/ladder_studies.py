@@ -82,7 +82,8 @@ PHOTOS = dataclasses.replace(
     config='efficientnet-lite0-{loss}_1xb16_{regime}-128px.py',
     regimes={'voc07': 'Pascal VOC 2007', 'coco14': 'MS-COCO'},
     baselines={'voc07': 'ce', 'coco14': 'ce'},
-    metrics=DIGIT_SCENES.metrics | {name: (name, 1.0) for name in ('train_mAP', 'train_delta_p', 'gamma_neg')},
+    metrics=DIGIT_SCENES.metrics
+    | {name: (name, 1.0) for name in ('train_mAP', 'train_delta_p', 'train_pt_pos', 'gamma_neg')},
     shown={'CF1': 1, 'OF1': 1, 'delta_p': 3, 'train_mAP': 1},
     plain=('ce',),
     val_missing_key='val_dataloader.dataset.missing_rate',

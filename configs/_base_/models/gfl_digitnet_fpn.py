@@ -1,6 +1,6 @@
-_base_ = './atss_digitnet_fpn.py'
+_base_ = './fcos_digitnet_fpn.py'
 
-# GFL is ATSS with the IoU as the score of the class instead of centreness; boxes end within 8 cells of the anchor
+# GFL on FCOS's backbone and neck, with square anchors of 24 and 48 pixels; boxes end within 8 cells of the anchor
 model = dict(
     type='GFL',
     bbox_head=dict(
@@ -19,4 +19,5 @@ model = dict(
         loss_bbox=dict(type='GIoULoss', loss_weight=2.0),
         loss_dfl=dict(type='DistributionFocalLoss', loss_weight=0.25),
     ),
+    train_cfg=dict(assigner=dict(type='ATSSAssigner', topk=9), allowed_border=-1, pos_weight=-1),
 )

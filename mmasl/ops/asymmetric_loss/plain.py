@@ -1,4 +1,4 @@
-"""Loss and analytic gradient in one pass of torch operations, which need no compiler and run on every device.
+"""Loss and analytic gradient in one pass of torch operations, which need no compiler, on every device with float64.
 
 Of tensors on a GPU the host reads no value. No shape depends on data, and class indices are never expanded to (N, C).
 Masks are avoided, because torch does not vectorise comparisons and ``torch.where`` on the CPU.
@@ -11,7 +11,7 @@ from torch.nn.functional import softplus
 from mmasl.compat import at_least_float32, overwrite
 from mmasl.ops.analytic import Computed, Given, product, weigh_and_sum, with_analytic_gradient, zero_at_most
 from mmasl.ops.asymmetric_loss.asymmetry import Asymmetry, margin_logit, margin_logit_tensor
-from mmasl.ops.asymmetric_loss.reference import asymmetric_loss_reference
+from mmasl.ops.asymmetric_loss.reference import asymmetric_loss_reference, is_zero
 from mmasl.ops.target import check_target, count_labelled, may_ignore
 
 BLOCK = 1 << 17  # the CPU computes so many logits at a time, and the temporaries stay in its caches
@@ -140,7 +140,7 @@ def _negative(z: Tensor, x: Tensor, q: Tensor, asymmetry: Asymmetry, with_slope:
 def _without_margin(z: Tensor, q: Tensor, asymmetry: Asymmetry, with_slope: bool) -> tuple[Tensor, Tensor | None]:
     gamma = asymmetry.gamma_neg
     loss, p = softplus(z, threshold=LINEAR), torch.sigmoid(z)
-    if _is_zero(gamma):
+    if is_zero(gamma):
         return loss, p if with_slope else None
     focus = _power(p, gamma)
     slope = None
@@ -182,7 +182,7 @@ def _next_to_margin(z: Tensor, q: Tensor, asymmetry: Asymmetry, with_slope: bool
     ratio = u.log().sub_(tiny).div_((u - 1).sub_(tiny))
     inverse = u.reciprocal_()
     loss = ratio * p_m
-    focus = None if _is_zero(gamma) else p_m.pow_(gamma)
+    focus = None if is_zero(gamma) else p_m.pow_(gamma)
     slope = None
     if with_slope:
         slope = inverse if focus is None or asymmetry.detach_focus else ratio.mul_(gamma).add_(inverse)
@@ -196,13 +196,9 @@ def _next_to_margin(z: Tensor, q: Tensor, asymmetry: Asymmetry, with_slope: bool
 
 def _power(base: Tensor, gamma: float | Tensor) -> Tensor | None:
     """Return ``base ** gamma`` in new memory, or None if gamma is 0. torch has no fast fourth power."""
-    if _is_zero(gamma):
+    if is_zero(gamma):
         return None
     return base.square().square_() if not isinstance(gamma, Tensor) and gamma == 4 else base**gamma
-
-
-def _is_zero(gamma: float | Tensor) -> bool:
-    return not isinstance(gamma, Tensor) and gamma == 0
 
 
 def _times(loss: Tensor, slope: Tensor | None, weight: float | None) -> tuple[Tensor, Tensor | None]:

@@ -116,7 +116,7 @@ def _focus(z: Tensor, gamma: float | Tensor, detach: bool) -> Tensor | None:
     The power is computed through the logarithm, because its derivative at 0 is infinite for gamma < 1. z is clamped,
     because z = -3e38 would lead to 0 * inf. At the bounds the weight has underflowed or reached 1.
     """
-    if _is_zero(gamma):
+    if is_zero(gamma):
         return None
     bound = 745.0 if z.dtype == torch.float64 else 100.0
     focus = torch.exp(gamma * logsigmoid(z.clamp(-bound, bound)))
@@ -137,11 +137,11 @@ def _negative_beyond_margin(z: Tensor, clip: float | Tensor, asymmetry: Asymmetr
     lower_p_m = -torch.sigmoid(z) * (1 - clip) * torch.expm1(-distance)
     lower_p_m = torch.where(upper, torch.full_like(z, 0.25), lower_p_m)
     log_loss = torch.where(upper, -torch.log(u), -torch.log1p(-lower_p_m))
-    if not _is_zero(gamma):
+    if not is_zero(gamma):
         focus = torch.where(upper, 1 - u, lower_p_m) ** gamma
         log_loss = (focus.detach() if asymmetry.detach_focus else focus) * log_loss
     return torch.where(active, log_loss, torch.zeros_like(z))
 
 
-def _is_zero(gamma: float | Tensor) -> bool:
+def is_zero(gamma: float | Tensor) -> bool:
     return not isinstance(gamma, Tensor) and gamma == 0

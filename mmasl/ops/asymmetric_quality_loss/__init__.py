@@ -10,7 +10,6 @@ from mmasl.ops.asymmetric_quality_loss.plain import (
 from mmasl.ops.asymmetric_quality_loss.reference import (
     QualityAsymmetry,
     asymmetric_quality_loss_reference,
-    check_quality_target,
 )
 
 OP = Op(
@@ -18,15 +17,7 @@ OP = Op(
     plain=asymmetric_quality_loss_plain,
     cpu=asymmetric_quality_loss_cpu,
     triton=asymmetric_quality_loss_triton,
-    check_target=lambda target, num_classes, asymmetry: check_quality_target(target, num_classes),
     library=LIBRARY,
 )
 
-__all__ = [
-    'OP',
-    'QualityAsymmetry',
-    'asymmetric_quality_loss_cpu',
-    'asymmetric_quality_loss_plain',
-    'asymmetric_quality_loss_reference',
-    'asymmetric_quality_loss_triton',
-]
+__all__ = ['OP', 'QualityAsymmetry']

@@ -5,7 +5,6 @@ from mmasl.ops.softmax_asymmetric_loss.cpu import LIBRARY, softmax_asymmetric_lo
 from mmasl.ops.softmax_asymmetric_loss.plain import softmax_asymmetric_loss_plain
 from mmasl.ops.softmax_asymmetric_loss.reference import (
     SoftmaxAsymmetry,
-    check_single_label,
     softmax_asymmetric_loss_reference,
 )
 from mmasl.ops.softmax_asymmetric_loss.triton import softmax_asymmetric_loss_triton
@@ -15,15 +14,7 @@ OP = Op(
     plain=softmax_asymmetric_loss_plain,
     cpu=softmax_asymmetric_loss_cpu,
     triton=softmax_asymmetric_loss_triton,
-    check_target=lambda target, num_classes, asymmetry: check_single_label(target, num_classes, asymmetry.ignore_index),
     library=LIBRARY,
 )
 
-__all__ = [
-    'OP',
-    'SoftmaxAsymmetry',
-    'softmax_asymmetric_loss_cpu',
-    'softmax_asymmetric_loss_plain',
-    'softmax_asymmetric_loss_reference',
-    'softmax_asymmetric_loss_triton',
-]
+__all__ = ['OP', 'SoftmaxAsymmetry']

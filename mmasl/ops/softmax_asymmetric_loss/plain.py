@@ -1,4 +1,4 @@
-"""Loss and analytic gradient in one pass of torch operations, which need no compiler and run on every device.
+"""Loss and analytic gradient in one pass of torch operations, which need no compiler, on every device with float64.
 
 Of tensors on a GPU the host reads no value, and class indices are never expanded to (N, C).
 """

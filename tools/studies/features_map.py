@@ -1,0 +1,97 @@
+"""The map of regimes: what losses are worth against cross-entropy, over how much it memorises."""
+
+from collections import defaultdict
+from pathlib import Path
+from statistics import mean
+
+from feature_runs import describe, difference, validated, values
+
+from mmasl.analysis.report import plus_minus, pyplot, save_figure, spread, table
+
+
+def mapped(regimes: dict, runs: dict) -> list[dict]:
+    """Return a point for each regime: how much cross-entropy memorises, and the gains of other losses over it.
+
+    ASL has the one of its two settings that is better on the validation split.
+    """
+    points = []
+    for key, chosen in regimes.items():
+        ce = chosen['CE']
+        worth = {name: difference(chosen[name], ce) for name in chosen if name != 'CE'}
+        trials = {name: runs[key]['val'][name] for name in ('ASL 4/.05', 'ASL 2/.2')}
+        asl = max(trials, key=lambda name: max(validated(trials[name]).values()))
+        certainty = mean(values(ce, 'train', 'pt_pos')) - mean(values(ce, 'pt_pos'))
+        points.append(
+            dict(key=key, name=describe(key), ce=spread(values(ce, 'mAP')), certainty=certainty)
+            | dict(train=mean(values(ce, 'train', 'mAP')), pt_pos=mean(values(ce, 'train', 'pt_pos')), setting=asl)
+            | dict(asl=worth[asl], adaptive=worth['adaptive'], focal=worth['focal'], margin=worth['CE, m=.05'])
+        )
+    return points
+
+
+def fine_tuned(cells: list[dict]) -> list[dict]:
+    """Return such points of the networks of ``ladder.py photos``, by their Δp, which is near the measure."""
+    groups = defaultdict(lambda: defaultdict(dict))
+    for cell in cells:
+        spec = cell['spec']
+        if spec['split'] == 'test':
+            groups[spec['regime'], spec['missing']][spec['loss']][spec['seed']] = cell['result']
+    points = []
+    for (data, missing), losses in groups.items():
+        ce = losses['ce']
+        certainty = mean(run['train_delta_p'] - run['delta_p'] for run in ce.values())
+        gains = {name: difference(losses[loss], ce) for name, loss in (('asl', 'asl'), ('adaptive', 'asl-ad'))}
+        points.append(dict(key=(data[:-2], str(missing)), certainty=certainty, **gains))
+    return points
+
+
+def map_table(points: list[dict]) -> str:
+    head = [
+        'regime',
+        'CE',
+        'its training mAP',
+        'p_t⁺ of training',
+        '− held out',
+        'focal − CE',
+        'ASL − CE (setting)',
+        'm=.05 − CE',
+    ]
+    head.append('adaptive − CE')
+    lines = [
+        [point['name'], plus_minus(point['ce']), f'{point["train"]:.1f}', f'{point["pt_pos"]:.2f}']
+        + [f'{point["certainty"]:+.2f}']
+        + [plus_minus(spread(point['focal']), sign=True)]
+        + [f'{plus_minus(spread(point["asl"]), sign=True)} ({point["setting"].removeprefix("ASL ")})']
+        + [plus_minus(spread(point[name]), sign=True) for name in ('margin', 'adaptive')]
+        for point in sorted(points, key=lambda point: point['certainty'])
+    ]
+    return table(head, lines)
+
+
+def draw_map(points: list[dict], networks: list[dict], path: Path) -> None:
+    figure, axes = pyplot().subplots(1, 2, figsize=(10, 4), sharex=True, sharey=True, layout='constrained')
+    for axis, (name, title) in zip(axes, (('asl', 'ASL'), ('adaptive', 'adaptive')), strict=True):
+        for point in points:
+            data, missing, _, _, images, *_ = point['key']
+            color, filled = ('C0' if missing == '0.0' else 'C3'), images in ('None', '1000')
+            gain = spread(point[name])
+            marker = dict(fmt='o' if data == 'voc' else 's', color=color, mfc=color if filled else 'none', alpha=0.8)
+            axis.errorbar(point['certainty'], gain['mean'], gain['std'] or 0, elinewidth=0.8, **marker)
+        for point in networks:
+            look = dict(fmt='*', ms=11, color='C0' if point['key'][1] == '0.0' else 'C3', mec='k', mew=0.6)
+            gain = spread(point[name])
+            axis.errorbar(point['certainty'], gain['mean'], gain['std'] or 0, elinewidth=0.8, **look)
+        axis.axhline(0, color='k', lw=0.8, ls=':')
+        axis.set(title=f'{title} against cross-entropy', xlabel='p$_t^+$ of training images − of held-out ones (CE)')
+    axes[0].set_ylabel('mAP beyond cross-entropy')
+    for label, look in (
+        ('VOC', dict(marker='o', color='gray')),
+        ('MS-COCO', dict(marker='s', color='gray')),
+        ('all labels', dict(marker='.', color='C0')),
+        ('40 % missing', dict(marker='.', color='C3')),
+        ('500 images', dict(marker='o', color='gray', mfc='none')),
+        ('fine-tuned', dict(marker='*', color='gray', mec='k', ms=11)),
+    ):
+        axes[0].plot([], [], ls='', label=label, **look)
+    axes[0].legend(frameon=False, fontsize=8)
+    save_figure(figure, path, ('svg',))
