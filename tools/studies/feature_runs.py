@@ -27,21 +27,22 @@ def regime(spec: dict) -> tuple:
 
 
 def collect(cells: list[dict]) -> dict:
-    """Return runs[regime][split][loss][rate][seed]."""
+    """Return runs[regime][split][loss][rate][seed]. Of equal runs, that of the stage tune counts; it has a course."""
     runs = defaultdict(lambda: defaultdict(lambda: defaultdict(lambda: defaultdict(dict))))
-    for cell in cells:
+    for cell in sorted(cells, key=lambda cell: 'courses' in cell['spec']):
         spec = cell['spec']
         for run in cell['result']['runs']:
             runs[regime(spec)][spec['split']][run['loss']][run['lr']][spec['seed']] = run
     return runs
 
 
-def validated(by_rate: dict[float, dict[int, dict]]) -> dict[float, float]:
-    """Return the mAP of each rate on the validation split, by the labels that a user knows and for the same seeds."""
+def validated(by_rate: dict[float, dict[int, dict]], measure: str = 'mAP') -> dict[float, float]:
+    """Return the mAP of each rate on the validation split, for the same seeds.
+
+    ``mAP`` has all labels of that split. ``mAP_seen`` lacks as many as the training images, and is noisier.
+    """
     seeds = set.intersection(*(set(runs) for runs in by_rate.values()))
-    return {
-        rate: mean(runs[seed].get('mAP_seen', runs[seed]['mAP']) for seed in seeds) for rate, runs in by_rate.items()
-    }
+    return {rate: mean(runs[seed][measure] for seed in seeds) for rate, runs in by_rate.items()}
 
 
 def best_rate(by_rate: dict[float, dict[int, dict]], rates: Iterable[float]) -> float:

@@ -214,7 +214,7 @@ def run_cell(folder: Path, spec: dict) -> dict:
         result = dict(loss=name, lr=rate, **{key: round(float(held_out[key]), 3) for key in SHOWN})
         result['groups'] = [round(float(np.nanmean(held_out['AP'][third])), 3) for third in thirds]
         result['train'] = {key: round(float(learned[key]), 3) for key in SHOWN}
-        if spec['missing'] and spec['split'] == 'val':  # a user knows the labels of this measure only
+        if spec['missing'] and spec['split'] == 'val':  # where no labels are complete, a user has this measure only
             seen = drop_positives(held_y, spec['missing'], spec['seed'])
             result['mAP_seen'] = round(measure(held_scores[index], seen)['mAP'], 3)
         course = {key: [round(value, 3) for value in values[index]] for key, values in courses.items()}

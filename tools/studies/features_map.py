@@ -4,7 +4,8 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import mean
 
-from feature_runs import describe, difference, validated, values
+from feature_runs import best_rate, describe, difference, validated, values
+from scipy.stats import spearmanr
 
 from mmasl.analysis.report import plus_minus, pyplot, save_figure, spread, table
 
@@ -21,12 +22,37 @@ def mapped(regimes: dict, runs: dict) -> list[dict]:
         trials = {name: runs[key]['val'][name] for name in ('ASL 4/.05', 'ASL 2/.2')}
         asl = max(trials, key=lambda name: max(validated(trials[name]).values()))
         certainty = mean(values(ce, 'train', 'pt_pos')) - mean(values(ce, 'pt_pos'))
+        gap = mean(values(ce, 'train', 'mAP')) - mean(values(ce, 'mAP'))
         points.append(
-            dict(key=key, name=describe(key), ce=spread(values(ce, 'mAP')), certainty=certainty)
+            dict(key=key, name=describe(key), ce=spread(values(ce, 'mAP')), certainty=certainty, gap=gap)
+            | dict(course=excesses(runs[key]['val']['CE']))
             | dict(train=mean(values(ce, 'train', 'mAP')), pt_pos=mean(values(ce, 'train', 'pt_pos')), setting=asl)
             | dict(asl=worth[asl], adaptive=worth['adaptive'], focal=worth['focal'], margin=worth['CE, m=.05'])
         )
     return points
+
+
+def excesses(by_rate: dict[float, dict[int, dict]]) -> list[float]:
+    """Return p of positives in training batches minus p of held-out positives, at ten or so steps of a training."""
+    course = by_rate[best_rate(by_rate, by_rate)][0]['course']
+    return [train - held for train, held in zip(course['pt_pos'], course['held_pt_pos'], strict=True)]
+
+
+def correlation_table(points: list[dict]) -> str:
+    """Return how well each measure ranks the regimes by what ASL and adaptive asymmetry are worth against CE."""
+    points = [point for point in points if point['key'][4] != '500']
+    measures = {
+        'p_t⁺ of training images − held out': [point['certainty'] for point in points],
+        'training mAP − test mAP': [point['gap'] for point in points],
+    }
+    for share in (0.1, 0.2, 0.5, 1.0):
+        name = f'p_t⁺ of training batches − held out, after {100 * share:g} % of the steps'
+        measures[name] = [point['course'][round(share * (len(point['course']) - 1))] for point in points]
+    lines = []
+    for name, measured in measures.items():
+        gains = ([mean(point[loss]) for point in points] for loss in ('asl', 'adaptive'))
+        lines.append([name, *(f'{spearmanr(measured, gain).statistic:+.2f}' for gain in gains)])
+    return table(['measure, with cross-entropy', 'ASL − CE', 'adaptive − CE'], lines)
 
 
 def fine_tuned(cells: list[dict]) -> list[dict]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import mean
 
 from feature_runs import NAMES, collect, describe, difference, tuned, values
-from features_map import draw_map, fine_tuned, map_table, mapped
+from features_map import correlation_table, draw_map, fine_tuned, map_table, mapped
 from grid import read_cells
 from report import RESULTS, write_page
 
@@ -134,7 +134,8 @@ def write_report(cells: list[dict], out: Path) -> None:
     points = mapped(regimes, runs)
     networks = fine_tuned(read_cells(out / 'none', RESULTS / 'photos.jsonl'))
     draw_map(points, networks, out / 'choose' / 'map')
-    choose = dict(rows=rows_table(runs), map=map_table(points), paper=paper_table(runs))
+    choose = dict(rows=rows_table(runs), correlations=correlation_table(points), map=map_table(points))
+    choose['paper'] = paper_table(runs)
     adaptive = dict(summary=summary_table(regimes), length=steps_table(runs), design=design_table(runs))
     for page, parts in (('choose.md', choose), ('adaptive.md', adaptive)):
         write_page(out / page, parts, 'tools/studies/features.py report')
