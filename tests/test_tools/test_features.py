@@ -167,7 +167,10 @@ def test_cells_run_once_and_become_pages(folder, capsys, monkeypatch):
     assert 0 < run['mAP'] <= 100 and 0 < run['train']['pt_pos'] < 1 and len(run['course']['gamma_neg']) == 8
 
     pages.mkdir()
-    for page, parts in (('choose', ('rows', 'map', 'correlations', 'paper')), ('adaptive', ('length', 'design'))):
+    for page, parts in (
+        ('choose', ('rows', 'map', 'correlations', 'seen', 'paper')),
+        ('adaptive', ('length', 'design')),
+    ):
         marks = [f'<!-- {part}: {{}} -->' for part in parts]
         begin, end = 'begin (written by tools/studies/features.py report)', 'end'
         (pages / f'{page}.md').write_text(''.join(f'{m.format(begin)}\n{m.format(end)}\n' for m in marks))

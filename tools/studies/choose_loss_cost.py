@@ -3,8 +3,8 @@
     python tools/studies/choose_loss_cost.py --features data/features
 
 scikit-learn generates seven data sets or ships their data. Three are test images of the features of photographs
-(``voc`` and ``coco`` in the folder, made by photo_features.sh), which features.py measures on too. Each loss of the ladder
-is trained ``--seeds`` times with the trial that cross-validation has chosen, and measured on the test split.
+(``voc`` and ``coco`` in the folder, made by photo_features.sh), which features.py measures on too. Each loss of the
+ladder is trained ``--seeds`` times with the trial that cross-validation has chosen, and measured on the test split.
 """
 
 import argparse

@@ -45,9 +45,9 @@ def validated(by_rate: dict[float, dict[int, dict]], measure: str = 'mAP') -> di
     return {rate: mean(runs[seed][measure] for seed in seeds) for rate, runs in by_rate.items()}
 
 
-def best_rate(by_rate: dict[float, dict[int, dict]], rates: Iterable[float]) -> float:
-    """Return the one of ``rates`` that is best on the validation split."""
-    return max(rates, key=validated(by_rate).get)
+def best_rate(by_rate: dict[float, dict[int, dict]], rates: Iterable[float], measure: str = 'mAP') -> float:
+    """Return the one of ``rates`` that is best on the validation split; see :func:`validated`."""
+    return max(rates, key=validated(by_rate, measure).get)
 
 
 def tuned(splits: dict) -> dict[str, dict[int, dict]]:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import mean
 
-from feature_runs import NAMES, collect, describe, difference, tuned, values
+from feature_runs import NAMES, best_rate, collect, describe, difference, tuned, validated, values
 from features_map import correlation_table, draw_map, fine_tuned, map_table, mapped
 from grid import read_cells
 from report import RESULTS, write_page
@@ -56,6 +56,26 @@ def summary_table(regimes: dict) -> str:
             [name, f'{mean(found.values()):+.2f}', f'{found[worst]:+.1f} ({worst})', f'{within} of {len(found)}']
         )
     return table(['loss', 'mAP − best fixed, mean', 'worst', 'behind by 0.3 or less'], lines)
+
+
+def seen_table(regimes: dict, runs: dict) -> str:
+    """Return what validation labels that miss as many positives as the training labels do to a choice."""
+    keys = [key for key in regimes if key[1] == '0.4']
+    trials = {key: {name: runs[key]['val'][name] for name in regimes[key] if name in runs[key]['val']} for key in keys}
+    lines = []
+    for name in (*FIXED, *ADAPTIVE):
+        lost, better = [], dict(mAP=0, mAP_seen=0)
+        for key in keys:
+            complete = validated(trials[key][name])
+            chosen = best_rate(trials[key][name], complete, 'mAP_seen')
+            lost.append(complete[chosen] - max(complete.values()))
+            for measure in better:
+                level, baseline = (max(validated(trials[key][loss], measure).values()) for loss in (name, 'CE'))
+                better[measure] += level > baseline
+        counts = ['', ''] if name == 'CE' else [f'{count} of {len(keys)}' for count in better.values()]
+        lines.append([name, f'{mean(lost):+.1f}', f'{min(lost):+.1f}', *counts])
+    head = ['loss', 'mAP lost by the choice of the rate, mean', 'worst']
+    return table([*head, 'better than CE, complete labels', 'with labels that miss'], lines)
 
 
 def paper_table(runs: dict) -> str:
@@ -135,7 +155,7 @@ def write_report(cells: list[dict], out: Path) -> None:
     networks = fine_tuned(read_cells(out / 'none', RESULTS / 'photos.jsonl'))
     draw_map(points, networks, out / 'choose' / 'map')
     choose = dict(rows=rows_table(runs), correlations=correlation_table(points), map=map_table(points))
-    choose['paper'] = paper_table(runs)
+    choose |= dict(seen=seen_table(regimes, runs), paper=paper_table(runs))
     adaptive = dict(summary=summary_table(regimes), length=steps_table(runs), design=design_table(runs))
     for page, parts in (('choose.md', choose), ('adaptive.md', adaptive)):
         write_page(out / page, parts, 'tools/studies/features.py report')
