@@ -123,13 +123,16 @@ def design_table(runs: dict) -> str:
     Every loss has its best rate. The last column is the worst difference to the better one of cross-entropy and ASL.
     """
     columns, names = {}, []
+    others = {*FIXED, *ADAPTIVE} - {'CE', 'ASL 2/.2', 'adaptive'}
     for key in sorted(runs, key=lambda key: (key[2], key[0], key[1])):
         splits = runs[key]
         if 'by medians' not in splits['val']:
             continue
         rates = splits['val']['by medians']
         these = {
-            name: {rate: by_rate[rate] for rate in rates if rate in by_rate} for name, by_rate in splits['val'].items()
+            name: {rate: by_rate[rate] for rate in rates if rate in by_rate}
+            for name, by_rate in splits['val'].items()
+            if name not in others
         }
         best = tuned(dict(test=these, val=these))
         best = {name: {seed: found[seed] for seed in best['by medians']} for name, found in best.items()}
