@@ -203,7 +203,7 @@ def main(argv=None) -> None:
     write_json(out / 'choose_loss.json', summary)
     draw(out / 'choose_loss', values)
     print(table(head, rows))
-    memorises = 'its labels, and asymmetry is likely to lose' if excess > LEARNED_BY_HEART else 'little'
+    memorises = 'its labels, and asymmetry mostly loses' if excess > LEARNED_BY_HEART else 'little'
     print(
         f'{BASELINE}: p of training positives is above that of held-out ones by {excess:.2f}: it memorises {memorises}'
     )
