@@ -235,6 +235,9 @@ def test_settings_of_complete_data_serve_where_there_are_no_others(tmp_path):
     cells = ladder_cells.grid(PHOTOS, arguments(tmp_path, missing=[0.4, 0.0, 0.405]))
     assert cells['voc07_ce_missing40_seed0']['lr'] == spec['lr'] == cells['voc07_ce_missing00_seed0']['lr']
     assert cells['voc07_ce_missing40.5_seed0']['missing'] == 0.405
+    alone = ladder_cells.grid(PHOTOS, arguments(tmp_path, missing=[0.4]))
+    assert list(alone) == [name for name in cells if '_missing40_' in name]
+    assert alone['voc07_ce_missing40_seed0'] == cells['voc07_ce_missing40_seed0']
 
 
 def test_a_cell_reads_the_data_of_this_machine(tmp_path):

@@ -169,10 +169,16 @@ def refining(study: Study, args: argparse.Namespace, tuned: dict[str, dict] | No
 
 
 def grid(study: Study, args: argparse.Namespace) -> dict[str, dict]:
-    """Return the cells of the tables by name. All losses of a seed come before the next seed."""
+    """Return the cells of the tables by name. All losses of a seed come before the next seed.
+
+    A share of missing labels without trials of its own has the settings of complete data, whether that is asked for or
+    not.
+    """
+    shares = args.missing or study.missing
+    args = argparse.Namespace(**{**vars(args), 'missing': sorted({0.0, *shares})})
     cells, trials = {}, tuning(study, args) if study.refined else {}
     best = best_settings(study, args, trials | refining(study, args, trials))
-    for regime, seed, missing in product(args.regime, range(args.seeds), args.missing or study.missing):
+    for regime, seed, missing in product(args.regime, range(args.seeds), shares):
         for loss in study.rows(regime, args.losses):
             if study.refined and seed == 0 and (regime, loss, missing) not in best:
                 print(
