@@ -212,7 +212,7 @@ def run_graph(run: Run) -> None:
             runnable(run, case)
             if OURS not in case.contenders:
                 continue
-            eager = eager_seconds(case, [OURS, BCE])
+            eager = eager_seconds(case, list(case.contenders))
             rows.append({'workload': workload} | {f'eager_us {name}': 1e6 * eager[name] for name in eager})
             rows[-1] |= replayed(case)
             if rows[-1].get('same_bits') is False:

@@ -102,12 +102,24 @@ def make_case(
         one_hot = torch.zeros(rows, columns + 1, device=device, dtype=dtype).scatter_(1, target[:, None], 1)
         return one_hot[:, :columns].contiguous()
 
+    @cache
+    def forget() -> None:  # otherwise torch stops compiling after eight shapes and dtypes
+        torch.compiler.reset()
+
+    def compiled(function: Function, **options) -> Function:
+        @cache
+        def get():  # the compiler is imported and forgets other cases when it is first needed
+            forget()
+            return torch.compile(function, **options)
+
+        return lambda pred, target: get()(pred, target)
+
     function = softmax_asymmetric_loss if kind == 'softmax' else asymmetric_loss
     loss = partial(function, avg_factor=rows)
-    peers = _softmax_peers() if kind == 'softmax' else _sigmoid_peers(dense, device != 'cpu')
+    peers = _softmax_peers() if kind == 'softmax' else _sigmoid_peers(dense, compiled if device != 'cpu' else None)
     source = torch.zeros(pred.numel() * (3 if kind == 'dense' else 2) // 2, device=device, dtype=dtype)
     # The copy reads and writes as many bytes as one pass must: logits, dense labels and gradient.
-    contenders = _ours(loss, kind, rows, backends_of or device) | peers
+    contenders = _ours(loss, kind, rows, backends_of or device, compiled) | peers
     contenders[FLOOR] = lambda pred, target: source.clone()
     if only:
         contenders = {name: f for name, f in contenders.items() if any(word in name for word in only)}
@@ -119,7 +131,7 @@ def make_case(
     return Case(workload, regime, pred, target, contenders, partial(loss, backend='reference'))
 
 
-def _ours(loss: Callable, kind: str, rows: int, device: str) -> dict[str, Function]:
+def _ours(loss: Callable, kind: str, rows: int, device: str, compiled: Callable) -> dict[str, Function]:
     contenders = {}
     if device == 'cpu':
         op = SOFTMAX if kind == 'softmax' else SIGMOID
@@ -135,7 +147,7 @@ def _ours(loss: Callable, kind: str, rows: int, device: str) -> dict[str, Functi
         contenders['mmasl triton, range checks'] = partial(loss, backend='triton', check_target_range=True)
     contenders['mmasl plain'] = partial(loss, backend='plain')
     contenders['mmasl reference'] = partial(loss, backend='reference')
-    contenders['mmasl reference, torch.compile'] = torch.compile(partial(loss, backend='reference'))
+    contenders['mmasl reference, torch.compile'] = compiled(partial(loss, backend='reference'))
     return contenders
 
 
@@ -146,7 +158,7 @@ def _optional(module: str, name: str):
         return None
 
 
-def _sigmoid_peers(dense: Callable[..., Tensor], with_compiled: bool) -> dict[str, Function]:
+def _sigmoid_peers(dense: Callable[..., Tensor], compiled: Callable | None) -> dict[str, Function]:
     """Return the installed peers; each computes its own kind of loss from the same inputs."""
     peers = {BCE: lambda pred, target: F.binary_cross_entropy_with_logits(pred, dense(pred.dtype), reduction='sum')}
     if focal := _optional('torchvision.ops', 'sigmoid_focal_loss'):
@@ -154,13 +166,9 @@ def _sigmoid_peers(dense: Callable[..., Tensor], with_compiled: bool) -> dict[st
     if kind := _optional('timm.loss', 'AsymmetricLossMultiLabel'):
         timm_loss = kind(gamma_neg=4, gamma_pos=0, clip=0.05)
         peers[AUTHORS] = lambda pred, target: timm_loss(pred, dense())
-        if with_compiled:
-            peers[AUTHORS_COMPILED] = lambda pred, target: compiled()(pred, dense())
-
-            @cache
-            def compiled():
-                torch.compiler.reset()  # otherwise it stops compiling after eight shapes and dtypes
-                return torch.compile(timm_loss, dynamic=False)
+        if compiled:
+            timm_compiled = compiled(timm_loss, dynamic=False)
+            peers[AUTHORS_COMPILED] = lambda pred, target: timm_compiled(pred, dense())
 
     if kind := _optional('mmpretrain.models.losses', 'AsymmetricLoss'):
         mmpretrain_loss = kind(gamma_pos=0.0, gamma_neg=4.0, clip=0.05)

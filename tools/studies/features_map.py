@@ -1,9 +1,9 @@
 """The map of regimes: what losses are worth against cross-entropy, over how much it memorises."""
 
-from collections import defaultdict
 from pathlib import Path
 from statistics import mean
 
+import report
 from feature_runs import best_rate, describe, difference, validated, values
 from scipy.stats import spearmanr
 
@@ -57,17 +57,15 @@ def correlation_table(points: list[dict]) -> str:
 
 def fine_tuned(cells: list[dict]) -> list[dict]:
     """Return such points of the networks of ``ladder.py photos``, by their Δp, which is near the measure."""
-    groups = defaultdict(lambda: defaultdict(dict))
-    for cell in cells:
-        spec = cell['spec']
-        if spec['split'] == 'test':
-            groups[spec['regime'], spec['missing']][spec['loss']][spec['seed']] = cell['result']
+    tested = [cell for cell in cells if cell['spec']['split'] == 'test']
+    groups = report.by_seed(tested, lambda spec: (spec['regime'], spec['missing'], spec['loss']))
     points = []
-    for (data, missing), losses in groups.items():
-        ce = losses['ce']
-        certainty = mean(run['train_delta_p'] - run['delta_p'] for run in ce.values())
-        gains = {name: difference(losses[loss], ce) for name, loss in (('asl', 'asl'), ('adaptive', 'asl-ad'))}
-        points.append(dict(key=(data[:-2], str(missing)), certainty=certainty, **gains))
+    for regime, missing, loss in groups:
+        if loss == 'ce':
+            ce, asl, adaptive = (groups[regime, missing, name] for name in ('ce', 'asl', 'asl-ad'))
+            seen, held_out = (report.values(ce, name)['mean'] for name in ('train_delta_p', 'delta_p'))
+            gains = {name: report.difference(g, ce, 'mAP') for name, g in (('asl', asl), ('adaptive', adaptive))}
+            points.append(dict(missing=missing, certainty=seen - held_out, **gains))
     return points
 
 
@@ -81,8 +79,8 @@ def map_table(points: list[dict]) -> str:
         'focal − CE',
         'ASL − CE (setting)',
         'm=.05 − CE',
+        'adaptive − CE',
     ]
-    head.append('adaptive − CE')
     lines = [
         [point['name'], plus_minus(point['ce']), f'{point["train"]:.1f}', f'{point["pt_pos"]:.2f}']
         + [f'{point["certainty"]:+.2f}']
@@ -104,8 +102,8 @@ def draw_map(points: list[dict], networks: list[dict], path: Path) -> None:
             marker = dict(fmt='o' if data == 'voc' else 's', color=color, mfc=color if filled else 'none', alpha=0.8)
             axis.errorbar(point['certainty'], gain['mean'], gain['std'] or 0, elinewidth=0.8, **marker)
         for point in networks:
-            look = dict(fmt='*', ms=11, color='C0' if point['key'][1] == '0.0' else 'C3', mec='k', mew=0.6)
-            gain = spread(point[name])
+            look = dict(fmt='*', ms=11, color='C3' if point['missing'] else 'C0', mec='k', mew=0.6)
+            gain = point[name]
             axis.errorbar(point['certainty'], gain['mean'], gain['std'] or 0, elinewidth=0.8, **look)
         axis.axhline(0, color='k', lw=0.8, ls=':')
         axis.set(title=f'{title} against cross-entropy', xlabel='p$_t^+$ of training images − of held-out ones (CE)')

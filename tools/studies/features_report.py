@@ -4,6 +4,7 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import mean
 
+from experiment import ROOT
 from feature_runs import NAMES, best_rate, collect, describe, difference, tuned, validated, values
 from features_map import correlation_table, draw_map, fine_tuned, map_table, mapped
 from grid import read_cells
@@ -155,7 +156,7 @@ def write_report(cells: list[dict], out: Path) -> None:
     runs = collect(cells)
     regimes = compared(runs)
     points = mapped(regimes, runs)
-    networks = fine_tuned(read_cells(out / 'none', RESULTS / 'photos.jsonl'))
+    networks = fine_tuned(read_cells(ROOT / 'work_dirs' / 'studies' / 'photos', RESULTS / 'photos.jsonl'))
     draw_map(points, networks, out / 'choose' / 'map')
     choose = dict(rows=rows_table(runs), correlations=correlation_table(points), map=map_table(points))
     choose |= dict(seen=seen_table(regimes, runs), paper=paper_table(runs))
