@@ -72,12 +72,17 @@ def difference(runs: dict, other: dict) -> list[float]:
     return [runs[seed]['mAP'] - other[seed]['mAP'] for seed in runs if seed in other]
 
 
+def linear(key: tuple) -> bool:
+    """Return whether the classifier of a regime is a linear layer."""
+    return key[2] == '[]'
+
+
 def describe(key: tuple) -> str:
     data, missing, hidden, dropout, images, epochs, steps, _, decay, ema, views, classes = key
     words = [
         NAMES[data],
         f'{100 * float(missing):g} %',
-        'linear' if hidden == '[]' else f'hidden {hidden[1:-1]}',
+        'linear' if linear(key) else f'hidden {hidden[1:-1]}',
         f'dropout {dropout}',
     ]
     words += [f'{images} images'] if images != 'None' else []

@@ -1,10 +1,11 @@
 """The map of regimes: what losses are worth against cross-entropy, over how much it memorises."""
 
+from itertools import product
 from pathlib import Path
 from statistics import mean
 
 import report
-from feature_runs import best_rate, describe, difference, validated, values
+from feature_runs import best_rate, describe, difference, linear, validated, values
 from scipy.stats import spearmanr
 
 from mmasl.analysis.report import plus_minus, pyplot, save_figure, spread, table
@@ -39,20 +40,31 @@ def excesses(by_rate: dict[float, dict[int, dict]]) -> list[float]:
 
 
 def correlation_table(points: list[dict]) -> str:
-    """Return how well each measure ranks the regimes by what ASL and adaptive asymmetry are worth against CE."""
+    """Return how well each measure ranks the regimes by what ASL and adaptive asymmetry are worth against CE.
+
+    The regimes with 500 images are left out. Each gain has a column for all others, and one for either classifier.
+    """
     points = [point for point in points if point['key'][4] != '500']
-    measures = {
-        'p_t⁺ of training images − held out': [point['certainty'] for point in points],
-        'training mAP − test mAP': [point['gap'] for point in points],
+    for point in points:
+        measures = point['measures'] = {
+            'p_t⁺ of training images − held out': point['certainty'],
+            'training mAP − test mAP': point['gap'],
+        }
+        for share in (0.1, 0.2, 0.5, 1.0):
+            name = f'p_t⁺ of training batches − held out, after {100 * share:g} % of the steps'
+            measures[name] = point['course'][round(share * (len(point['course']) - 1))]
+    kinds = {'': points}
+    kinds |= {
+        ', linear': [p for p in points if linear(p['key'])],
+        ', hidden': [p for p in points if not linear(p['key'])],
     }
-    for share in (0.1, 0.2, 0.5, 1.0):
-        name = f'p_t⁺ of training batches − held out, after {100 * share:g} % of the steps'
-        measures[name] = [point['course'][round(share * (len(point['course']) - 1))] for point in points]
-    lines = []
-    for name, measured in measures.items():
-        gains = ([mean(point[loss]) for point in points] for loss in ('asl', 'adaptive'))
-        lines.append([name, *(f'{spearmanr(measured, gain).statistic:+.2f}' for gain in gains)])
-    return table(['measure, with cross-entropy', 'ASL − CE', 'adaptive − CE'], lines)
+    head, lines = ['measure, with cross-entropy'], {name: [] for name in measures}
+    for (loss, title), (kind, chosen) in product(dict(asl='ASL', adaptive='adaptive').items(), kinds.items()):
+        head.append(f'{title} − CE{kind}')
+        for name, line in lines.items():
+            measured, gains = zip(*((p['measures'][name], mean(p[loss])) for p in chosen), strict=True)
+            line.append(f'{spearmanr(measured, gains).statistic:+.2f}')
+    return table(head, [[name, *line] for name, line in lines.items()])
 
 
 def fine_tuned(cells: list[dict]) -> list[dict]:
@@ -97,10 +109,10 @@ def draw_map(points: list[dict], networks: list[dict], path: Path) -> None:
     for axis, (name, title) in zip(axes, (('asl', 'ASL'), ('adaptive', 'adaptive')), strict=True):
         for point in points:
             data, missing, _, _, images, *_ = point['key']
-            color, filled = ('C0' if missing == '0.0' else 'C3'), images in ('None', '1000')
+            color, alpha = ('C0' if missing == '0.0' else 'C3'), 0.3 if images == '500' else 0.8
             gain = spread(point[name])
-            marker = dict(fmt='o' if data == 'voc' else 's', color=color, mfc=color if filled else 'none', alpha=0.8)
-            axis.errorbar(point['certainty'], gain['mean'], gain['std'] or 0, elinewidth=0.8, **marker)
+            marker = dict(fmt='o' if data == 'voc' else 's', color=color, mec='k' if linear(point['key']) else color)
+            axis.errorbar(point['certainty'], gain['mean'], gain['std'] or 0, elinewidth=0.8, alpha=alpha, **marker)
         for point in networks:
             look = dict(fmt='*', ms=11, color='C3' if point['missing'] else 'C0', mec='k', mew=0.6)
             gain = point[name]
@@ -113,7 +125,8 @@ def draw_map(points: list[dict], networks: list[dict], path: Path) -> None:
         ('MS-COCO', dict(marker='s', color='gray')),
         ('all labels', dict(marker='.', color='C0')),
         ('40 % missing', dict(marker='.', color='C3')),
-        ('500 images', dict(marker='o', color='gray', mfc='none')),
+        ('linear classifier', dict(marker='o', color='gray', mec='k')),
+        ('500 images', dict(marker='o', color='gray', alpha=0.3)),
         ('fine-tuned', dict(marker='*', color='gray', mec='k', ms=11)),
     ):
         axes[0].plot([], [], ls='', label=label, **look)

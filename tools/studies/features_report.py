@@ -1,11 +1,10 @@
 """The tables of the losses, from the cells of ``features.py``. ``features_map.py`` has the map of the regimes."""
 
-from collections import defaultdict
 from pathlib import Path
 from statistics import mean
 
 from experiment import ROOT
-from feature_runs import NAMES, best_rate, collect, describe, difference, tuned, validated, values
+from feature_runs import NAMES, best_rate, collect, describe, difference, linear, tuned, validated, values
 from features_map import correlation_table, draw_map, fine_tuned, map_table, mapped
 from grid import read_cells
 from report import RESULTS, write_page
@@ -39,24 +38,21 @@ def compared(runs: dict) -> dict[tuple, dict]:
 
 
 def summary_table(regimes: dict) -> str:
-    """Return how far each loss is behind the best fixed loss of a regime, in the mean and where it is worst."""
-    behind = defaultdict(dict)
-    for key, chosen in regimes.items():
-        levels = {name: mean(values(found, 'mAP')) for name, found in chosen.items()}
-        best = max(levels[name] for name in FIXED if name in levels)
-        for name, level in levels.items():
-            behind[name][describe(key)] = level - best
-    lines = []
-    for name in (*FIXED, *ADAPTIVE):
-        found = behind[name]
-        if not found or len(found) < len(regimes):
-            continue  # it was not trained in every regime
-        worst = min(found, key=found.get)
-        within = sum(value >= -0.3 for value in found.values())
-        lines.append(
-            [name, f'{mean(found.values()):+.2f}', f'{found[worst]:+.1f} ({worst})', f'{within} of {len(found)}']
-        )
-    return table(['loss', 'mAP − best fixed, mean', 'worst', 'behind by 0.3 or less'], lines)
+    """Return how far each loss is behind the best fixed loss, and how often it beats cross-entropy, by classifier."""
+    levels = {
+        key: {name: mean(values(found, 'mAP')) for name, found in chosen.items()} for key, chosen in regimes.items()
+    }
+    names = [name for name in (*FIXED, *ADAPTIVE) if all(name in found for found in levels.values())]
+    head, lines = ['loss'], {name: [] for name in names}
+    for kind in ('linear', 'hidden'):
+        these = [found for key, found in levels.items() if linear(key) == (kind == 'linear')]
+        head += [f'{kind}: mAP − best fixed, mean', 'worst', 'ahead of CE']
+        for name in names if these else []:
+            behind = [found[name] - max(found[fixed] for fixed in FIXED if fixed in found) for found in these]
+            ahead = sum(found[name] > found['CE'] for found in these)
+            lines[name] += [f'{mean(behind):+.2f}', f'{min(behind):+.1f}']
+            lines[name] += ['' if name == 'CE' else f'{ahead} of {len(these)}']
+    return table(head, [[name, *line] for name, line in lines.items()])
 
 
 def seen_table(regimes: dict, runs: dict) -> str:

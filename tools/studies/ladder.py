@@ -40,7 +40,7 @@ def add_arguments(parser: Parser, study: Study) -> None:
     parser.add_argument('--regime', nargs='+', choices=study.regimes, default=list(study.regimes))
     parser.add_argument('--losses', nargs='+', choices=study.losses, default=list(study.losses))
     parser.add_argument('--missing', nargs='+', type=float, help=f'shares of missing {study.item}')
-    parser.add_argument('--seeds', type=positive, default=5, help='number of seeds')
+    parser.add_argument('--seeds', type=positive, default=3, help='number of seeds')
     parser.add_argument('--rates', nargs='+', type=float, default=study.rates, help='learning rates of the trials')
     parser.add_argument('--epochs', type=positive, help="length of the trials (default: the config's)")
     parser.add_argument('--criterion', nargs='+', action=CfgOptions, default={}, help='trials: alpha=0.6 or the like')
