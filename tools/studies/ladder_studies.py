@@ -136,8 +136,8 @@ PHOTOS_DET = dataclasses.replace(
         'fl': [dict(gamma=1.0), dict(alpha=0.5), dict(gamma=1.0, alpha=0.5)],
         'asl': [dict(gamma_neg=2.0), dict(clip=0.0, gamma_neg=2.0), dict(gamma_pos=0.0, gamma_neg=2.0)],
         'asl-ad': [dict(delta_p_target=target) for target in (-0.8, -0.4, -0.2)],
-        'qfl': [dict(beta=beta) for beta in (1.0, 1.5, 2.5)],
-        'aql': [dict(clip=0.02), dict(gamma_neg=3.0, clip=0.0), dict(gamma_pos=1.0)],
+        'qfl': [dict(beta=beta) for beta in (1.0, 1.5)],
+        'aql': [dict(clip=0.02), dict(gamma_pos=1.0)],
     },
 )
 
