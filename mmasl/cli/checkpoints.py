@@ -90,10 +90,10 @@ def latest(work_dir: str) -> str | None:
     return moved if not os.path.exists(path) and os.path.exists(moved) else path
 
 
-def check_fit(model: torch.nn.Module, checkpoint: dict, path: str, complete: bool) -> None:
+def check_fit(model: torch.nn.Module, checkpoint: dict, path: str, complete: bool, resume: bool = False) -> None:
     """Raise if ``checkpoint`` lacks weights of ``model`` or, with ``complete=False``, if it has none of them.
 
-    MMEngine only warns and then evaluates the partly loaded model.
+    MMEngine only warns and then evaluates the partly loaded model. Only ``resume`` needs the state of adaptive losses.
     """
     while (is_model_wrapper(model) or isinstance(model, BaseTTAModel)) and not isinstance(
         model, FullyShardedDataParallel
@@ -101,14 +101,20 @@ def check_fit(model: torch.nn.Module, checkpoint: dict, path: str, complete: boo
         model = model.module
     state = checkpoint.get('state_dict', checkpoint)
     weights = {str(name).removeprefix('module.'): value for name, value in state.items()}
+    own = full_state(model)
+    left_out = set() if resume else loss_state(own) | loss_state(weights)
+
+    def is_needed(name: str) -> bool:
+        return is_weight(name) and name not in left_out
+
     # Batch norm works without its count of batches, which old checkpoints lack.
-    own = {name: value for name, value in full_state(model).items() if is_weight(name)}
+    own = {name: value for name, value in own.items() if is_needed(name)}
     other_shape = [name for name in own if name in weights and shape(weights[name]) != shape(own[name])]
     missing = [name for name in own if name not in weights]
-    unexpected = [name for name in weights if name not in own and is_weight(name)]
+    unexpected = [name for name in weights if name not in own and is_needed(name)]
     if (missing or unexpected) and not other_shape:
         # Modules may rename the keys of older versions while they load, so only loading can decide.
-        missing, unexpected = (list(filter(is_weight, names)) for names in model.load_state_dict(weights, strict=False))
+        missing, unexpected = (list(filter(is_needed, names)) for names in model.load_state_dict(weights, strict=False))
     if not missing and not other_shape:
         return
     if not complete and len(missing) + len(other_shape) < len(own):
@@ -132,6 +138,12 @@ def full_state(model: torch.nn.Module) -> dict:
 def is_weight(name: str) -> bool:
     """Return whether ``name`` is the name of a weight or statistic and not of a count of batches."""
     return not name.endswith('num_batches_tracked')
+
+
+def loss_state(state: dict) -> set[str]:
+    """Return the names in a state dict that belong to a ``mmasl.AdaptiveAsymmetricLoss``."""
+    losses = {name.rpartition('.')[0] for name in map(str, state) if name.endswith('.running_sums')}
+    return {name for name in state if str(name).rpartition('.')[0] in losses}
 
 
 def shape(value) -> tuple[int, ...]:
@@ -235,6 +247,10 @@ class CheckCheckpoint(Hook):
         self.path, self.complete, self.resume = path, complete, resume
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        check_fit(runner.model, checkpoint, self.path, self.complete)
+        if not self.complete:  # a new training, whose adaptive losses start from the config
+            state = checkpoint.get('state_dict', checkpoint)
+            for name in loss_state(state):
+                del state[name]
+        check_fit(runner.model, checkpoint, self.path, self.complete, self.resume)
         if self.resume:
             check_schedule(runner, checkpoint, self.path)

@@ -2,15 +2,18 @@
 
 import csv
 import io
+import logging
 import os
+from collections import Counter
 from collections.abc import Iterator
 
 from mmengine.fileio import get_text, join_path
+from mmengine.logging import print_log
 from mmpretrain.datasets import MultiLabelDataset
 
 from mmasl.datasets.annotation_files import check_spelling
 from mmasl.datasets.published import Published, class_index, dense_target
-from mmasl.errors import DataError, did_you_mean
+from mmasl.errors import DataError, did_you_mean, first_names
 from mmasl.registry import DATASETS
 
 VALUES = {'1': 1, '0': 0, '-1': -1, '1.0': 1, '0.0': 0, '-1.0': -1}  # pandas writes the second three
@@ -43,7 +46,8 @@ class CSVMultiLabel(Published, MultiLabelDataset):
 
     Args:
         ann_file (str): Path of the CSV file.
-        split (str, optional): Use only the rows with this value in the column ``split``. By default use all rows.
+        split (str, optional): Use only the rows with this value in the column ``split``. By default use all rows, with
+            a warning if the column has several values.
         **kwargs: Arguments of :class:`mmpretrain.datasets.MultiLabelDataset`: ``data_root``, ``data_prefix`` (the
             folder of the pictures), ``pipeline``, ``test_mode``, ... ``classes`` sets the classes and their order. By
             default, the classes are the columns of the second form, or all names of the first form in every split, in
@@ -89,6 +93,8 @@ class CSVMultiLabel(Published, MultiLabelDataset):
         if self.split is not None and 'split' not in columns:
             raise DataError(f"{self.ann_file}: expected the column split, as split='{self.split}', got {columns}")
         rows = [(reader.line_num, row) for row in reader]
+        if self.split is None and 'split' in columns:
+            self._warn_of_splits(Counter((row['split'] or '').strip() for _, row in rows).most_common())
         read = self._names if 'labels' in columns else self._values
         labels = [read(number, row) for number, row in rows]
         found = sorted({name for _, names in labels for name in names}) if 'labels' in columns else None
@@ -126,6 +132,16 @@ class CSVMultiLabel(Published, MultiLabelDataset):
             there = sorted({(row.get('split') or '').strip() for _, row in rows})
             near = did_you_mean(self.split or '', there)
             raise DataError(f"{self.ann_file}: no row has the split '{self.split}', but {', '.join(there)}{near}")
+
+    def _warn_of_splits(self, counts: list[tuple[str, int]]) -> None:
+        if len(counts) > 1:
+            print_log(
+                f'{self.ann_file}: all rows are used, of every value in the column split '
+                f'({first_names([f"{number} of {name!r}" for name, number in counts])}), because split is not set; '
+                f'write split={counts[0][0]!r} to use only the rows with this value',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def _names(self, number: int, row: dict) -> tuple[str, dict[str, int]]:
         """Return the file of a row of the first form, and 1 or -1 for each of its names."""

@@ -126,6 +126,13 @@ class MissingLabels:
             raise AttributeError(name)
         return getattr(self.dataset, name)
 
+    def __setattr__(self, name: str, value) -> None:
+        """Set any other attribute of the data set: hooks of MMDetection exchange its ``pipeline``."""
+        if 'dataset' in vars(self) and name not in vars(self):
+            setattr(self.dataset, name, value)
+        else:
+            super().__setattr__(name, value)
+
 
 def check_missing(missing_rate: float, missing_unit: str) -> None:
     """Raise ``ValueError`` unless these are valid arguments of :class:`MissingLabels`."""

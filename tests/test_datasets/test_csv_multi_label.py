@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mmasl.datasets import CSVMultiLabel
+from mmasl.datasets import CSVMultiLabel, csv_multi_label
 
 NAMES = """file,labels,split
 a/1.jpg,sea;person,train
@@ -58,6 +58,23 @@ def test_classes_are_those_of_all_splits():
     assert [len(read(NAMES, split)) for split in ('train', 'val', 'test')] == [2, 1, 1]
     chosen = read(VALUES, classes=('sea', 'dog'))  # columns of other things stay out
     assert chosen[0]['gt_score'].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ('text', 'split', 'warned'),
+    [(NAMES, None, 1), (VALUES, None, 1), (NAMES, 'train', 0), (NAMES.replace('split', 'part'), None, 0)],
+)
+def test_splits_that_nobody_chose_are_warned_of(monkeypatch, text, split, warned):
+    said = []
+    monkeypatch.setattr(csv_multi_label, 'print_log', lambda text, **_: said.append(text))
+    read(text, split)
+    message = (
+        "labels.csv: all rows are used, of every value in the column split (2 of 'train', 1 of 'val', 1 of 'test'), "
+        "because split is not set; write split='train' to use only the rows with this value"
+    )
+    assert said == [message] * warned
+    read(NAMES.replace(',val', ',train').replace(',test', ',train'))
+    assert len(said) == warned
 
 
 WRONG = {

@@ -6,6 +6,7 @@ from mmdet.registry import DATASETS as DETECTION
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 
 from mmasl.datasets import CocoMultiLabel, DigitScenes, Features, MissingLabels, VOCMultiLabel
+from mmasl.engine.seeding import SeededDataset
 
 
 class Labels(BaseDataset):
@@ -149,6 +150,17 @@ def test_wrappers_go_around_it():
     assert part[500]['gt_label'] != Labels()[500]['gt_label']
     for around in (ConcatDataset([cfg, cfg]), RepeatDataset(cfg, 2)):
         assert around[1500]['gt_label'] == part[500]['gt_label']
+
+
+def test_a_pipeline_that_a_hook_exchanges_is_used():
+    """MMDetection's PipelineSwitchHook sets it on the data set of the loader, which ExactResumeHook wraps."""
+    part = MissingLabels(Labels(), missing_rate=0.4)
+    labels = part[500]['gt_label']
+    loaded = SeededDataset(part)
+    loaded.pipeline = lambda info: ('switched', info['gt_label'])
+    assert loaded[500] == part[500] == ('switched', labels)
+    part.seed = 1
+    assert part.seed == 1 and not hasattr(part.dataset, 'seed') and part[500] != ('switched', labels)
 
 
 def test_data_sets_without_labels_to_drop():

@@ -36,6 +36,12 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
     sees the same loss. It does not move in evaluation, without gradients, for a batch without positives or without
     negatives, or for logits that are not finite. Ignored labels and labels of weight 0 do not count.
 
+    The statistics of all processes are added up once, at the end of the backward pass, so processes may differ in the
+    number of their calls. Each must call the loss at least once: a process that never does (YOLOX, for a batch without
+    boxes) would let the others wait for it. :class:`mmasl.engine.hooks.AsymmetryHook` makes that safe as well, because
+    it adds up the statistics at the end of each iteration, in every process. The asymmetry then moves once per
+    iteration.
+
     The state is in buffers that are equal to the last bit in all processes. An EMA copy that averages buffers holds the
     averaged asymmetry, and the training continues from its own. In a detection head the positives are the
     (anchor, class) pairs that are assigned to a box, and all other pairs are negatives, so its gap starts close to -1:
@@ -109,7 +115,8 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
             self.register_buffer(name, torch.tensor(start, dtype=torch.float64))
         self.register_buffer('batch_sums', torch.zeros(4, dtype=torch.float64))
         self.register_buffer('running_sums', torch.zeros(4, dtype=torch.float64))
-        self._batch_is_open = False  # True until the backward pass of the batch
+        self.ends_with_iteration = False  # mmasl.AsymmetryHook sets it, and calls end_batch
+        self._batch_is_open = False  # True until the backward pass of the batch, or else until end_batch
 
     def extra_repr(self) -> str:
         sizes = {name: f'{size:g} / steps' for name, size in RELATIVE_STEPS.items()}
@@ -119,7 +126,10 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
 
     @property
     def delta_p(self) -> Tensor:
-        """The gap of the latest batch. It is NaN if the batch had no positive or no negative."""
+        """The gap of the latest batch, that of all processes once it has ended.
+
+        It is NaN if the batch had no positive or no negative.
+        """
         return probability_gap(self.batch_sums)
 
     def forward(
@@ -144,19 +154,20 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
                 f'AdaptiveAsymmetricLoss: expected its state in float64, got {self.running_sums.dtype}, which '
                 "rounds the steps to zero; leave buffer_dtype out of FSDP's mixed_precision, or make it 'float32'"
             )
-        if not self.steps.keys() >= set(self.adapted):
-            self._set_steps()
+        self._set_steps()
         if not self._batch_is_open:
             self._step()
         loss = super().forward(pred, target, weight, avg_factor, reduction_override)
         sums = probability_sums(pred, self._target(pred, target), weight, self.activated)
-        self.batch_sums += _sum_over_processes(sums.sum(1))
+        self.batch_sums += sums.sum(1)
         self._batch_is_open = True
         loss.register_hook(self._close_batch)
         return loss
 
     def _set_steps(self) -> None:
-        """Compute the missing step sizes from the length of the training."""
+        """Compute the step sizes that are missing from the length of the training."""
+        if self.steps.keys() >= set(self.adapted):
+            return
         total, logging = self.total_steps, sys.modules.get('mmengine.logging')  # a runner imports it
         if total is None and logging is not None:
             total = logging.MessageHub.get_current_instance().get_info('max_iters')
@@ -182,8 +193,29 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
             value.view(-1).copy_(torch.where(usable, moved, value).view(-1))
         sums.zero_()
 
-    def _close_batch(self, grad: Tensor) -> None:
+    def end_batch(self) -> None:
+        """End the batch of an iteration with ``ends_with_iteration=True``, where the backward pass does not end it.
+
+        Every process must call this, also one that has not called the loss.
+        """
+        if not self._batch_is_open:  # no call in this iteration: the sums are those of the batch before
+            self._set_steps()
+            self._step()
         self._batch_is_open = False
+        self._sum_over_processes()
+
+    def _close_batch(self, grad: Tensor) -> None:
+        if self.ends_with_iteration or not self._batch_is_open:
+            return
+        self._batch_is_open = False
+        if _is_distributed():
+            # At the end of the backward pass, after DDP has started to reduce all gradients: during it, their order in
+            # the processes may differ.
+            torch.autograd.Variable._execution_engine.queue_callback(self._sum_over_processes)
+
+    def _sum_over_processes(self) -> None:
+        if _is_distributed():
+            distributed.all_reduce(self.batch_sums)
 
 
 def _in_backward() -> bool:
@@ -191,10 +223,8 @@ def _in_backward() -> bool:
     return torch._C._current_graph_task_id() != -1
 
 
-def _sum_over_processes(sums: Tensor) -> Tensor:
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.all_reduce(sums)
-    return sums
+def _is_distributed() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
 
 
 def _check_inside(key, value, low, high):

@@ -1,11 +1,15 @@
 """Two processes steer by the batch of both: alike to the last bit, and as one process with all of it."""
 
+from datetime import timedelta
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
+from mmasl.engine.hooks import AsymmetryHook
 from mmasl.models.losses import AdaptiveAsymmetricLoss
 
 WORLD, ROWS, CLASSES, STEPS = 2, 16, 4, 20
@@ -24,8 +28,11 @@ class Model(torch.nn.Module):
             gamma_neg=4.0, step_size=0.3, clip_step_size=0.005, delta_p_target=0.3, **settings
         )
 
-    def forward(self, features, target):
-        return self.loss(self.layer(features), target, avg_factor=len(features))
+    def forward(self, features, target, calls=1):
+        if calls == 0:  # as YOLOX does without boxes
+            return self.layer(features).sum() * 0
+        parts = zip(self.layer(features).chunk(calls), target.chunk(calls), strict=True)
+        return sum(self.loss(*part, avg_factor=len(features)) for part in parts)
 
 
 def trace(model, rows, settings):
@@ -47,10 +54,37 @@ def trace(model, rows, settings):
     return torch.stack(seen)
 
 
+def uneven(wrapper, rows, calls, hooked):
+    """The state after each step, in which the process makes the next number of ``calls``. Each row has one positive."""
+    net = Model(**SETTINGS[1])
+    module, states = wrapper(net), []
+    target = torch.eye(CLASSES).long().repeat(ROWS // CLASSES, 1)[rows]
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
+    hook, runner = AsymmetryHook(interval=STEPS), SimpleNamespace(model=module, hooks=[], iter=0)
+    if hooked:
+        hook.before_train(runner)
+    for step in range(len(calls)):
+        features = torch.randn(ROWS, 8, generator=torch.Generator().manual_seed(step))
+        optimizer.zero_grad()
+        module(features[rows], target, calls[step]).backward()
+        optimizer.step()
+        if hooked:
+            hook.after_train_iter(runner, step)
+        states.append(torch.cat([buffer.reshape(-1).clone() for buffer in net.loss.buffers()]))
+    return torch.stack(states)
+
+
+# The numbers of calls of each process in each step, without and with the hook.
+UNEVEN = {False: ([2, 1, 2, 2], [1, 2, 1, 2]), True: ([2, 0, 2, 1, 2], [1, 0, 1, 0, 2])}
+
+
 def worker(rank, folder):
-    dist.init_process_group('gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=WORLD)
+    rendezvous = dict(init_method=f'file://{folder}/rendezvous', timeout=timedelta(seconds=60))
+    dist.init_process_group('gloo', rank=rank, world_size=WORLD, **rendezvous)
     half = slice(rank * ROWS // 2, (rank + 1) * ROWS // 2)
-    torch.save([trace(DistributedDataParallel, half, settings) for settings in SETTINGS], f'{folder}/rank{rank}')
+    seen = [trace(DistributedDataParallel, half, settings) for settings in SETTINGS]
+    seen += [uneven(DistributedDataParallel, half, calls[rank], hooked) for hooked, calls in UNEVEN.items()]
+    torch.save(seen, f'{folder}/rank{rank}')
     dist.barrier()  # the store of the first process must outlive the others
     dist.destroy_process_group()
 
@@ -68,3 +102,18 @@ def test_two_processes_are_one(traces, number):
     assert torch.equal(first, second)
     torch.testing.assert_close(first, trace(None, slice(None), SETTINGS[number]), rtol=0, atol=1e-6)
     assert (first[-1] != first[0]).any() and len(first.unique(dim=0)) == STEPS
+
+
+def test_processes_may_differ_in_the_number_of_calls(traces):
+    first, second = (ranks[len(SETTINGS)] for ranks in traces)
+    assert torch.equal(first, second)
+    one = uneven(torch.nn.Identity(), slice(None), [1] * len(first), hooked=False)
+    torch.testing.assert_close(first, one, rtol=1e-6, atol=1e-6)
+
+
+def test_with_the_hook_a_process_may_not_call_it_at_all(traces):
+    first, second = (ranks[len(SETTINGS) + 1] for ranks in traces)
+    assert torch.equal(first, second)
+    gamma_neg, positives = first[:, 0].tolist(), first[:, 2].tolist()
+    assert positives == [ROWS, 0, ROWS, ROWS // 2, ROWS]
+    assert gamma_neg[0] == 4 and gamma_neg[1] == gamma_neg[2] and len(set(gamma_neg)) == 4
