@@ -40,8 +40,7 @@ def check_classes(model: nn.Module, datasets: Mapping[str, object], trained_on: 
         mmasl.errors.UserError: model.head.num_classes is 3, but train_dataloader.dataset has 2 classes (circle, ...
     """
     named = {'the checkpoint': tuple(trained_on)} if trained_on else {}
-    for key, dataset in datasets.items():
-        classes = getattr(dataset, 'metainfo', {}).get('classes')
+    for key, classes, dataset in all_classes(datasets):
         if isinstance(classes, str):
             raise UserError(
                 f"{key}: its classes are the string {classes!r}, so each letter is one; write a tuple: ('{classes}',)"
@@ -83,6 +82,20 @@ def check_classes(model: nn.Module, datasets: Mapping[str, object], trained_on: 
             logger='current',
             level=logging.WARNING,
         )
+
+
+def all_classes(datasets: Mapping[str, object]) -> Iterator[tuple[str, Sequence[str] | None, object]]:
+    """Yield the key, the classes and the data set of each of ``datasets``, and of each part with a ``metainfo``."""
+    for key, dataset in datasets.items():
+        entries = metainfo_entries(getattr(dataset, 'metainfo', None))
+        for number, entry in enumerate(entries, start=1):
+            name = key if len(entries) == 1 else f'data set {number} of {key}'
+            yield name, entry.get('classes'), dataset
+
+
+def metainfo_entries(metainfo: Mapping | list[Mapping] | None) -> list[Mapping]:
+    """Return ``metainfo`` as a list, which MMDetection's ConcatDataset has if its data sets differ in theirs."""
+    return metainfo if isinstance(metainfo, list) else [metainfo or {}]
 
 
 def check_same(key: str, classes: tuple[str, ...], other: str, others: tuple[str, ...]) -> None:

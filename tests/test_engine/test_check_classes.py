@@ -1,12 +1,16 @@
 """Classes that disagree, in heads, data or checkpoints, stop a run before its first iteration."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from mmdet.datasets.dataset_wrappers import ConcatDataset as DetectionConcat
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 from torch import nn
 
 from mmasl.datasets import DigitScenes
 from mmasl.engine.check_classes import OTHER_HEADS, check_classes
+from mmasl.engine.hooks import CheckModelHook, StopAtNaNHook
 from mmasl.engine.seeding import SeededDataset
 from mmasl.errors import UserError
 from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, Refusals, load_main, write_config
@@ -135,6 +139,35 @@ def test_data_sets_in_wrappers():
     check_classes(classifier(), {'data': ConcatDataset([Labels([]), Labels([1])])})
     with pytest.raises(UserError, match='data: none of its 2 pictures has a label'):
         check_classes(classifier(), {'data': ConcatDataset([Labels([]), Labels([])])})
+
+
+def test_data_sets_of_a_concatenation_with_unequal_metainfo():
+    def concatenated(*classes):
+        parts = [Labels([0], classes=names) for names in classes]
+        parts[0]._metainfo['palette'] = 'random'
+        return DetectionConcat(parts)
+
+    agree = concatenated(('x', 'y'), None, ('x', 'y'))
+    assert isinstance(agree.metainfo, list)
+    check_classes(classifier(), {'data': SeededDataset(agree)})
+    with pytest.raises(UserError, match='model.head.num_classes is 3, but data set 1 of data has 2 classes'):
+        check_classes(classifier(3), {'data': agree})
+    with pytest.raises(UserError, match="class 1 is 'z' in data set 2 of data and 'y' in data set 1 of data; labels"):
+        check_classes(classifier(), {'data': concatenated(('x', 'y'), ('x', 'z'))})
+    with pytest.raises(UserError, match="data set 1 of data: its classes are the string 'red', so each letter is one"):
+        check_classes(classifier(), {'data': concatenated('red', ('x', 'y'))})
+
+
+def test_hooks_take_the_first_classes_of_a_concatenation():
+    entries = [dict(classes=('x', 'y')), dict(classes=('x', 'y'), palette='random')]
+    check = CheckModelHook()
+    check.after_load_checkpoint(None, dict(meta=dict(dataset_meta=entries)))
+    assert check.trained_on == ('x', 'y')
+    stop = StopAtNaNHook()
+    stop.logits = [('head.loss_module', torch.tensor([[0.0, torch.nan]]))]
+    hub = SimpleNamespace(runtime_info=dict(dataset_meta=entries))
+    with pytest.raises(UserError, match='logits of y in head.loss_module are not finite'):
+        stop.after_train_iter(SimpleNamespace(message_hub=hub, iter=0, epoch=0), 0)
 
 
 def test_two_data_sets():
