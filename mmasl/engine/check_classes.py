@@ -6,14 +6,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral
 
+import numpy as np
 from mmengine.logging import print_log
 from torch import nn
 
+from mmasl.engine.check_model import is_multi_label
 from mmasl.errors import UserError, did_you_mean, first_names
 
 # MMDetection's models with one of these parts have heads for other classes than the data on purpose: detectors that
 # read the names of the classes as text, trackers that detect one of many classes, and panoptic models.
 OTHER_HEADS = ('language_model', 'detector', 'panoptic_fusion_head')
+MOST_SCORES = 1000  # samples of a data set whose gt_score is read, evenly spaced
 
 
 def check_classes(model: nn.Module, datasets: Mapping[str, object], trained_on: Sequence[str] | None = None) -> None:
@@ -67,6 +70,7 @@ def check_classes(model: nn.Module, datasets: Mapping[str, object], trained_on: 
                 f'{wrong[0]} is {counts[wrong[0]]}, but {key} has {len(classes)} classes ({first_names(classes)}): '
                 f'write --cfg-options {options}, or set other classes in its metainfo'
             )
+    check_scores(model, datasets)
     if not counts:
         return
     classes, of_classifier, largest = min(counts.values()), 'model.head.num_classes' in counts, -1
@@ -175,3 +179,31 @@ def largest_label(key: str, dataset, num_classes: int, unique: bool) -> int:
             )
         largest = max([largest, *labels])
     return largest
+
+
+def check_scores(model: nn.Module, datasets: Mapping[str, object]) -> None:
+    """Check the ``gt_score`` that multi-label heads read in place of ``gt_label``; on GPUs no loss checks it."""
+    for head in filter(is_multi_label, model.modules()):
+        for key, dataset in datasets.items():
+            for part in innermost(dataset):
+                check_part_scores(key, part, getattr(head, 'num_classes', None))
+
+
+def check_part_scores(key: str, dataset, num_classes: int | None) -> None:
+    """Raise if a ``gt_score`` of one data set has another number than ``num_classes``, or is not -1 or in [0, 1]."""
+    for index in range(0, len(dataset), max(1, -(-len(dataset) // MOST_SCORES))):
+        info = dataset.get_data_info(index) if hasattr(dataset, 'get_data_info') else {}
+        if info.get('gt_score') is None:
+            return  # heads read either all samples by gt_score or none, and some data sets render what they return
+        score = np.asarray(info['gt_score'], dtype=np.float64)
+        picture = info.get('img_path', f'picture {index}')
+        if num_classes is not None and score.shape != (num_classes,):
+            raise UserError(
+                f'{key}: {picture} has a gt_score of shape {score.shape}; expected ({num_classes},), a number per class'
+            )
+        wrong = np.argwhere(~((score == -1) | ((score >= 0) & (score <= 1))))
+        if len(wrong):
+            raise UserError(
+                f'{key}: {picture} has {score[tuple(wrong[0])]:g} for class {wrong[0][-1]} in its gt_score; expected a '
+                'number from 0 to 1, or -1 for a label that is not annotated'
+            )

@@ -69,12 +69,16 @@ def check_class_weight(head: nn.Module, name: str) -> None:
 def check_multi_label(head: nn.Module, name: str) -> None:
     """Raise if ``head`` passes several labels of a picture to a loss for one label."""
     loss = getattr(head, 'loss_module', None)
-    multi_label = any(cls.__name__ == 'MultiLabelClsHead' for cls in type(head).__mro__)
-    if multi_label and isinstance(loss, SoftmaxAsymmetricLoss):
+    if is_multi_label(head) and isinstance(loss, SoftmaxAsymmetricLoss):
         raise UserError(
             f'model.{name}.loss: {type(head).__name__} passes several labels of a picture, but {type(loss).__name__} '
             f'takes one; write type=mmasl.AsymmetricLoss there, or model.{name}.type=LinearClsHead for one label'
         )
+
+
+def is_multi_label(head: nn.Module) -> bool:
+    """Return whether ``head`` is one of MMPretrain's heads for several labels of a picture."""
+    return any(cls.__name__ == 'MultiLabelClsHead' for cls in type(head).__mro__)
 
 
 def own_losses(head: nn.Module) -> Iterator[tuple[str, nn.Module]]:

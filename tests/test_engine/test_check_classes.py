@@ -2,10 +2,12 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from mmdet.datasets.dataset_wrappers import ConcatDataset as DetectionConcat
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
+from mmpretrain.registry import MODELS
 from torch import nn
 
 from mmasl.datasets import DigitScenes
@@ -108,6 +110,41 @@ def test_data_of_a_classifier(what):
     with pytest.raises(UserError) as caught:
         check_classes(classifier(), {'data': dataset})
     assert message in str(caught.value)
+
+
+class Scores(BaseDataset):
+    """Samples that have a ``gt_score`` and no labels."""
+
+    def __init__(self, *scores):
+        self._scores = scores
+        super().__init__(serialize_data=False)
+
+    def load_data_list(self):
+        return [{'gt_score': score} for score in self._scores]
+
+
+def multi_label(loss='mmasl.AsymmetricLoss', **constants):
+    head = dict(type='MultiLabelLinearClsHead', num_classes=2, in_channels=1, loss=dict(type=loss, **constants))
+    return nn.ModuleDict({'head': MODELS.build(head)})
+
+
+@pytest.mark.parametrize(
+    'score, message',
+    [
+        ([1, 255], 'has 255 for class 1 in its gt_score; expected a number from 0 to 1, or -1 for a label that is not'),
+        (np.float32([2, 0]), 'has 2 for class 0 in its gt_score'),
+        (torch.tensor([0.0, torch.nan]), 'has nan for class 1 in its gt_score'),
+        ([0, -0.5], 'has -0.5 for class 1 in its gt_score'),
+        ([0, 1, 0], r'has a gt_score of shape \(3,\); expected \(2,\), a number per class'),
+        ([[0, 1]], r'has a gt_score of shape \(1, 2\); expected \(2,\), a number per class'),
+    ],
+)
+def test_scores_of_a_multi_label_head(score, message):
+    fine = [0, 1], np.float32([-1, 0.5]), torch.tensor([True, False])
+    check_classes(multi_label(), {'data': Scores(*fine)})
+    with pytest.raises(UserError, match=f'data: picture 3 {message}'):
+        check_classes(multi_label(), {'data': SeededDataset(RepeatDataset(Scores(*fine, score), times=2))})
+    check_classes(classifier(), {'data': Scores(*fine, score)})  # a head for regression, for example
 
 
 BOXES = {
