@@ -10,7 +10,7 @@ import numpy as np
 from mmengine.logging import print_log
 from torch import nn
 
-from mmasl.engine.check_model import is_multi_label
+from mmasl.engine.check_model import check_ignores, is_multi_label
 from mmasl.errors import UserError, did_you_mean, first_names
 
 # MMDetection's models with one of these parts have heads for other classes than the data on purpose: detectors that
@@ -183,18 +183,24 @@ def largest_label(key: str, dataset, num_classes: int, unique: bool) -> int:
 
 def check_scores(model: nn.Module, datasets: Mapping[str, object]) -> None:
     """Check the ``gt_score`` that multi-label heads read in place of ``gt_label``; on GPUs no loss checks it."""
-    for head in filter(is_multi_label, model.modules()):
-        for key, dataset in datasets.items():
-            for part in innermost(dataset):
-                check_part_scores(key, part, getattr(head, 'num_classes', None))
+    for name, head in model.named_modules():
+        for key, dataset in datasets.items() if is_multi_label(head) else ():
+            ignored = [check_part_scores(key, part, getattr(head, 'num_classes', None)) for part in innermost(dataset)]
+            if any(ignored) and key.startswith('train_'):
+                check_ignores(head, name, key)
 
 
-def check_part_scores(key: str, dataset, num_classes: int | None) -> None:
-    """Raise if a ``gt_score`` of one data set has another number than ``num_classes``, or is not -1 or in [0, 1]."""
+def check_part_scores(key: str, dataset, num_classes: int | None) -> bool:
+    """Raise if a ``gt_score`` of one data set has another number than ``num_classes``, or is not -1 or in [0, 1].
+
+    Returns:
+        Whether there is a -1.
+    """
+    ignored = False
     for index in range(0, len(dataset), max(1, -(-len(dataset) // MOST_SCORES))):
         info = dataset.get_data_info(index) if hasattr(dataset, 'get_data_info') else {}
         if info.get('gt_score') is None:
-            return  # heads read either all samples by gt_score or none, and some data sets render what they return
+            break  # heads read either all samples by gt_score or none, and some data sets render what they return
         score = np.asarray(info['gt_score'], dtype=np.float64)
         picture = info.get('img_path', f'picture {index}')
         if num_classes is not None and score.shape != (num_classes,):
@@ -207,3 +213,5 @@ def check_part_scores(key: str, dataset, num_classes: int | None) -> None:
                 f'{key}: {picture} has {score[tuple(wrong[0])]:g} for class {wrong[0][-1]} in its gt_score; expected a '
                 'number from 0 to 1, or -1 for a label that is not annotated'
             )
+        ignored |= bool((score == -1).any())
+    return ignored

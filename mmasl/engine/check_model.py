@@ -76,6 +76,21 @@ def check_multi_label(head: nn.Module, name: str) -> None:
         )
 
 
+def check_ignores(head: nn.Module, name: str, key: str) -> None:
+    """Raise if ``head`` has a loss of MMPretrain, which trains on the labels of -1 in the data set ``key``.
+
+    The cross-entropy of such a label has no lower bound. Losses of other origin pass, because MMDetection's
+    cross-entropy ignores negative labels, and a user's own loss may do so.
+    """
+    loss = getattr(head, 'loss_module', None)
+    if type(loss).__module__.startswith('mmpretrain.'):
+        raise UserError(
+            f"{key} has labels of -1 (not annotated), which MMPretrain's {type(loss).__name__} does not ignore: write "
+            f'model.{name}.loss.type=mmasl.AsymmetricLoss; with gamma_pos=0, gamma_neg=0 and clip=0 it is '
+            'cross-entropy that ignores them'
+        )
+
+
 def is_multi_label(head: nn.Module) -> bool:
     """Return whether ``head`` is one of MMPretrain's heads for several labels of a picture."""
     return any(cls.__name__ == 'MultiLabelClsHead' for cls in type(head).__mro__)

@@ -147,6 +147,29 @@ def test_scores_of_a_multi_label_head(score, message):
     check_classes(classifier(), {'data': Scores(*fine, score)})  # a head for regression, for example
 
 
+@pytest.mark.parametrize('name', ['CrossEntropyLoss', 'FocalLoss', 'AsymmetricLoss'])
+def test_losses_that_do_not_ignore_labels_of_a_training_set(name):
+    model = multi_label(f'mmpretrain.{name}', **dict(use_sigmoid=True) if name == 'CrossEntropyLoss' else {})
+    partial, complete = Scores([0, 1], [1, -1]), Scores([0, 1])
+    check_classes(model, {'train_dataloader.dataset': complete, 'val_dataloader.dataset': partial})
+    check_classes(multi_label(), {'train_dataloader.dataset': partial})
+    with pytest.raises(UserError) as caught:
+        check_classes(model, {'train_dataloader.dataset': ConcatDataset([complete, partial])})
+    assert str(caught.value) == (
+        f"train_dataloader.dataset has labels of -1 (not annotated), which MMPretrain's {name} does not ignore: write "
+        'model.head.loss.type=mmasl.AsymmetricLoss; with gamma_pos=0, gamma_neg=0 and clip=0 it is cross-entropy that '
+        'ignores them'
+    )
+
+
+@pytest.mark.parametrize('loss', ['mmdet.CrossEntropyLoss', 'Masked'])
+def test_losses_of_others_that_ignore_labels(loss, monkeypatch):
+    monkeypatch.setattr(MODELS, '_module_dict', dict(MODELS.module_dict))
+    MODELS.register_module('Masked', module=type('Masked', (nn.Identity,), {}))
+    model = multi_label(loss, **dict(use_sigmoid=True) if loss != 'Masked' else {})
+    check_classes(model, {'train_dataloader.dataset': Scores([1, -1])})
+
+
 BOXES = {
     'a label above the classes': (
         Labels([0], [1, 1, 2]),
