@@ -22,6 +22,7 @@ UNFIT_HEADS = {
 }
 PROBABILITY_HEADS = {'TOODHead'}  # they pass no logits
 QUALITY_HEADS = {'GFLHead', 'RTMDetHead', 'TOODHead'}  # they pass (labels, scores) to loss_cls
+REDUCTIONS = {'YOLOXHead': 'sum', 'FSAFHead': 'none'}  # they average the loss themselves
 
 
 def check_model(model: nn.Module) -> None:
@@ -35,7 +36,7 @@ def check_model(model: nn.Module) -> None:
         UserError: If the number of a head's channels is not ``num_classes``, because the config of its loss lacks
             ``use_sigmoid=True`` or because it is a softmax head; if a head does not use its ``loss_cls``; if it passes
             probabilities to a loss without ``activated=True``, qualities to a loss for labels, or several labels to a
-            loss for one. The message is one line that names the config key.
+            loss for one; or if it needs another ``reduction``. The message is one line that names the config key.
 
     Example:
         >>> from mmasl.models.losses import AsymmetricLoss
@@ -116,6 +117,14 @@ def check_head(head: nn.Module, loss: nn.Module, key: str) -> None:
             raise UserError(
                 f'{key}.type=mmasl.AsymmetricQualityLoss is needed: {name} passes (labels, scores), which {loss_name} '
                 'does not take'
+            )
+        needed = REDUCTIONS.get(cls.__name__, loss.reduction)
+        if cls.__name__ == 'YOLOV3Head':  # it adds up its losses as they come; upstream's configs give each a 'sum'
+            needed = getattr(head.loss_conf, 'reduction', needed)
+        if loss.reduction != needed:
+            raise UserError(
+                f"{key}.reduction='{needed}' is missing in the config: {name} needs it; with '{loss.reduction}', the "
+                "class loss has another scale than the head's other losses"
             )
     classes, channels = getattr(head, 'num_classes', None), count_channels(head)
     if classes is None or channels is None:
