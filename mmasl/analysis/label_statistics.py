@@ -139,7 +139,8 @@ def _asymmetric(**constants) -> dict:
 
 def _multi_label(summary):
     ratio = summary['positive_negative_ratio']
-    yield 'cross-entropy', dict(type='CrossEntropyLoss', use_sigmoid=True), 'the reference that every step must beat'
+    reason = 'the reference that every step must beat; unlike that of MMPretrain, it ignores labels of -1'
+    yield 'cross-entropy', _asymmetric(gamma_pos=0.0, gamma_neg=0.0, clip=0.0), reason
     yield 'focal loss', _asymmetric(**FOCAL), 'turns down easy samples, of both sides alike (Fig. 5: best for γ 2 to 4)'
     reason = 'the cheapest step against missing labels: negatives below p = 0.05 get no gradient'
     yield 'margin on cross-entropy', _asymmetric(gamma_pos=0.0, gamma_neg=0.0, clip=0.05), reason

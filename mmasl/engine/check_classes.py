@@ -6,14 +6,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral
 
+import numpy as np
 from mmengine.logging import print_log
 from torch import nn
 
+from mmasl.engine.check_model import check_ignores, is_multi_label
 from mmasl.errors import UserError, did_you_mean, first_names
 
 # MMDetection's models with one of these parts have heads for other classes than the data on purpose: detectors that
 # read the names of the classes as text, trackers that detect one of many classes, and panoptic models.
 OTHER_HEADS = ('language_model', 'detector', 'panoptic_fusion_head')
+MOST_SCORES = 1000  # samples of a data set whose gt_score is read, evenly spaced
 
 
 def check_classes(model: nn.Module, datasets: Mapping[str, object], trained_on: Sequence[str] | None = None) -> None:
@@ -40,8 +43,7 @@ def check_classes(model: nn.Module, datasets: Mapping[str, object], trained_on: 
         mmasl.errors.UserError: model.head.num_classes is 3, but train_dataloader.dataset has 2 classes (circle, ...
     """
     named = {'the checkpoint': tuple(trained_on)} if trained_on else {}
-    for key, dataset in datasets.items():
-        classes = getattr(dataset, 'metainfo', {}).get('classes')
+    for key, classes, dataset in all_classes(datasets):
         if isinstance(classes, str):
             raise UserError(
                 f"{key}: its classes are the string {classes!r}, so each letter is one; write a tuple: ('{classes}',)"
@@ -68,6 +70,7 @@ def check_classes(model: nn.Module, datasets: Mapping[str, object], trained_on: 
                 f'{wrong[0]} is {counts[wrong[0]]}, but {key} has {len(classes)} classes ({first_names(classes)}): '
                 f'write --cfg-options {options}, or set other classes in its metainfo'
             )
+    check_scores(model, datasets)
     if not counts:
         return
     classes, of_classifier, largest = min(counts.values()), 'model.head.num_classes' in counts, -1
@@ -83,6 +86,20 @@ def check_classes(model: nn.Module, datasets: Mapping[str, object], trained_on: 
             logger='current',
             level=logging.WARNING,
         )
+
+
+def all_classes(datasets: Mapping[str, object]) -> Iterator[tuple[str, Sequence[str] | None, object]]:
+    """Yield the key, the classes and the data set of each of ``datasets``, and of each part with a ``metainfo``."""
+    for key, dataset in datasets.items():
+        entries = metainfo_entries(getattr(dataset, 'metainfo', None))
+        for number, entry in enumerate(entries, start=1):
+            name = key if len(entries) == 1 else f'data set {number} of {key}'
+            yield name, entry.get('classes'), dataset
+
+
+def metainfo_entries(metainfo: Mapping | list[Mapping] | None) -> list[Mapping]:
+    """Return ``metainfo`` as a list, which MMDetection's ConcatDataset has if its data sets differ in theirs."""
+    return metainfo if isinstance(metainfo, list) else [metainfo or {}]
 
 
 def check_same(key: str, classes: tuple[str, ...], other: str, others: tuple[str, ...]) -> None:
@@ -162,3 +179,39 @@ def largest_label(key: str, dataset, num_classes: int, unique: bool) -> int:
             )
         largest = max([largest, *labels])
     return largest
+
+
+def check_scores(model: nn.Module, datasets: Mapping[str, object]) -> None:
+    """Check the ``gt_score`` that multi-label heads read in place of ``gt_label``; on GPUs no loss checks it."""
+    for name, head in model.named_modules():
+        for key, dataset in datasets.items() if is_multi_label(head) else ():
+            ignored = [check_part_scores(key, part, getattr(head, 'num_classes', None)) for part in innermost(dataset)]
+            if any(ignored) and key.startswith('train_'):
+                check_ignores(head, name, key)
+
+
+def check_part_scores(key: str, dataset, num_classes: int | None) -> bool:
+    """Raise if a ``gt_score`` of one data set has another number than ``num_classes``, or is not -1 or in [0, 1].
+
+    Returns:
+        Whether there is a -1.
+    """
+    ignored = False
+    for index in range(0, len(dataset), max(1, -(-len(dataset) // MOST_SCORES))):
+        info = dataset.get_data_info(index) if hasattr(dataset, 'get_data_info') else {}
+        if info.get('gt_score') is None:
+            break  # heads read either all samples by gt_score or none, and some data sets render what they return
+        score = np.asarray(info['gt_score'], dtype=np.float64)
+        picture = info.get('img_path', f'picture {index}')
+        if num_classes is not None and score.shape != (num_classes,):
+            raise UserError(
+                f'{key}: {picture} has a gt_score of shape {score.shape}; expected ({num_classes},), a number per class'
+            )
+        wrong = np.argwhere(~((score == -1) | ((score >= 0) & (score <= 1))))
+        if len(wrong):
+            raise UserError(
+                f'{key}: {picture} has {score[tuple(wrong[0])]:g} for class {wrong[0][-1]} in its gt_score; expected a '
+                'number from 0 to 1, or -1 for a label that is not annotated'
+            )
+        ignored |= bool((score == -1).any())
+    return ignored

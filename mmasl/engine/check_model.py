@@ -22,6 +22,7 @@ UNFIT_HEADS = {
 }
 PROBABILITY_HEADS = {'TOODHead'}  # they pass no logits
 QUALITY_HEADS = {'GFLHead', 'RTMDetHead', 'TOODHead'}  # they pass (labels, scores) to loss_cls
+REDUCTIONS = {'YOLOXHead': 'sum', 'FSAFHead': 'none'}  # they average the loss themselves
 
 
 def check_model(model: nn.Module) -> None:
@@ -35,7 +36,7 @@ def check_model(model: nn.Module) -> None:
         UserError: If the number of a head's channels is not ``num_classes``, because the config of its loss lacks
             ``use_sigmoid=True`` or because it is a softmax head; if a head does not use its ``loss_cls``; if it passes
             probabilities to a loss without ``activated=True``, qualities to a loss for labels, or several labels to a
-            loss for one. The message is one line that names the config key.
+            loss for one; or if it needs another ``reduction``. The message is one line that names the config key.
 
     Example:
         >>> from mmasl.models.losses import AsymmetricLoss
@@ -69,12 +70,31 @@ def check_class_weight(head: nn.Module, name: str) -> None:
 def check_multi_label(head: nn.Module, name: str) -> None:
     """Raise if ``head`` passes several labels of a picture to a loss for one label."""
     loss = getattr(head, 'loss_module', None)
-    multi_label = any(cls.__name__ == 'MultiLabelClsHead' for cls in type(head).__mro__)
-    if multi_label and isinstance(loss, SoftmaxAsymmetricLoss):
+    if is_multi_label(head) and isinstance(loss, SoftmaxAsymmetricLoss):
         raise UserError(
             f'model.{name}.loss: {type(head).__name__} passes several labels of a picture, but {type(loss).__name__} '
             f'takes one; write type=mmasl.AsymmetricLoss there, or model.{name}.type=LinearClsHead for one label'
         )
+
+
+def check_ignores(head: nn.Module, name: str, key: str) -> None:
+    """Raise if ``head`` has a loss of MMPretrain, which trains on the labels of -1 in the data set ``key``.
+
+    The cross-entropy of such a label has no lower bound. Losses of other origin pass, because MMDetection's
+    cross-entropy ignores negative labels, and a user's own loss may do so.
+    """
+    loss = getattr(head, 'loss_module', None)
+    if type(loss).__module__.startswith('mmpretrain.'):
+        raise UserError(
+            f"{key} has labels of -1 (not annotated), which MMPretrain's {type(loss).__name__} does not ignore: write "
+            f'model.{name}.loss.type=mmasl.AsymmetricLoss; with gamma_pos=0, gamma_neg=0 and clip=0 it is '
+            'cross-entropy that ignores them'
+        )
+
+
+def is_multi_label(head: nn.Module) -> bool:
+    """Return whether ``head`` is one of MMPretrain's heads for several labels of a picture."""
+    return any(cls.__name__ == 'MultiLabelClsHead' for cls in type(head).__mro__)
 
 
 def own_losses(head: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -97,6 +117,14 @@ def check_head(head: nn.Module, loss: nn.Module, key: str) -> None:
             raise UserError(
                 f'{key}.type=mmasl.AsymmetricQualityLoss is needed: {name} passes (labels, scores), which {loss_name} '
                 'does not take'
+            )
+        needed = REDUCTIONS.get(cls.__name__, loss.reduction)
+        if cls.__name__ == 'YOLOV3Head':  # it adds up its losses as they come; upstream's configs give each a 'sum'
+            needed = getattr(head.loss_conf, 'reduction', needed)
+        if loss.reduction != needed:
+            raise UserError(
+                f"{key}.reduction='{needed}' is missing in the config: {name} needs it; with '{loss.reduction}', the "
+                "class loss has another scale than the head's other losses"
             )
     classes, channels = getattr(head, 'num_classes', None), count_channels(head)
     if classes is None or channels is None:

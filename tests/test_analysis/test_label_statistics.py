@@ -92,6 +92,19 @@ def test_the_ladder_follows_the_statistics():
     assert '20% of the images have no label at all' in reasons['margin on focal loss']
 
 
+def test_the_reference_ignores_labels_and_is_cross_entropy_otherwise():
+    import torch
+    from mmpretrain.registry import MODELS
+
+    reference = MODELS.build(starting_ladder(summary(0.01))[0]['loss'])
+    pred, target = torch.tensor([[0.5, -1.0]], requires_grad=True), torch.tensor([[1.0, 0.0]])
+    assert reference(pred, target, avg_factor=1).item() == pytest.approx(
+        torch.nn.functional.binary_cross_entropy_with_logits(pred, target, reduction='sum').item()
+    )
+    reference(pred, -torch.ones(1, 2), avg_factor=1).backward()
+    assert not pred.grad.any()
+
+
 @pytest.mark.parametrize(
     'figures', [summary(0.01), summary(0.5), dict(kind='single-label', imbalance=80.0), dict(kind='detection')], ids=str
 )

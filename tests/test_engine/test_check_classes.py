@@ -1,12 +1,18 @@
 """Classes that disagree, in heads, data or checkpoints, stop a run before its first iteration."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
+from mmdet.datasets.dataset_wrappers import ConcatDataset as DetectionConcat
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
+from mmpretrain.registry import MODELS
 from torch import nn
 
 from mmasl.datasets import DigitScenes
 from mmasl.engine.check_classes import OTHER_HEADS, check_classes
+from mmasl.engine.hooks import CheckModelHook, StopAtNaNHook
 from mmasl.engine.seeding import SeededDataset
 from mmasl.errors import UserError
 from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, Refusals, load_main, write_config
@@ -106,6 +112,64 @@ def test_data_of_a_classifier(what):
     assert message in str(caught.value)
 
 
+class Scores(BaseDataset):
+    """Samples that have a ``gt_score`` and no labels."""
+
+    def __init__(self, *scores):
+        self._scores = scores
+        super().__init__(serialize_data=False)
+
+    def load_data_list(self):
+        return [{'gt_score': score} for score in self._scores]
+
+
+def multi_label(loss='mmasl.AsymmetricLoss', **constants):
+    head = dict(type='MultiLabelLinearClsHead', num_classes=2, in_channels=1, loss=dict(type=loss, **constants))
+    return nn.ModuleDict({'head': MODELS.build(head)})
+
+
+@pytest.mark.parametrize(
+    'score, message',
+    [
+        ([1, 255], 'has 255 for class 1 in its gt_score; expected a number from 0 to 1, or -1 for a label that is not'),
+        (np.float32([2, 0]), 'has 2 for class 0 in its gt_score'),
+        (torch.tensor([0.0, torch.nan]), 'has nan for class 1 in its gt_score'),
+        ([0, -0.5], 'has -0.5 for class 1 in its gt_score'),
+        ([0, 1, 0], r'has a gt_score of shape \(3,\); expected \(2,\), a number per class'),
+        ([[0, 1]], r'has a gt_score of shape \(1, 2\); expected \(2,\), a number per class'),
+    ],
+)
+def test_scores_of_a_multi_label_head(score, message):
+    fine = [0, 1], np.float32([-1, 0.5]), torch.tensor([True, False])
+    check_classes(multi_label(), {'data': Scores(*fine)})
+    with pytest.raises(UserError, match=f'data: picture 3 {message}'):
+        check_classes(multi_label(), {'data': SeededDataset(RepeatDataset(Scores(*fine, score), times=2))})
+    check_classes(classifier(), {'data': Scores(*fine, score)})  # a head for regression, for example
+
+
+@pytest.mark.parametrize('name', ['CrossEntropyLoss', 'FocalLoss', 'AsymmetricLoss'])
+def test_losses_that_do_not_ignore_labels_of_a_training_set(name):
+    model = multi_label(f'mmpretrain.{name}', **dict(use_sigmoid=True) if name == 'CrossEntropyLoss' else {})
+    partial, complete = Scores([0, 1], [1, -1]), Scores([0, 1])
+    check_classes(model, {'train_dataloader.dataset': complete, 'val_dataloader.dataset': partial})
+    check_classes(multi_label(), {'train_dataloader.dataset': partial})
+    with pytest.raises(UserError) as caught:
+        check_classes(model, {'train_dataloader.dataset': ConcatDataset([complete, partial])})
+    assert str(caught.value) == (
+        f"train_dataloader.dataset has labels of -1 (not annotated), which MMPretrain's {name} does not ignore: write "
+        'model.head.loss.type=mmasl.AsymmetricLoss; with gamma_pos=0, gamma_neg=0 and clip=0 it is cross-entropy that '
+        'ignores them'
+    )
+
+
+@pytest.mark.parametrize('loss', ['mmdet.CrossEntropyLoss', 'Masked'])
+def test_losses_of_others_that_ignore_labels(loss, monkeypatch):
+    monkeypatch.setattr(MODELS, '_module_dict', dict(MODELS.module_dict))
+    MODELS.register_module('Masked', module=type('Masked', (nn.Identity,), {}))
+    model = multi_label(loss, **dict(use_sigmoid=True) if loss != 'Masked' else {})
+    check_classes(model, {'train_dataloader.dataset': Scores([1, -1])})
+
+
 BOXES = {
     'a label above the classes': (
         Labels([0], [1, 1, 2]),
@@ -135,6 +199,35 @@ def test_data_sets_in_wrappers():
     check_classes(classifier(), {'data': ConcatDataset([Labels([]), Labels([1])])})
     with pytest.raises(UserError, match='data: none of its 2 pictures has a label'):
         check_classes(classifier(), {'data': ConcatDataset([Labels([]), Labels([])])})
+
+
+def test_data_sets_of_a_concatenation_with_unequal_metainfo():
+    def concatenated(*classes):
+        parts = [Labels([0], classes=names) for names in classes]
+        parts[0]._metainfo['palette'] = 'random'
+        return DetectionConcat(parts)
+
+    agree = concatenated(('x', 'y'), None, ('x', 'y'))
+    assert isinstance(agree.metainfo, list)
+    check_classes(classifier(), {'data': SeededDataset(agree)})
+    with pytest.raises(UserError, match='model.head.num_classes is 3, but data set 1 of data has 2 classes'):
+        check_classes(classifier(3), {'data': agree})
+    with pytest.raises(UserError, match="class 1 is 'z' in data set 2 of data and 'y' in data set 1 of data; labels"):
+        check_classes(classifier(), {'data': concatenated(('x', 'y'), ('x', 'z'))})
+    with pytest.raises(UserError, match="data set 1 of data: its classes are the string 'red', so each letter is one"):
+        check_classes(classifier(), {'data': concatenated('red', ('x', 'y'))})
+
+
+def test_hooks_take_the_first_classes_of_a_concatenation():
+    entries = [dict(classes=('x', 'y')), dict(classes=('x', 'y'), palette='random')]
+    check = CheckModelHook()
+    check.after_load_checkpoint(None, dict(meta=dict(dataset_meta=entries)))
+    assert check.trained_on == ('x', 'y')
+    stop = StopAtNaNHook()
+    stop.logits = [('head.loss_module', torch.tensor([[0.0, torch.nan]]))]
+    hub = SimpleNamespace(runtime_info=dict(dataset_meta=entries))
+    with pytest.raises(UserError, match='logits of y in head.loss_module are not finite'):
+        stop.after_train_iter(SimpleNamespace(message_hub=hub, iter=0, epoch=0), 0)
 
 
 def test_two_data_sets():

@@ -35,6 +35,7 @@ def built_head(cfg, **loss):
 def test_heads_of_mmdetection(name):
     cfg = small_config(name).bbox_head
     ours = dict(OURS, activated=True) if name == 'TOOD' else OURS
+    ours = dict(ours, reduction=cfg.loss_cls.get('reduction', 'mean'))
     if name in QUALITY:
         text = r'^model\.bbox_head\.loss_cls\.type=mmasl\.AsymmetricQualityLoss is needed: .* which AsymmetricLoss does'
         with pytest.raises(UserError, match=text):
@@ -70,6 +71,31 @@ def test_a_head_that_passes_probabilities():
         assert str(error.value) == (
             f'model.bbox_head.{key}.activated=True is missing in the config: TOODHead passes probabilities to its loss'
         )
+
+
+@pytest.mark.parametrize(
+    'path, needed',
+    [
+        ('yolox/yolox_s_8xb8-300e_coco.py', 'sum'),
+        ('fsaf/fsaf_r50_fpn_1x_coco.py', 'none'),
+        ('yolo/yolov3_d53_8xb8-320-273e_coco.py', 'sum'),
+    ],
+)
+def test_heads_that_need_another_reduction(path, needed):
+    cfg = Config.fromfile(CONFIGS / path).model.bbox_head
+    check_model(built_head(cfg, **FIT, reduction=needed))
+    with pytest.raises(UserError) as error:
+        check_model(built_head(cfg, **FIT))
+    assert str(error.value) == (
+        f"model.bbox_head.loss_cls.reduction='{needed}' is missing in the config: {cfg.type} needs it; with 'mean', "
+        "the class loss has another scale than the head's other losses"
+    )
+
+
+def test_yolov3_may_average_all_its_losses():
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        head = MODELS.build(dict(type='YOLOV3Head', num_classes=7, in_channels=[8, 8, 8], loss_cls=FIT))
+    check_model(nn.ModuleDict({'bbox_head': head}))
 
 
 def test_losses_of_others_are_not_looked_at():

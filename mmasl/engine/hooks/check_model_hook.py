@@ -5,7 +5,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 
-from mmasl.engine.check_classes import check_classes
+from mmasl.engine.check_classes import check_classes, metainfo_entries
 from mmasl.engine.check_model import check_model
 from mmasl.registry import HOOKS
 
@@ -36,7 +36,7 @@ class CheckModelHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         meta = checkpoint.get('meta') or {}
-        self.trained_on = (meta.get('dataset_meta') or {}).get('classes')
+        self.trained_on = metainfo_entries(meta.get('dataset_meta'))[0].get('classes')
 
     def before_train(self, runner: Runner) -> None:
         # Fine-tuning usually has other classes than the checkpoint.

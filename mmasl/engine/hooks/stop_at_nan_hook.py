@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
+from mmasl.engine.check_classes import metainfo_entries
 from mmasl.engine.hooks.probability_gap_hook import LOSS_NAMES
 from mmasl.errors import UserError
 from mmasl.registry import HOOKS
@@ -59,7 +60,7 @@ class StopAtNaNHook(Hook):
         wrong = [f'{name} is {value}' for name, value in losses.items() if not math.isfinite(value)]
         # The sum takes one pass but may overflow where all logits are finite; not_finite() then finds no class.
         found = [not_finite(*pair) for pair in logits if not pair[1].sum(dtype=torch.float32).isfinite()]
-        classes = (runner.message_hub.runtime_info.get('dataset_meta') or {}).get('classes', ())
+        classes = metainfo_entries(runner.message_hub.runtime_info.get('dataset_meta'))[0].get('classes', ())
         wrong += [f'logits of {name_classes(*where, classes)} are not finite' for where in found if where[1]]
         if not wrong:
             return
