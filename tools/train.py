@@ -44,7 +44,7 @@ def merge_args(cfg: Config, args) -> None:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
         cli.enable_amp(cfg)
-    if args.auto_scale_lr:
+    if args.auto_scale_lr or (cfg.get('auto_scale_lr') or {}).get('enable'):
         cli.enable_auto_scale_lr(cfg)
     if args.resume == 'auto':
         last = checkpoints.latest(cfg.work_dir)
