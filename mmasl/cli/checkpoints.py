@@ -51,6 +51,9 @@ def read(path: str, key: str, of_strategy: bool = False) -> dict | None:
     """Return the checkpoint on the CPU, or, with ``of_strategy``, None for a folder that only the strategy can read."""
     check_file(path, key)
     if os.path.isdir(path):
+        found = newest(path)
+        if found is not None:
+            raise UserError(f'{key}: {path} is a folder; write the file, such as {found}, its newest checkpoint')
         if of_strategy:
             return None
         raise UserError(f'{key}: {path} is a folder: only the strategy that wrote it can read it')

@@ -112,6 +112,11 @@ def strategy_of(cfg: Config) -> str | None:
     return type_name((cfg.get('strategy') or {'type': default})['type']).split('.')[-1]
 
 
+def reads_folders(cfg: Config) -> bool:
+    """Return whether a checkpoint of the config's strategy may be a folder."""
+    return strategy_of(cfg) not in (None, 'SingleDeviceStrategy', 'DDPStrategy')
+
+
 def check_strategy(cfg: Config) -> None:
     """Raise if the config's ``strategy`` would be ignored, cannot start, or would write broken checkpoints."""
     name = strategy_of(cfg)
