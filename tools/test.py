@@ -181,7 +181,7 @@ def main(argv=None) -> None:
     preflight.check_strategy(cfg)
     preflight.check_components(cfg, 'test')
     preflight.check_data(cfg, 'test')
-    checkpoint = checkpoints.read(args.checkpoint, 'checkpoint', of_strategy=True)
+    checkpoint = checkpoints.read(args.checkpoint, 'checkpoint', of_strategy=preflight.reads_folders(cfg))
     preflight.check_folder(cfg.work_dir, '--work-dir')
     runner = cli.build_runner(cfg, checkpoint)
     if args.show_dir:

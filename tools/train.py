@@ -44,7 +44,7 @@ def merge_args(cfg: Config, args) -> None:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
         cli.enable_amp(cfg)
-    if args.auto_scale_lr:
+    if args.auto_scale_lr or (cfg.get('auto_scale_lr') or {}).get('enable'):
         cli.enable_auto_scale_lr(cfg)
     if args.resume == 'auto':
         last = checkpoints.latest(cfg.work_dir)
@@ -69,7 +69,8 @@ def read_start(cfg: Config) -> dict | None:
     """Return the checkpoint that training starts from, or None; it is compared with the model later."""
     if not cfg.get('load_from'):
         return None
-    checkpoint = checkpoints.read(cfg.load_from, '--resume' if cfg.get('resume') else 'load_from', of_strategy=True)
+    key = '--resume' if cfg.get('resume') else 'load_from'
+    checkpoint = checkpoints.read(cfg.load_from, key, of_strategy=preflight.reads_folders(cfg))
     if cfg.get('resume'):
         checkpoints.check_resumable(checkpoint, cfg.load_from)
     return checkpoint

@@ -1,4 +1,4 @@
-"""Checks of ``--cfg-options``: a key that no component reads is refused instead of being ignored."""
+"""Checks of keys in ``--cfg-options`` and of settings in files: what nothing reads is refused, not ignored."""
 
 import difflib
 
@@ -38,7 +38,7 @@ TOP_LEVEL = (
     (parameters(Runner)[0] | parameters(FlexibleRunner)[0])
     | {'runner_type', 'model_wrapper_cfg', 'find_unused_parameters', 'sync_bn', 'custom_imports'}
     | {'efficient_conv_bn_eval', 'activation_checkpointing', 'tta_model', 'tta_pipeline'}
-)
+) - {'cfg'}
 
 
 def apply_cfg_options(cfg: Config, options: dict) -> None:
@@ -125,6 +125,19 @@ def is_slip(name: str, other: str) -> bool:
     if a[:1] != b[:1] or a.strip('0123456789') == b.strip('0123456789'):
         return False
     return difflib.SequenceMatcher(a=a, b=b).ratio() >= 0.75
+
+
+def check_settings(cfg: Config) -> None:
+    """Raise if a variable of the config file is probably a misspelt setting, which MMEngine would ignore."""
+    imported = getattr(cfg, '_imported_names', ())  # OptimWrapper in a config of the import style is no setting
+    for name in (name for name in cfg if name not in TOP_LEVEL and name not in imported):
+        # Single words are common as variables (mode), but those that hold a dict are not.
+        likely = (other for other in TOP_LEVEL if '_' in other or isinstance(cfg[name], dict))
+        if any(is_slip(name, other) for other in likely):
+            raise UserError(
+                f"{cfg.filename}: no setting is called '{name}'{did_you_mean(name, TOP_LEVEL)} "
+                '(a variable that is no setting needs a name that is less like one)'
+            )
 
 
 def move_data_root(cfg: Config, new: str) -> None:

@@ -51,6 +51,9 @@ def read(path: str, key: str, of_strategy: bool = False) -> dict | None:
     """Return the checkpoint on the CPU, or, with ``of_strategy``, None for a folder that only the strategy can read."""
     check_file(path, key)
     if os.path.isdir(path):
+        found = newest(path)
+        if found is not None:
+            raise UserError(f'{key}: {path} is a folder; write the file, such as {found}, its newest checkpoint')
         if of_strategy:
             return None
         raise UserError(f'{key}: {path} is a folder: only the strategy that wrote it can read it')
@@ -79,15 +82,29 @@ def latest(work_dir: str) -> str | None:
     """Return the last checkpoint of ``work_dir``, also if the folder was moved.
 
     A killed process may have left ``last_checkpoint`` empty. The newest checkpoint is returned then.
+
+    Raises:
+        UserError: If there are checkpoints but no ``last_checkpoint``. A new training would replace them.
     """
     if not os.path.isfile(os.path.join(work_dir, 'last_checkpoint')):
+        found = newest(work_dir)
+        if found is not None:
+            raise UserError(
+                f'--resume: {work_dir} has checkpoints, but the file last_checkpoint, which names the last one, is '
+                f'missing; to go on from the newest: --resume {found}; to start anew, choose another --work-dir'
+            )
         return None
     path = find_latest_checkpoint(work_dir)
     if not path:
-        there = [file for pattern in ('epoch_*.pth', 'iter_*.pth') for file in Path(work_dir).glob(pattern)]
-        return str(max(there, key=os.path.getmtime)) if there else None
+        return newest(work_dir)
     moved = os.path.join(work_dir, os.path.basename(path))
     return moved if not os.path.exists(path) and os.path.exists(moved) else path
+
+
+def newest(folder: str) -> str | None:
+    """Return the checkpoint of ``folder`` that was written last, or None if it has none."""
+    there = [file for pattern in ('epoch_*.pth', 'iter_*.pth') for file in Path(folder).glob(pattern)]
+    return str(max(there, key=os.path.getmtime)) if there else None
 
 
 def check_fit(model: torch.nn.Module, checkpoint: dict, path: str, complete: bool, resume: bool = False) -> None:

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.device import is_cuda_available, is_mlu_available, is_musa_available, is_npu_available
 
-from mmasl.cli.cfg_options import EVERYWHERE, UNTYPED, known_keys
+from mmasl.cli.cfg_options import EVERYWHERE, UNTYPED, check_settings, known_keys
 from mmasl.cli.check_annotations import check_annotations, check_evaluator
 from mmasl.cli.components import (
     find_component,
@@ -50,7 +50,8 @@ LAUNCHER_VARIABLES = {'pytorch': 'RANK', 'mpi': 'OMPI_COMM_WORLD_RANK', 'slurm':
 
 
 def check_sections(cfg: Config, job: str) -> None:
-    """Raise if ``cfg`` lacks a section that ``job`` ('train' or 'test') needs."""
+    """Raise if ``cfg`` has a misspelt setting or lacks a section that ``job`` ('train' or 'test') needs."""
+    check_settings(cfg)
     missing = [key for key in NEEDED[job] if cfg.get(key) is None]
     if missing:
         raise UserError(
@@ -109,6 +110,11 @@ def strategy_of(cfg: Config) -> str | None:
         return None
     default = 'SingleDeviceStrategy' if cfg.get('launcher', 'none') == 'none' else 'DDPStrategy'
     return type_name((cfg.get('strategy') or {'type': default})['type']).split('.')[-1]
+
+
+def reads_folders(cfg: Config) -> bool:
+    """Return whether a checkpoint of the config's strategy may be a folder."""
+    return strategy_of(cfg) not in (None, 'SingleDeviceStrategy', 'DDPStrategy')
 
 
 def check_strategy(cfg: Config) -> None:

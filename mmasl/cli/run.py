@@ -170,17 +170,17 @@ def enable_amp(cfg: Config) -> None:
 
 
 def enable_auto_scale_lr(cfg: Config) -> None:
-    """Turn on the linear rule for ``--auto-scale-lr``: lr × (processes × batch size) / base batch size."""
+    """Turn on the linear rule, if it is not on in the config: lr × (processes × batch size) / base batch size."""
     base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
     if base is None:
         raise UserError(
-            '--auto-scale-lr: the config does not say which batch size its learning rate is for; '
-            'add --cfg-options auto_scale_lr.base_batch_size=...'
+            '--auto-scale-lr (auto_scale_lr.enable): the config does not say which batch size its learning rate is '
+            'for; add --cfg-options auto_scale_lr.base_batch_size=...'
         )
     for path, node in walk(cfg.get('param_scheduler'), ('param_scheduler',)):
         if node.get('eta_max') is not None and 'OneCycle' in type_name(node.get('type', '')):
             raise UserError(
-                f'--auto-scale-lr: {type_name(node["type"])} rises to {".".join(path)}.eta_max whatever the optimizer '
-                'has; scale that by --cfg-options, or take mmasl.OneCycleLR without it'
+                f'--auto-scale-lr (auto_scale_lr.enable): {type_name(node["type"])} rises to {".".join(path)}.eta_max '
+                'whatever the optimizer has; scale that by --cfg-options, or take mmasl.OneCycleLR without it'
             )
     cfg.auto_scale_lr.enable = True

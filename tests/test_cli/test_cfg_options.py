@@ -1,9 +1,16 @@
 """Which new keys ``--cfg-options`` may set (what it says to the others is tested with tools/train.py)."""
 
+import ast
+from importlib.util import find_spec
+from pathlib import Path
+
 import pytest
 from mmengine.config import Config
 
-from mmasl.cli.cfg_options import apply_cfg_options, check_key, is_slip
+from mmasl.cli.cfg_options import apply_cfg_options, check_key, check_settings, is_slip
+from mmasl.cli.preflight import check_sections
+from mmasl.errors import UserError
+from tests.test_configs.recipes import CONFIGS
 from tests.test_tools.tool_runs import CLASSIFICATION, write_config
 
 
@@ -56,6 +63,34 @@ def test_legal_new_keys_are_taken(config):
 )
 def test_siblings_are_no_slips(name, other):
     assert not is_slip(name, other)
+
+
+@pytest.mark.parametrize(
+    ('line', 'near'),
+    [('param_schedulers = []', 'param_scheduler'), ("custom_hook = [dict(type='EMAHook')]", 'custom_hooks')]
+    + [('find_unused_parameter = True', 'find_unused_parameters'), ('modle = dict()', 'model')],
+)
+def test_a_mistyped_setting_in_a_file(tmp_path, line, near):
+    config = write_config(tmp_path, CLASSIFICATION, f'{line}\n')
+    with pytest.raises(UserError, match=f"no setting is called '{line.split()[0]}'; did you mean '{near}'") as error:
+        check_sections(Config.fromfile(config), 'train')
+    assert str(error.value).startswith(config)
+
+
+def test_ordinary_variables_and_imported_names_are_no_settings(tmp_path):
+    check_settings(Config(dict(mode='slide', models=['a', 'b'], train_pipeline=[], stage1_cfg=dict(), max_epochs=3)))
+    imports = 'from mmengine.optim import OptimWrapper\nfrom mmengine.visualization import Visualizer\n'
+    check_settings(Config.fromfile(write_config(tmp_path, imports + CLASSIFICATION)))
+
+
+@pytest.mark.parametrize('package', ['mmasl', 'mmdet', 'mmpretrain'])
+def test_no_variable_of_a_published_config_is_taken_for_a_slip(package):
+    """Read as text, because loading two thousand configs takes minutes."""
+    root = CONFIGS if package == 'mmasl' else Path(find_spec(package).origin).parent / '.mim' / 'configs'
+    nodes = (node for file in root.rglob('*.py') for node in ast.walk(ast.parse(file.read_text())))
+    names = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    assert names > {'model', 'train_dataloader'}
+    check_settings(Config(dict.fromkeys(names, {})))
 
 
 def test_an_option_switches_on_what_is_none(config):

@@ -13,6 +13,7 @@ from mmengine.registry import HOOKS
 
 from mmasl.cli import checkpoints
 from mmasl.engine.hooks.safe_checkpoint_hook import AtomicLocalBackend
+from mmasl.errors import UserError
 from tests.test_engine.test_hooks.test_exact_resume_hook import assert_same
 from tests.test_tools.tool_runs import CLASSIFICATION, load_main, write_config
 
@@ -77,11 +78,13 @@ def test_killed_while_a_checkpoint_is_written(tmp_path, monkeypatch, file):
     assert left == ['epoch_3.pth']
 
 
-def test_an_empty_last_checkpoint(tmp_path):
+def test_an_empty_or_missing_last_checkpoint(tmp_path):
+    assert checkpoints.latest(str(tmp_path)) is None
     for number in (9, 10):
         (tmp_path / f'epoch_{number}.pth').write_bytes(b'')
         os.utime(tmp_path / f'epoch_{number}.pth', (number, number))
-    assert checkpoints.latest(str(tmp_path)) is None
+    with pytest.raises(UserError, match=f'last_checkpoint, .* is missing; .*: --resume {tmp_path}/epoch_10.pth; '):
+        checkpoints.latest(str(tmp_path))
     (tmp_path / 'last_checkpoint').write_text('')
     assert checkpoints.latest(str(tmp_path)) == str(tmp_path / 'epoch_10.pth')
 

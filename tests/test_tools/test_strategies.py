@@ -12,7 +12,7 @@ from mmengine import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, STRATEGIES
 
-from mmasl.cli import preflight
+from mmasl.cli import checkpoints, preflight
 from mmasl.models.losses import AdaptiveAsymmetricLoss
 from tests.test_tools.test_many_processes import TEXTS, run_in_processes
 from tests.test_tools.tool_runs import Refusals, load_main, write_config
@@ -112,6 +112,19 @@ def test_deepspeed_takes_the_keys_of_the_config():
     strategy = Config.fromfile(BASES / 'deepspeed.py').strategy
     known = inspect.signature(STRATEGIES.get(strategy.type)).parameters
     assert set(strategy) - {'type'} <= set(known)
+
+
+@pytest.mark.parametrize(
+    ('text', 'folders'),
+    [('', False), ("runner_type = 'FlexibleRunner'", False)]
+    + [(f"_base_ = '{BASES / name}.py'", True) for name in ('fsdp', 'deepspeed')],
+)
+def test_only_sharded_checkpoints_are_folders(tmp_path, text, folders):
+    cfg = Config.fromfile(write_config(tmp_path, text))
+    assert preflight.reads_folders(cfg) is folders
+    Path('sharded').mkdir()
+    if folders:
+        assert checkpoints.read('sharded', 'load_from', of_strategy=folders) is None
 
 
 def test_refusals(tmp_path, capsys, monkeypatch):

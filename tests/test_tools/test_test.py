@@ -130,6 +130,10 @@ def test_checkpoints_that_cannot_be_read(trained, refuse):
     Path('cut.pth').write_bytes(whole[: len(whole) // 2])
     assert 'cut.pth cannot be loaded (is it complete?' in refuse(config, 'cut.pth')
     assert 'cannot be loaded' in refuse(config, config)
+    work_dir = str(Path(checkpoint).parent)
+    said = f'checkpoint: {work_dir} is a folder; write the file, such as {checkpoint}, its newest checkpoint'
+    assert refuse(config, work_dir) == said
+    assert refuse(config, '.') == 'checkpoint: . is a folder: only the strategy that wrote it can read it'
 
 
 def test_where_nothing_can_be_written(trained, refuse):

@@ -159,6 +159,12 @@ def test_resume_from_what_is_no_training_state(config, refuse):
     assert 'holds weights only' in refuse(config, '--resume', 'weights.pth')
     torch.save([1], 'list.pth')
     assert 'holds a list instead of weights' in refuse(config, '--resume', 'list.pth')
+    Path('wd').mkdir()
+    assert 'only the strategy that wrote it' in refuse(config, '--resume', 'wd')
+    Path('wd/epoch_1.pth').touch()
+    for runner in ('Runner', 'FlexibleRunner'):
+        said = refuse(config, '--resume', 'wd', '--cfg-options', f'runner_type={runner}')
+        assert said == '--resume: wd is a folder; write the file, such as wd/epoch_1.pth, its newest checkpoint'
 
 
 def test_start_from_another_architecture(config, refuse):

@@ -301,8 +301,10 @@ def test_auto_scale_lr_without_a_base(config, refuse):
 
 def test_auto_scale_lr_that_the_schedule_would_undo(tmp_path, refuse):
     cycle = "auto_scale_lr = dict(base_batch_size=8)\nparam_scheduler = dict(type='OneCycleLR', eta_max=0.1)\n"
-    said = refuse(write_config(tmp_path, CLASSIFICATION + cycle), '--auto-scale-lr')
-    assert said.startswith('--auto-scale-lr: OneCycleLR rises to param_scheduler.eta_max whatever the optimizer has')
+    config = write_config(tmp_path, CLASSIFICATION + cycle)
+    for way in (['--auto-scale-lr'], ['--cfg-options', 'auto_scale_lr.enable=True']):
+        said = refuse(config, *way)
+        assert said.startswith('--auto-scale-lr (auto_scale_lr.enable): OneCycleLR rises to param_scheduler.eta_max ')
 
 
 def test_launcher_without_its_variables(config, refuse, monkeypatch):

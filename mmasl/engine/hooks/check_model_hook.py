@@ -7,6 +7,7 @@ from mmengine.runner.base_loop import BaseLoop
 
 from mmasl.engine.check_classes import check_classes, metainfo_entries
 from mmasl.engine.check_model import check_model
+from mmasl.engine.check_schedule import early_end
 from mmasl.registry import HOOKS
 
 
@@ -15,7 +16,8 @@ class CheckModelHook(Hook):
     """Checks that the heads fit their losses, and that the heads, the data and the checkpoint have the same classes.
 
     The hook runs :func:`mmasl.engine.check_model.check_model` and :func:`mmasl.engine.check_classes.check_classes`
-    before the first iteration. ``tools/train.py`` and ``tools/test.py`` add it to every config.
+    before the first iteration. It also warns if the schedule is over before the training is. ``tools/train.py`` and
+    ``tools/test.py`` add it to every config.
 
     Args:
         classes: False skips the check of the classes, for a head that has other classes than the data on purpose.
@@ -41,6 +43,9 @@ class CheckModelHook(Hook):
     def before_train(self, runner: Runner) -> None:
         # Fine-tuning usually has other classes than the checkpoint.
         self._check(runner, {'train': runner.train_loop, 'val': runner.val_loop}, None)
+        warning = early_end(runner)
+        if warning:
+            runner.logger.warning(warning)
 
     def before_test(self, runner: Runner) -> None:
         self._check(runner, {'test': runner.test_loop}, self.trained_on)
