@@ -136,12 +136,3 @@ def test_the_wheel_works_with_mim_and_the_hub(built, tmp_path):
     dump = ('dump', '--splits', 'val', '--options', 'num_scenes=2')
     run(*mim, 'run', 'mmasl', 'dump_digit_scenes', *dump, cwd=tmp_path)
     assert len(list((tmp_path / 'dump/val').iterdir())) == 2
-    searched = run(
-        *(*mim, 'gridsearch', 'mmasl', f'{CONFIG}.py', *options),
-        *('--search-args', '--model.head.loss.gamma_neg 1.0 3.0'),
-        cwd=tmp_path,
-    )
-    assert 'hyper parameter search finished successfully' in searched
-    assert {path.name for path in tmp_path.glob('work_search_*')} == {
-        f'work_search_model.head.loss.gamma_neg_{value}' for value in (1.0, 3.0)
-    }

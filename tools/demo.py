@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from mmasl.errors import positive
+from mmasl.errors import UserError, command, positive
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -219,8 +219,12 @@ def make_parser(demo: Demo, description: str, epochs: int | None = None) -> argp
     return parser
 
 
-def run(demo: Demo, specs: dict[str, dict], args: argparse.Namespace) -> int:
-    """Train, show progress, print the table and write it; return the exit status."""
+def run(demo: Demo, specs: dict[str, dict], args: argparse.Namespace) -> None:
+    """Train, show progress, print the table and write it.
+
+    Raises:
+        UserError: If a training has failed.
+    """
     from mmengine import Config
     from studies.grid import run_cells
 
@@ -243,12 +247,13 @@ def run(demo: Demo, specs: dict[str, dict], args: argparse.Namespace) -> int:
     finally:
         done.set()
         watcher.join()
-    failed = {loss: cell for loss, cell in results.items() if isinstance(cell, BaseException)}
+    failed = [
+        f'{demo.losses[loss]} failed: {type(cell).__name__}: {cell}'
+        for loss, cell in results.items()
+        if isinstance(cell, BaseException)
+    ]
     if failed:
-        for loss, error in failed.items():
-            print(f'{demo.losses[loss]} failed: {type(error).__name__}: {error}', file=sys.stderr)
-        print(f'the log of the trainings is {args.out / "trainings.log"}', file=sys.stderr)
-        return 1
+        raise UserError(f'{"; ".join(failed)}; the log of the trainings is {args.out / "trainings.log"}')
     results = {
         loss: {**results[loss]['result'], 'seconds': results[loss]['seconds'], 'curve': read_log(demo, args.out / loss)}
         for loss in demo.losses
@@ -257,13 +262,13 @@ def run(demo: Demo, specs: dict[str, dict], args: argparse.Namespace) -> int:
     console.print(table(demo, results))
     print(demo.caption)
     print(f'wrote demo.json, demo.csv, demo.png and demo.svg in {args.out}')
-    return 0
 
 
-def main(argv=None) -> int:
+@command
+def main(argv=None) -> None:
     args = make_parser(CLASSIFICATION, __doc__).parse_args(argv)
     specs = make_specs(CLASSIFICATION, args.out, args.epochs, args.samples, args.seed)
-    return run(CLASSIFICATION, specs, args)
+    run(CLASSIFICATION, specs, args)
 
 
 if __name__ == '__main__':

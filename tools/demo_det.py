@@ -13,6 +13,8 @@ from pathlib import Path
 
 import demo
 
+from mmasl.errors import command
+
 SHOWN = 6  # number of test scenes in the picture
 SCORE = 0.3  # least score of the boxes that are drawn
 
@@ -86,7 +88,8 @@ def draw_detections(out: Path, dataset: dict) -> None:
     save_figure(figure, out / 'detections')
 
 
-def main(argv=None) -> int:
+@command
+def main(argv=None) -> None:
     parser = demo.make_parser(DETECTION, __doc__)
     parser.add_argument('--missing', type=float, default=0.0, help='share of the training boxes that is missing')
     args = parser.parse_args(argv)
@@ -96,16 +99,14 @@ def main(argv=None) -> int:
             'train_dataloader.dataset.missing_rate': args.missing,
             'train_dataloader.dataset.seed': args.seed,
         }
-    status = demo.run(DETECTION, specs, args)
-    if status == 0:
-        from mmengine import Config
+    demo.run(DETECTION, specs, args)
+    from mmengine import Config
 
-        spec = specs['asl']
-        cfg = Config.fromfile(spec['config'])
-        cfg.merge_from_dict(spec['overrides'])
-        draw_detections(args.out, cfg.test_dataloader.dataset)
-        print(f'wrote detections.png and detections.svg in {args.out}')
-    return status
+    spec = specs['asl']
+    cfg = Config.fromfile(spec['config'])
+    cfg.merge_from_dict(spec['overrides'])
+    draw_detections(args.out, cfg.test_dataloader.dataset)
+    print(f'wrote detections.png and detections.svg in {args.out}')
 
 
 if __name__ == '__main__':

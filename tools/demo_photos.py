@@ -14,7 +14,7 @@ from pathlib import Path
 
 import demo
 
-from mmasl.errors import UserError
+from mmasl.errors import UserError, command
 
 PLACES = ('', 'VOC2007', 'VOCdevkit/VOC2007')
 URL = 'http://host.robots.ox.ac.uk/pascal/VOC/voc2007/VOCtrainval_06-Nov-2007.tar'
@@ -58,16 +58,13 @@ def find_voc(data: Path) -> Path:
     return data / PLACES[-1]
 
 
-def main(argv=None) -> int:
+@command
+def main(argv=None) -> None:
     parser = demo.make_parser(PHOTOS, __doc__, epochs=4)
     parser.add_argument('data', type=Path, help='folder that has VOC2007, or into which it is downloaded')
     parser.add_argument('--missing', type=float, default=0.0, help='share of the training labels that is missing')
     args = parser.parse_args(argv)
-    try:
-        root = str(find_voc(args.data))
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+    root = str(find_voc(args.data))
     specs = demo.make_specs(PHOTOS, args.out, args.epochs, args.samples, args.seed)
     for spec in specs.values():
         spec['overrides'] |= {
@@ -77,7 +74,7 @@ def main(argv=None) -> int:
             'train_dataloader.dataset.missing_rate': args.missing,
             'train_dataloader.dataset.seed': args.seed,
         }
-    return demo.run(PHOTOS, specs, args)
+    demo.run(PHOTOS, specs, args)
 
 
 if __name__ == '__main__':

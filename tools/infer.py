@@ -3,13 +3,12 @@
 import sys
 from pathlib import Path
 
-from mmasl.cli.flags import CfgOptions, Parser, as_thr, usable_device
+from mmasl.cli.flags import as_thr, config_parser, usable_device
 from mmasl.errors import UserError, command, first_names, positive
 
 
 def parse_args(argv=None):
-    parser = Parser(description=__doc__)
-    parser.add_argument('config', help='config file')
+    parser = config_parser(__doc__)
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('inputs', nargs='+', help='pictures, and folders of them (their subfolders too)')
     parser.add_argument(
@@ -23,7 +22,6 @@ def parse_args(argv=None):
     parser.add_argument('--show-dir', metavar='DIR', help='draw the results into a folder')
     parser.add_argument('--batch-size', type=positive, default=1, help='pictures in one pass of a classifier')
     parser.add_argument('--device', type=usable_device, help='where to run')
-    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE')
     return parser.parse_args(argv)
 
 
@@ -40,7 +38,6 @@ from tqdm import tqdm
 from mmasl.apis.pictures import list_pictures
 from mmasl.cli import checkpoints, preflight
 from mmasl.cli import run as cli
-from mmasl.cli.cfg_options import apply_cfg_options
 from mmasl.files import atomic_file, write_json
 
 COLUMNS = ('picture', 'class', 'score', 'x1', 'y1', 'x2', 'y2', 'error')
@@ -122,8 +119,7 @@ def describe(row: dict) -> str:
 def main(argv=None) -> None:
     args = parse_args(argv)
     pictures = check_args(args)
-    cfg = cli.read_config(args.config)
-    apply_cfg_options(cfg, args.cfg_options)
+    cfg = cli.read_config(args.config, args.cfg_options)
     preflight.check_scope(cfg)
     preflight.check_sections(cfg, 'test')
     if args.thr is not None:

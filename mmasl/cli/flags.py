@@ -44,11 +44,10 @@ class CfgOptions(argparse.Action):
             parser.error(f'argument {self.option_strings[0]}: {error}')
 
 
-def make_parser(description: str) -> argparse.ArgumentParser:
-    """Return a parser with the arguments that ``tools/train.py`` and ``tools/test.py`` share."""
-    parser = Parser(description=description)
+def config_parser(description: str, **kwargs) -> Parser:
+    """Return a parser with a config and ``--cfg-options``, whose values :func:`mmasl.cli.run.read_config` takes."""
+    parser = Parser(description=description, **kwargs)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help='folder for checkpoints and logs (./work_dirs/<name of the config>)')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -58,6 +57,13 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         help='settings that replace those of the config: model.head.loss.gamma_neg=2 train_dataloader.batch_size=8; '
         'lists as key="[a,b]" or key=a,b; data_root=DIR moves all paths that the config makes from it',
     )
+    return parser
+
+
+def make_parser(description: str) -> Parser:
+    """Return a parser with the arguments that ``tools/train.py`` and ``tools/test.py`` share."""
+    parser = config_parser(description)
+    parser.add_argument('--work-dir', help='folder for checkpoints and logs (./work_dirs/<name of the config>)')
     parser.add_argument('--no-pin-memory', action='store_true', help='set pin_memory=False in the data loaders')
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='who started this process'

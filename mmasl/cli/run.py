@@ -24,8 +24,7 @@ def load_config(args: argparse.Namespace) -> Config:
     """Load the config and apply the common arguments to it."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     preflight.check_launcher(args.launcher)
-    cfg = read_config(args.config)
-    apply_cfg_options(cfg, args.cfg_options)
+    cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
@@ -34,11 +33,12 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def read_config(path: str) -> Config:
-    """Read a config file.
+def read_config(path: str, cfg_options: dict | None = None) -> Config:
+    """Read a config file, and apply the values of ``--cfg-options`` to it.
 
     Raises:
-        UserError: If the file does not exist or cannot be read. The message has the file and the line.
+        UserError: If the file does not exist or cannot be read. The message has the file and the line. If a key of the
+            options cannot be set.
     """
     file = Path(path).expanduser()
     if file.is_dir():
@@ -49,11 +49,14 @@ def read_config(path: str) -> Config:
         raise UserError(f'config {path} is neither .py nor .json nor .yaml')
     files = config_files(file)
     try:
-        return Config.fromfile(file)
+        cfg = Config.fromfile(file)
     except Exception as error:
         lines = [entry for entry in traceback.extract_tb(error.__traceback__) if entry.filename in files]
         where = f'{lines[-1].filename}, line {lines[-1].lineno}' if lines else path
         raise UserError(f'{where}: {type(error).__name__}: {error}') from error
+    if cfg_options:
+        apply_cfg_options(cfg, cfg_options)
+    return cfg
 
 
 def config_files(file: Path) -> list[str]:

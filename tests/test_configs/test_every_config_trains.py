@@ -6,7 +6,6 @@ Each folder of configs has a function that makes its configs small enough and sa
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -19,7 +18,8 @@ from tests.test_configs.recipes import FOLDERS
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 ALL = sorted(path for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts)
-PATHS = [path for path in ALL if path.parent.name not in FOLDERS]  # test_recipes.py has the others
+# test_recipes.py and test_features.py train the others
+PATHS = [path for path in ALL if path.parent.name not in (*FOLDERS, 'features')]
 SIDE = 64
 
 
@@ -72,18 +72,6 @@ def set_scales(node) -> None:
         set_scales(list(node.values()))
 
 
-def features(cfg: Config, folder: Path) -> None:
-    """Two batches of random vectors."""
-    path = folder / 'features.npz'
-    if not path.exists():
-        x, y = np.random.default_rng(0).normal(size=(8, 4)), np.eye(8)[:, :3]
-        np.savez(path, train_x=x, train_y=y, val_x=x, val_y=y, test_x=x, test_y=y)
-    cfg.model.data_root = str(path)
-    for split in ('train', 'val', 'test'):
-        cfg[f'{split}_dataloader'].batch_size = 4
-        cfg[f'{split}_dataloader'].dataset.data_root = str(path)
-
-
 def photos(cfg: Config, folder: Path) -> None:
     """Two batches of two images of the miniature, at their own size, from random weights."""
     name = 'voc' if cfg.model.head.num_classes == 20 else 'coco'
@@ -114,7 +102,6 @@ def own_pictures(cfg: Config, folder: Path) -> None:
 
 FAMILIES = {
     'own_pictures': own_pictures,
-    'features': features,
     'digit_scenes': digit_scenes,
     'photos': photos,
     'photos_det': coco_detection,

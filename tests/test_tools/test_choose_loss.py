@@ -82,3 +82,10 @@ def test_refusals(data, capsys):
     np.savez('rare.npz', train_x=np.zeros((4, 2)), train_y=[[1], [0], [0], [0]], test_x=np.zeros((1, 2)), test_y=[[1]])
     message = refuse('rare.npz', '--folds', '3')
     assert message.startswith('--folds: expected a positive label in each') and message.endswith('take fewer')
+
+
+def test_the_study_of_its_cost_refuses_in_one_line_too(data, capsys, monkeypatch):
+    refuse = Refusals('studies/choose_loss_cost', capsys)
+    study = sys.modules[refuse.main.__module__]
+    monkeypatch.setattr(study, 'data_sets', lambda folder: study.photographs(folder, 'voc'))
+    assert refuse('--features', 'absent').startswith('absent/voc: expected')

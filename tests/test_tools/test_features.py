@@ -17,7 +17,6 @@ from feature_training import drop_positives, measure, train
 from features_report import write_report
 from grid import gather, run_grid
 
-from mmasl.cli.cfg_options import apply_cfg_options
 from mmasl.cli.run import read_config
 from mmasl.datasets.features import INDEX
 from mmasl.errors import UserError
@@ -212,8 +211,7 @@ def test_the_script_that_writes_the_features_fits_the_configs(tmp_path):
         (f'out/{name}{"_flip" * flip}', flip) for name in ('voc', 'coco') for flip in (False, True)
     ]
     for call in calls:
-        cfg = read_config(call.config)
-        apply_cfg_options(cfg, call.cfg_options)
+        cfg = read_config(call.config, call.cfg_options)
         assert cfg.test_dataloader.dataset.pipeline[1].scale == 224
         assert cfg.train_dataloader.dataset.dataset.data_root == call.cfg_options['data_root']
         assert 'train_tune' in str(cfg.train_dataloader) and 'train_dev' in str(cfg.val_dataloader)

@@ -161,7 +161,7 @@ def test_the_detection_study_compares_the_losses_of_each_detector():
 
 
 def test_a_real_cell_is_run_and_kept(tmp_path, monkeypatch, capsys):
-    few = {'train_dataloader.dataset.num_scenes': 32}
+    few = {'train_dataloader.dataset.num_scenes': 32, 'test_dataloader.dataset.num_scenes': 40}
     cells = {'tiny': make_spec(DIGIT_SCENES, 'ft', 'asl', seed=1, missing=0.4, epochs=1, overrides=few)}
     args = argparse.Namespace(cells=tmp_path / 'cells', results=tmp_path / 'results.jsonl', workers=1)
     run = [cells, args, functools.partial(run_cell, DIGIT_SCENES, {}), str]

@@ -1,7 +1,5 @@
 """The weights of the ladder are what the script makes, and the script still makes them."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,8 +7,9 @@ import torch
 from mmengine import Config
 from mmengine.runner import Runner, load_checkpoint
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / 'configs' / 'digit_scenes'
+from tests.test_tools.tool_runs import load_main
+
+FOLDER = Path(__file__).resolve().parents[2] / 'configs' / 'digit_scenes'
 CONFIG = FOLDER / 'digitnet_pt-1xb64_digitscenes-single-48px.py'
 WEIGHTS = FOLDER / 'digitnet_digitscenes-single-48px.pth'
 CHANCE = 100 / 80
@@ -40,22 +39,16 @@ def test_stored_weights_read_unseen_handwriting(tmp_path):
     assert accuracy(WEIGHTS, 1000, tmp_path) == pytest.approx(promised, abs=6)  # other digits, binomial spread 1.2
 
 
-def test_a_short_run_of_the_script_learns(tmp_path):
+def test_a_short_run_of_the_script_learns(tmp_path, capsys):
     """A twentieth of the full length: far from the stored weights, and far above chance."""
     options = [
         'train_dataloader.dataset.num_scenes=3000',
         'train_cfg.max_epochs=4',
         'val_dataloader.dataset.num_scenes=500',
     ]
-    command = [sys.executable, str(ROOT / 'tools' / 'misc' / 'pretrain_digit_net.py'), '--out', str(tmp_path / 'w.pth')]
-    done = subprocess.run(
-        [*command, '--work-dir', str(tmp_path / 'run'), '--cfg-options', *options],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert 'on unseen handwriting' in done.stdout
+    folders = ['--out', str(tmp_path / 'w.pth'), '--work-dir', str(tmp_path / 'run')]
+    assert load_main('misc/pretrain_digit_net')([*folders, '--cfg-options', *options]) == 0
+    assert 'on unseen handwriting' in capsys.readouterr().out
     stored = torch.load(WEIGHTS, weights_only=True)['state_dict']
     made = torch.load(tmp_path / 'w.pth', weights_only=True)['state_dict']
     assert {name: value.shape for name, value in made.items()} == {name: value.shape for name, value in stored.items()}

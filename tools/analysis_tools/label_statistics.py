@@ -11,16 +11,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmasl.cli.flags import CfgOptions, Parser
+from mmasl.cli.flags import config_parser
 from mmasl.errors import UserError, command, positive
 
 
 def parse_args(argv=None):
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=CfgOptions, default={}, help='settings that replace those of the config'
-    )
+    parser = config_parser(__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--images', type=positive, default=100_000, help='largest number of images to read (100,000)')
     parser.add_argument(
         '--out', type=Path, default=Path('work_dirs/analysis'), help='folder of the results (default: %(default)s)'
@@ -41,7 +37,6 @@ from tqdm import tqdm
 
 from mmasl.analysis import LabelStatistics, count_labels, starting_ladder
 from mmasl.analysis.report import pyplot, save_figure
-from mmasl.cli.cfg_options import apply_cfg_options
 from mmasl.cli.components import type_name, walk
 from mmasl.cli.run import read_config
 from mmasl.files import write_json
@@ -109,8 +104,7 @@ def write_classes(statistics: LabelStatistics, names, path: Path) -> None:
 @command
 def main(argv=None) -> None:
     args = parse_args(argv)
-    cfg = read_config(args.config)
-    apply_cfg_options(cfg, args.cfg_options)
+    cfg = read_config(args.config, args.cfg_options)
     if not cfg.get('train_dataloader'):
         raise UserError(f'{args.config} has no train_dataloader')
     detection = is_detection(cfg)

@@ -1,4 +1,4 @@
-"""Write the inputs of a classifier's last layer as features, on which losses can be compared.
+"""Write the inputs of the last layer of an MMPretrain classifier as features, on which losses can be compared.
 
 Every split goes through the test pipeline. Finished shards are kept, so an interrupted run continues where it stopped.
 `configs/features/` and `tools/studies/choose_loss.py` read the folder.
@@ -7,15 +7,14 @@ Every split goes through the test pipeline. Finished shards are kept, so an inte
 import sys
 from pathlib import Path
 
-from mmasl.cli.flags import CfgOptions, Parser, usable_device
+from mmasl.cli.flags import config_parser, usable_device
 from mmasl.errors import UserError, command, positive
 
 SPLITS = ('train', 'val', 'test')
 
 
 def parse_args(argv=None):
-    parser = Parser(description=__doc__)
-    parser.add_argument('config', help='config of a classifier of MMPretrain')
+    parser = config_parser(__doc__)
     parser.add_argument('out', help='folder to write')
     parser.add_argument('--checkpoint', help='weights (default: those from which the config starts training)')
     parser.add_argument('--splits', nargs='+', choices=SPLITS, default=SPLITS)
@@ -25,7 +24,6 @@ def parse_args(argv=None):
     parser.add_argument('--flip', action='store_true', help='mirror the pictures')
     parser.add_argument('--amp', action='store_true', help='use bfloat16, which is faster if the processor supports it')
     parser.add_argument('--device', type=usable_device, help='where to run')
-    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE')
     return parser.parse_args(argv)
 
 
@@ -49,7 +47,6 @@ from tqdm import tqdm
 
 from mmasl.cli import checkpoints, preflight
 from mmasl.cli import run as cli
-from mmasl.cli.cfg_options import apply_cfg_options
 from mmasl.datasets.features import INDEX
 from mmasl.engine.check_classes import innermost
 from mmasl.files import atomic_file, write_json
@@ -141,9 +138,8 @@ def check_same(args, spec: dict) -> None:
 @command
 def main(argv=None) -> None:
     args = parse_args(argv)
-    cfg = cli.read_config(args.config)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        apply_cfg_options(cfg, args.cfg_options)
+        cfg = cli.read_config(args.config, args.cfg_options)
         preflight.check_scope(cfg)
         if cfg.get('default_scope') != 'mmpretrain':
             raise UserError(f'{args.config}: expected a classifier of MMPretrain, got {cfg.get("default_scope")}')

@@ -7,14 +7,12 @@ Example:
 
 import sys
 
-from mmasl.cli.flags import CfgOptions, Parser
+from mmasl.cli.flags import config_parser
 from mmasl.errors import UserError, command
 
 
 def parse_args(argv=None):
-    parser = Parser(description='Print the recipe of a classification config, and where it differs from the paper.')
-    parser.add_argument('config', help='config file')
-    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE')
+    parser = config_parser('Print the recipe of a classification config, and where it differs from the paper.')
     parser.add_argument('--strict', action='store_true', help='fail if anything differs')
     return parser.parse_args(argv)
 
@@ -28,7 +26,6 @@ from typing import NamedTuple
 from mmengine.config import Config, ConfigDict
 
 from mmasl.cli import preflight
-from mmasl.cli.cfg_options import apply_cfg_options
 from mmasl.cli.components import type_name
 from mmasl.cli.run import read_config
 from mmasl.engine.check_classes import innermost
@@ -202,8 +199,7 @@ def departures(cfg: Config) -> dict[str, str]:
 @command
 def main(argv=None) -> None:
     args = parse_args(argv)
-    cfg = read_config(args.config)
-    apply_cfg_options(cfg, args.cfg_options)
+    cfg = read_config(args.config, args.cfg_options)
     if 'head' not in cfg.get('model', {}):
         raise UserError(f'{args.config}: expected a classifier (model.head); recipes of detectors are not compared')
     for job in ('train', 'test'):

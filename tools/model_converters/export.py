@@ -9,20 +9,18 @@ level (`cls_score_0`, `bbox_pred_0`, `centerness_0`, ...), without decoding, NMS
 import sys
 from pathlib import Path
 
-from mmasl.cli.flags import CfgOptions, Parser
+from mmasl.cli.flags import config_parser
 from mmasl.errors import UserError, command, positive
 
 
 def parse_args(argv=None):
-    parser = Parser(description=__doc__)
-    parser.add_argument('config', help='config file')
+    parser = config_parser(__doc__)
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('out', help='file to write: .onnx, or .pt for TorchScript')
     parser.add_argument(
         '--size', type=positive, nargs=2, default=(224, 224), metavar=('H', 'W'), help='size of the pictures'
     )
     parser.add_argument('--opset', type=int, default=17, help='version of the ONNX operators')
-    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE')
     return parser.parse_args(argv)
 
 
@@ -38,7 +36,6 @@ from torch import Tensor, nn
 
 from mmasl.cli import checkpoints, preflight
 from mmasl.cli import run as cli
-from mmasl.cli.cfg_options import apply_cfg_options
 from mmasl.compat import TRACING_EXPORTER
 from mmasl.files import atomic_file
 
@@ -159,8 +156,7 @@ def check_args(args) -> None:
 def main(argv=None) -> None:
     args = parse_args(argv)
     check_args(args)
-    cfg = cli.read_config(args.config)
-    apply_cfg_options(cfg, args.cfg_options)
+    cfg = cli.read_config(args.config, args.cfg_options)
     preflight.check_scope(cfg)
     init_default_scope(cfg.get('default_scope'))
     model = build(cfg, args)

@@ -19,7 +19,7 @@ from sklearn.datasets import load_breast_cancer, load_digits, make_multilabel_cl
 
 from mmasl.analysis.report import plus_minus, spread, table
 from mmasl.datasets.features import read_features
-from mmasl.errors import UserError, positive
+from mmasl.errors import UserError, command, positive
 from mmasl.files import write_json
 
 LOOPS, STRAIGHT = (0, 4, 6, 8, 9), (1, 4, 7)
@@ -128,7 +128,8 @@ def cost(name: str, data: dict, hidden: list[int], out: Path, seeds: int) -> dic
     return dict(data=name, choice=report['choice'], best=best, cost=means[best] - means[report['choice']], test=values)
 
 
-def main(argv=None) -> int:
+@command
+def main(argv=None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--features', type=Path, help='folder with voc and coco; without it, seven data sets')
     parser.add_argument('--seeds', type=positive, default=3)
@@ -146,7 +147,6 @@ def main(argv=None) -> int:
         for r in results
     ]
     print(table(['data', 'choice', 'its test mAP', 'the best', 'which', 'cost'], rows))
-    return 0
 
 
 if __name__ == '__main__':

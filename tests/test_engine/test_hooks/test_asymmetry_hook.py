@@ -1,18 +1,12 @@
-"""What the hook writes, and the trace of a training that was killed, resumed, and is the uninterrupted one's."""
+"""What the hook writes, and what it refuses."""
 
 import json
-import os
-import signal
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
 
 from mmasl.engine.hooks import AsymmetryHook
-from tests.test_faults.test_killed import in_child
 from tests.test_tools.tool_runs import CLASSIFICATION, Refusals, last_log, load_main, write_config
 
 pytestmark = pytest.mark.usefixtures('empty_folder')
@@ -28,44 +22,13 @@ custom_hooks = [
     dict(type='EMAHook', momentum=0.1, update_buffers=True),
 ]
 default_hooks.update(logger=dict(type='LoggerHook', interval=1))
-model['head'].update(loss=dict(type='mmasl.AdaptiveAsymmetricLoss', {}))
+model['head'].update(loss=dict(type='mmasl.AdaptiveAsymmetricLoss', step_size=0.1, adapt='both'))
 """
-TRAINING = CLASSIFICATION + ADAPTIVE.format("step_size=0.1, adapt='both'")
-
-
-@HOOKS.register_module()
-class Kill(Hook):
-    """Ends the process as the kernel does where memory has run out."""
-
-    def __init__(self, at):
-        self.at = at
-
-    def after_train_iter(self, runner, **kwargs):
-        if runner.iter == self.at:
-            os.kill(os.getpid(), signal.SIGKILL)
+TRAINING = CLASSIFICATION + ADAPTIVE
 
 
 def checkpoint(work_dir):
     return torch.load(Path(work_dir, 'last_checkpoint').read_text(), weights_only=False)
-
-
-def trace(state):
-    history = state['message_hub']['log_scalars']
-    return {name: history[f'train/{name}'].data[0] for name in ('gamma_neg', 'delta_p')}
-
-
-def test_a_killed_and_resumed_training_has_the_trace_of_an_uninterrupted_one(tmp_path):
-    killed = write_config(tmp_path, TRAINING, "custom_hooks.append(dict(type='mmengine.Kill', at=6))\n")
-    assert in_child(lambda: main([killed, '--work-dir', 'wd'])) == -signal.SIGKILL
-    assert Path('wd/last_checkpoint').read_text().endswith('epoch_1.pth')
-    config = write_config(tmp_path, TRAINING)
-    assert main([config, '--work-dir', 'wd', '--resume']) == 0
-    assert main([config, '--work-dir', 'whole']) == 0
-    resumed, whole = checkpoint('wd'), checkpoint('whole')
-    for name, values in trace(whole).items():
-        assert len(values) == 12 and len(set(values)) > 6 and np.array_equal(values, trace(resumed)[name])
-    state = {name: value for name, value in whole['ema_state_dict'].items() if 'loss_module' in name}
-    assert len(state) >= 3 and all(torch.equal(value, resumed['ema_state_dict'][name]) for name, value in state.items())
 
 
 def test_what_it_writes(tmp_path):

@@ -10,7 +10,6 @@ from mmengine.registry import HOOKS, MODELS
 from torch import nn
 
 from mmasl.models.backbones import DigitNet
-from mmasl.models.losses import AsymmetricLoss
 from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, load_main, write_config
 
 main = load_main('train')
@@ -22,19 +21,6 @@ class ForgetfulDigitNet(DigitNet):
 
     def forward(self, x):
         return tuple(nn.functional.dropout(feature, 0.5, self.training) for feature in super().forward(x))
-
-
-@MODELS.register_module()
-class CountingLoss(AsymmetricLoss):
-    """With a buffer that moves during training, as an adaptive loss has it."""
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.register_buffer('scale', torch.ones(()))
-
-    def forward(self, pred, *args, **kwargs):
-        self.scale.lerp_(pred.detach().abs().mean(), 0.1)
-        return self.scale * super().forward(pred, *args, **kwargs)
 
 
 @HOOKS.register_module()
@@ -51,13 +37,15 @@ class Interrupt(Hook):
 
 MORE = """
 model['backbone'].update(type='mmengine.ForgetfulDigitNet')
-{loss}.update(type='mmengine.CountingLoss')
+{loss}.update(type='mmasl.AdaptiveAsymmetricLoss', step_size=0.1, adapt='both')
 flipped = dict(scenes, pipeline=[dict(type='RandomFlip', prob=0.5), *scenes['pipeline']])
 train_dataloader.update(dataset=dict(split='train', **flipped), batch_size=4)
 optim_wrapper = dict(optimizer=dict(type='Adam', lr=0.01))
 param_scheduler = [dict(type='OneCycleLR', eta_max=0.01, by_epoch=True, convert_to_iter_based=True)]
 train_cfg = dict(by_epoch=True, max_epochs=3, val_interval=2)
-custom_hooks = [dict(type='EMAHook', momentum=0.1)]
+average = dict(type='EMAHook', momentum=0.1, update_buffers=True)
+asymmetry = dict(type='mmasl.AsymmetryHook', interval=1)
+custom_hooks = [average, asymmetry]
 visualizer['vis_backends'] = []
 """
 # What the data preprocessor draws, too.
@@ -69,7 +57,7 @@ train_cfg = dict(by_epoch=False, max_iters=7, val_interval=3)
 default_hooks['checkpoint'].update(by_epoch=False, interval=3)
 """
 # MMEngine's EMAHook does not resume with it.
-FLEXIBLE = "runner_type = 'FlexibleRunner'\ncustom_hooks = []\n"
+FLEXIBLE = "runner_type = 'FlexibleRunner'\ncustom_hooks = [asymmetry]\n"
 TASKS = {
     'classification': CLASSIFICATION + MORE.format(loss="model['head']['loss']") + MIXUP,
     'detection': DETECTION + MORE.format(loss="model['bbox_head']['loss_cls']"),
@@ -127,6 +115,8 @@ def test_resumed_is_uninterrupted(tmp_path, monkeypatch, task, at, options):
     assert main([config, '--work-dir', 'whole', '--cfg-options', *options]) == 0
     whole = torch.load(Path('whole/last_checkpoint').read_text(), weights_only=False)
     assert_same_training(whole, resumed)
+    for name in ('gamma_neg', 'delta_p'):  # the state of the loss has moved in every epoch
+        assert len(set(whole['message_hub']['log_scalars'][f'train/{name}'].data[0])) > 4
 
 
 def test_without_the_hook_it_is_another_training(tmp_path, monkeypatch):
