@@ -2,9 +2,8 @@ import os
 
 import pytest
 import torch
-from mmengine.logging import MessageHub, MMLogger
-from mmengine.registry import DefaultScope
-from mmengine.visualization import Visualizer
+
+from tests.test_tools.tool_runs import forget_runs
 
 # The suite runs in as many processes as there are cores. And some tests fork, which OpenMP's threads do not survive.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
@@ -14,17 +13,11 @@ os.environ.setdefault('TRITON_INTERPRET', '0' if torch.cuda.is_available() else 
 
 
 @pytest.fixture(autouse=True)
-def forget_runs():
-    """MMEngine keeps what a runner made for the whole process: loggers on closed streams, the last default scope.
-
-    Before a test too: doctests, which run among the tests, are out of reach of this file.
-    """
-    managers = (MMLogger, MessageHub, Visualizer, DefaultScope)
-    for manager in managers:
-        manager._instance_dict.clear()
+def fresh_process():
+    """Run each test as in a new process. Before it too: doctests, which run among the tests, are out of reach here."""
+    forget_runs()
     yield
-    for manager in managers:
-        manager._instance_dict.clear()
+    forget_runs()
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,15 @@
 """Tiny configs for the tools, and running a tool inside the test's process."""
 
+import functools
 import importlib.util
 import socket
 import sys
 from pathlib import Path
 
 import pytest
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 
@@ -85,13 +89,28 @@ visualizer_type = 'DetLocalVisualizer'
 )
 
 
+def forget_runs() -> None:
+    """Forget what MMEngine keeps of a run for the whole process: loggers on closed streams, the last default scope.
+
+    A run that starts in the same second as another one of the same config would go on with its history.
+    """
+    for manager in (MMLogger, MessageHub, Visualizer, DefaultScope):
+        manager._instance_dict.clear()
+
+
 def load_main(tool: str):
-    """Return ``main`` of ``tools/<tool>.py``, which is no package."""
+    """Return ``main`` of ``tools/<tool>.py``, which is no package. It forgets the runs before, as a process would."""
     spec = importlib.util.spec_from_file_location(f'mmasl_tools_{tool}', TOOLS / f'{tool}.py')
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    return module.main
+
+    @functools.wraps(module.main)
+    def main(*args, **kwargs):
+        forget_runs()
+        return module.main(*args, **kwargs)
+
+    return main
 
 
 def write_config(folder: Path, text: str, more: str = '') -> str:

@@ -38,7 +38,8 @@ class Study:
         val_overrides: For each regime, further changes of the config for trials on the validation split.
         data_roots: The keys of a config that ``--data-root`` sets to the folder of the data on this machine.
         refined: For each loss, the changes that ``refine`` tries at its best learning rate: ``lr`` or parameters of the
-            loss, the same number for each loss. The grid takes the best settings for each share of missing items.
+            loss, the same number for each loss of a regime. The grid takes the best settings for each share of missing
+            items.
         evaluate_training: Evaluate the training data too.
     """
 

@@ -16,7 +16,7 @@ from mmasl.engine.hooks import ProbabilityGapHook, probability_gap_hook
 from mmasl.errors import UserError
 from mmasl.functional.probability_sums import probability_sums
 from tests.test_integration.small_detectors import DETECTORS, batch, build, small_config
-from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, last_log, write_config
+from tests.test_tools.tool_runs import CLASSIFICATION, DETECTION, forget_runs, last_log, write_config
 
 pytestmark = pytest.mark.usefixtures('empty_folder')
 
@@ -176,9 +176,9 @@ def test_several_heads_are_told_apart_and_softmax_ones_left_out():
     model.loss = model.rpn_head.loss_cls
     assert set(measure(model, ((PRED, INDEX), {}))[0]) == {f'train/{name}' for name in NAMES}
     model.bbox_head = Net('mmdet', type='mmasl.AsymmetricLoss').head
-    MessageHub._instance_dict.clear()
+    forget_runs()
     assert set(measure(model, ((PRED, INDEX), {}))[0]) == {f'train/rpn_head/{name}' for name in NAMES}
-    MessageHub._instance_dict.clear()
+    forget_runs()
     one = measure(model, ((PRED, INDEX), {}), losses='rpn_head.loss_cls')[0]
     assert set(one) == {f'train/{name}' for name in NAMES}
 
