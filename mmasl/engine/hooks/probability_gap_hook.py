@@ -36,7 +36,7 @@ class ProbabilityGapHook(Hook):
 
     After a validation with that metric the hook also logs ``val/pt_pos_excess``: ``pt_pos`` of the latest training
     batches minus ``pt_pos`` of the held-out images. It measures how far the model has memorised its training labels,
-    and so how likely asymmetry is to pay. If it is large, the hook logs a message once.
+    and so how likely asymmetry is to pay under hidden layers. If it is large, the hook logs a message once.
 
     Args:
         losses: Names of loss modules, such as ``'head.loss_module'``. None means every ``loss_module`` and ``loss_cls``
