@@ -91,7 +91,8 @@ def latest(work_dir: str) -> str | None:
         if found is not None:
             raise UserError(
                 f'--resume: {work_dir} has checkpoints, but the file last_checkpoint, which names the last one, is '
-                f'missing; to go on from the newest: --resume {found}; to start anew, choose another --work-dir'
+                f'missing; to go on from the newest, if it is complete: --resume {found}; to start anew, choose '
+                'another --work-dir'
             )
         return None
     path = find_latest_checkpoint(work_dir)

@@ -59,6 +59,7 @@ def correlation_table(points: list[dict]) -> str:
         ', hidden': [p for p in points if not linear(p['key'])],
     }
     head, lines = ['measure, with cross-entropy'], {name: [] for name in measures}
+    kinds = {kind: chosen for kind, chosen in kinds.items() if chosen}
     for (loss, title), (kind, chosen) in product(dict(asl='ASL', adaptive='adaptive').items(), kinds.items()):
         head.append(f'{title} − CE{kind}')
         for name, line in lines.items():

@@ -46,7 +46,7 @@ def summary_table(regimes: dict) -> str:
     head, lines = ['loss'], {name: [] for name in names}
     for kind in ('linear', 'hidden'):
         these = [found for key, found in levels.items() if linear(key) == (kind == 'linear')]
-        head += [f'{kind}: mAP − best fixed, mean', 'worst', 'ahead of CE']
+        head += [f'{kind}: mAP − best fixed, mean', 'worst', 'ahead of CE'] if these else []
         for name in names if these else []:
             behind = [found[name] - max(found[fixed] for fixed in FIXED if fixed in found) for found in these]
             ahead = sum(found[name] > found['CE'] for found in these)

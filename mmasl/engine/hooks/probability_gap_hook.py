@@ -19,7 +19,7 @@ from mmasl.registry import HOOKS
 # The ends of the names that MMPretrain's and MMDetection's heads give their classification losses.
 LOSS_NAMES = ('loss_module', 'loss_cls')
 RECENT = 10  # measurements of training batches that a validation is compared with
-LEARNED_BY_HEART = 0.2  # asymmetric losses were mostly behind cross-entropy above it (the map in docs/choose.md)
+LEARNED_BY_HEART = 0.2  # above it asymmetric losses were mostly behind under hidden layers (docs/choose.md)
 SIGMOID_BY_NATURE = ('FocalLoss',)  # MMPretrain's loss, which has no use_sigmoid
 
 
@@ -111,8 +111,8 @@ class ProbabilityGapHook(Hook):
             self._advised = True
             runner.logger.info(
                 f'ProbabilityGapHook: the model is surer of training positives than of held-out ones by {excess:.2f}. '
-                'If this lasts to the end of the training, the model memorises its labels, and asymmetric losses were '
-                'mostly behind cross-entropy; see docs/choose.md'
+                'If this lasts to the end of the training, the model memorises its labels, and under hidden layers '
+                'asymmetric losses were then mostly behind cross-entropy; see docs/choose.md'
             )
 
     def after_train(self, runner: Runner) -> None:

@@ -40,7 +40,7 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
     number of their calls. Each must call the loss at least once: a process that never does (YOLOX, for a batch without
     boxes) would let the others wait for it. :class:`mmasl.engine.hooks.AsymmetryHook` makes that safe as well, because
     it adds up the statistics at the end of each iteration, in every process. The asymmetry then moves once per
-    iteration.
+    iteration. It is needed too if a model has several such losses and processes call them in another order.
 
     The state is in buffers that are equal to the last bit in all processes. An EMA copy that averages buffers holds the
     averaged asymmetry, and the training continues from its own. In a detection head the positives are the
@@ -115,6 +115,7 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
             self.register_buffer(name, torch.tensor(start, dtype=torch.float64))
         self.register_buffer('batch_sums', torch.zeros(4, dtype=torch.float64))
         self.register_buffer('running_sums', torch.zeros(4, dtype=torch.float64))
+        self._own_sums = 0.0  # of this process alone. It is no buffer, because DDP may broadcast buffers
         self.ends_with_iteration = False  # mmasl.AsymmetryHook sets it, and calls end_batch
         self._batch_is_open = False  # True until the backward pass of the batch, or else until end_batch
 
@@ -159,7 +160,10 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
             self._step()
         loss = super().forward(pred, target, weight, avg_factor, reduction_override)
         sums = probability_sums(pred, self._target(pred, target), weight, self.activated)
-        self.batch_sums += sums.sum(1)
+        if _is_distributed():
+            self._own_sums = self._own_sums + sums.sum(1)
+        else:
+            self.batch_sums += sums.sum(1)
         self._batch_is_open = True
         loss.register_hook(self._close_batch)
         return loss
@@ -198,6 +202,8 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
 
         Every process must call this, also one that has not called the loss.
         """
+        if not self.training:
+            return
         if not self._batch_is_open:  # no call in this iteration: the sums are those of the batch before
             self._set_steps()
             self._step()
@@ -215,7 +221,10 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
 
     def _sum_over_processes(self) -> None:
         if _is_distributed():
-            distributed.all_reduce(self.batch_sums)
+            sums = self._own_sums + torch.zeros_like(self.batch_sums)
+            distributed.all_reduce(sums)
+            self.batch_sums += sums
+            self._own_sums = 0.0
 
 
 def _in_backward() -> bool:
