@@ -55,10 +55,15 @@ def trace(model, rows, settings):
 
 
 def uneven(wrapper, rows, calls, hooked):
-    """The state after each step, in which the process makes the next number of ``calls``. Each row has one positive."""
+    """The state after each step. ``calls`` has the number of calls in each of its passes.
+
+    Each row has one positive, and the last quarter has none: 8 are of the first process, and 4 of the second.
+    """
     net = Model(**SETTINGS[1])
     module, states = wrapper(net), []
-    target = torch.eye(CLASSES).long().repeat(ROWS // CLASSES, 1)[rows]
+    target = torch.eye(CLASSES).long().repeat(ROWS // CLASSES, 1)
+    target[-ROWS // 4 :] = 0
+    target = target[rows]
     optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
     hook, runner = AsymmetryHook(interval=STEPS), SimpleNamespace(model=module, hooks=[], iter=0)
     if hooked:
@@ -66,7 +71,8 @@ def uneven(wrapper, rows, calls, hooked):
     for step in range(len(calls)):
         features = torch.randn(ROWS, 8, generator=torch.Generator().manual_seed(step))
         optimizer.zero_grad()
-        module(features[rows], target, calls[step]).backward()
+        for number in calls[step]:
+            module(features[rows], target, number).backward()
         optimizer.step()
         if hooked:
             hook.after_train_iter(runner, step)
@@ -74,8 +80,12 @@ def uneven(wrapper, rows, calls, hooked):
     return torch.stack(states)
 
 
-# The numbers of calls of each process in each step, without and with the hook.
-UNEVEN = {False: ([2, 1, 2, 2], [1, 2, 1, 2]), True: ([2, 0, 2, 1, 2], [1, 0, 1, 0, 2])}
+# The numbers of calls of each process in the passes of each step, without and with the hook. Before the second pass,
+# DDP broadcasts the buffers of the first process.
+UNEVEN = {
+    False: ([[2], [1], [2], [2]], [[1], [2], [1], [2]]),
+    True: ([[2], [0], [2], [1], [1, 0]], [[1], [0], [1], [0], [1, 1]]),
+}
 
 
 def worker(rank, folder):
@@ -107,7 +117,7 @@ def test_two_processes_are_one(traces, number):
 def test_processes_may_differ_in_the_number_of_calls(traces):
     first, second = (ranks[len(SETTINGS)] for ranks in traces)
     assert torch.equal(first, second)
-    one = uneven(torch.nn.Identity(), slice(None), [1] * len(first), hooked=False)
+    one = uneven(torch.nn.Identity(), slice(None), [[1]] * len(first), hooked=False)
     torch.testing.assert_close(first, one, rtol=1e-6, atol=1e-6)
 
 
@@ -115,5 +125,5 @@ def test_with_the_hook_a_process_may_not_call_it_at_all(traces):
     first, second = (ranks[len(SETTINGS) + 1] for ranks in traces)
     assert torch.equal(first, second)
     gamma_neg, positives = first[:, 0].tolist(), first[:, 2].tolist()
-    assert positives == [ROWS, 0, ROWS, ROWS // 2, ROWS]
+    assert positives == [12, 0, 12, 8, 16]
     assert gamma_neg[0] == 4 and gamma_neg[1] == gamma_neg[2] and len(set(gamma_neg)) == 4
