@@ -71,10 +71,13 @@ def markdown(study: Study, rows: dict[tuple, dict[int, dict]], trials: list[dict
 
 
 def details(study: Study, group: dict[int, dict]) -> list[str]:
-    """Return further measures of a row, its settings, and the seconds of a run."""
+    """Return further measures of a row, its settings, and the seconds of a run. A quality loss has no Δp."""
     spec = next(iter(group.values()))['spec']
     seconds = round(mean(cell['seconds'] for cell in group.values()), 1)
-    shown = [plus_minus(report.values(group, key), digits) for key, digits in study.shown.items()]
+    measured = next(iter(group.values()))['result']
+    shown = [
+        plus_minus(report.values(group, key), digits) if key in measured else '' for key, digits in study.shown.items()
+    ]
     return [*shown, f'{spec["lr"]:g}', str(spec['epochs']), f'{seconds:.0f}']
 
 
