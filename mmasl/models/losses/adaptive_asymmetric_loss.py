@@ -115,7 +115,7 @@ class AdaptiveAsymmetricLoss(AsymmetricLoss):
             self.register_buffer(name, torch.tensor(start, dtype=torch.float64))
         self.register_buffer('batch_sums', torch.zeros(4, dtype=torch.float64))
         self.register_buffer('running_sums', torch.zeros(4, dtype=torch.float64))
-        self._own_sums = 0.0  # of this process alone. It is no buffer, because DDP may broadcast buffers
+        self._own_sums: Tensor | float = 0.0  # of this process. It is no buffer, because DDP may broadcast buffers
         self.ends_with_iteration = False  # mmasl.AsymmetryHook sets it, and calls end_batch
         self._batch_is_open = False  # True until the backward pass of the batch, or else until end_batch
 
