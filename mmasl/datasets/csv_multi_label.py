@@ -94,7 +94,7 @@ class CSVMultiLabel(Published, MultiLabelDataset):
             raise DataError(f"{self.ann_file}: expected the column split, as split='{self.split}', got {columns}")
         rows = [(reader.line_num, row) for row in reader]
         if self.split is None and 'split' in columns:
-            self._warn_of_splits(Counter((row['split'] or '').strip() for _, row in rows).most_common())
+            self._warn_of_splits(Counter(split_of(row) for _, row in rows).most_common())
         read = self._names if 'labels' in columns else self._values
         labels = [read(number, row) for number, row in rows]
         found = sorted({name for _, names in labels for name in names}) if 'labels' in columns else None
@@ -112,7 +112,7 @@ class CSVMultiLabel(Published, MultiLabelDataset):
         for (number, row), (file, values) in zip(rows, labels, strict=True):
             for name in values.keys() - index.keys() if strict else ():
                 raise self._error(number, f"'{name}' is none of the classes{did_you_mean(name, index)}")
-            if self.split is not None and (row['split'] or '').strip() != self.split:
+            if self.split is not None and split_of(row) != self.split:
                 continue
             if file in first:
                 raise self._error(number, f'{file} is in line {first[file]} as well')
@@ -129,7 +129,7 @@ class CSVMultiLabel(Published, MultiLabelDataset):
             number, path = missing[0]
             raise FileNotFoundError(2, 'no such file', f'{path} (line {number}, with {len(missing) - 1} others)')
         if not first:
-            there = sorted({(row.get('split') or '').strip() for _, row in rows})
+            there = sorted({split_of(row) for _, row in rows})
             near = did_you_mean(self.split or '', there)
             raise DataError(f"{self.ann_file}: no row has the split '{self.split}', but {', '.join(there)}{near}")
 
@@ -174,3 +174,8 @@ class CSVMultiLabel(Published, MultiLabelDataset):
         info = super().get_data_info(idx)
         info['gt_score'] = dense_target(len(self.CLASSES), info['gt_label'], ignored=info.pop('ignored'))
         return info
+
+
+def split_of(row: dict) -> str:
+    """Return the split that a row of the file names, or '' if it names none."""
+    return (row.get('split') or '').strip()

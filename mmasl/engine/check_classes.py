@@ -183,8 +183,9 @@ def largest_label(key: str, dataset, num_classes: int, unique: bool) -> int:
 
 def check_scores(model: nn.Module, datasets: Mapping[str, object]) -> None:
     """Check the ``gt_score`` that multi-label heads read in place of ``gt_label``; on GPUs no loss checks it."""
-    for name, head in model.named_modules():
-        for key, dataset in datasets.items() if is_multi_label(head) else ():
+    heads = [(name, module) for name, module in model.named_modules() if is_multi_label(module)]
+    for name, head in heads:
+        for key, dataset in datasets.items():
             ignored = [check_part_scores(key, part, getattr(head, 'num_classes', None)) for part in innermost(dataset)]
             if any(ignored) and key.startswith('train_'):
                 check_ignores(head, name, key)

@@ -45,27 +45,31 @@ def correlation_table(points: list[dict]) -> str:
     The regimes with 500 images are left out. Each gain has a column for all others, and one for either classifier.
     """
     points = [point for point in points if point['key'][4] != '500']
-    for point in points:
-        measures = point['measures'] = {
-            'p_t⁺ of training images − held out': point['certainty'],
-            'training mAP − test mAP': point['gap'],
-        }
-        for share in (0.1, 0.2, 0.5, 1.0):
-            name = f'p_t⁺ of training batches − held out, after {100 * share:g} % of the steps'
-            measures[name] = point['course'][round(share * (len(point['course']) - 1))]
-    kinds = {'': points}
-    kinds |= {
-        ', linear': [p for p in points if linear(p['key'])],
-        ', hidden': [p for p in points if not linear(p['key'])],
+    kinds = {
+        '': points,
+        ', linear': [point for point in points if linear(point['key'])],
+        ', hidden': [point for point in points if not linear(point['key'])],
     }
-    head, lines = ['measure, with cross-entropy'], {name: [] for name in measures}
-    kinds = {kind: chosen for kind, chosen in kinds.items() if chosen}
-    for (loss, title), (kind, chosen) in product(dict(asl='ASL', adaptive='adaptive').items(), kinds.items()):
-        head.append(f'{title} − CE{kind}')
-        for name, line in lines.items():
-            measured, gains = zip(*((p['measures'][name], mean(p[loss])) for p in chosen), strict=True)
-            line.append(f'{spearmanr(measured, gains).statistic:+.2f}')
-    return table(head, [[name, *line] for name, line in lines.items()])
+    losses = dict(asl='ASL', adaptive='adaptive')
+    columns = [(loss, kind) for loss, kind in product(losses, kinds) if kinds[kind]]
+    lines = [
+        [name, *(rank_correlation(kinds[kind], name, loss) for loss, kind in columns)] for name in measures(points[0])
+    ]
+    return table(['measure, with cross-entropy', *(f'{losses[loss]} − CE{kind}' for loss, kind in columns)], lines)
+
+
+def measures(point: dict) -> dict[str, float]:
+    """Return what may tell how much a loss is worth in the regime of a point, by its name in the table."""
+    found = {'p_t⁺ of training images − held out': point['certainty'], 'training mAP − test mAP': point['gap']}
+    for share in (0.1, 0.2, 0.5, 1.0):
+        name = f'p_t⁺ of training batches − held out, after {100 * share:g} % of the steps'
+        found[name] = point['course'][round(share * (len(point['course']) - 1))]
+    return found
+
+
+def rank_correlation(points: list[dict], measure: str, loss: str) -> str:
+    measured = [measures(point)[measure] for point in points]
+    return f'{spearmanr(measured, [mean(point[loss]) for point in points]).statistic:+.2f}'
 
 
 def fine_tuned(cells: list[dict]) -> list[dict]:

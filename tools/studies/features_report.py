@@ -46,8 +46,10 @@ def summary_table(regimes: dict) -> str:
     head, lines = ['loss'], {name: [] for name in names}
     for kind in ('linear', 'hidden'):
         these = [found for key, found in levels.items() if linear(key) == (kind == 'linear')]
-        head += [f'{kind}: mAP − best fixed, mean', 'worst', 'ahead of CE'] if these else []
-        for name in names if these else []:
+        if not these:
+            continue
+        head += [f'{kind}: mAP − best fixed, mean', 'worst', 'ahead of CE']
+        for name in names:
             behind = [found[name] - max(found[fixed] for fixed in FIXED if fixed in found) for found in these]
             ahead = sum(found[name] > found['CE'] for found in these)
             lines[name] += [f'{mean(behind):+.2f}', f'{min(behind):+.1f}']
